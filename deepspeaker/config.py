@@ -1,0 +1,194 @@
+"""The schema of an experiment's YAML file; unknown keys are refused, ``--set section.key=value`` overrides.
+
+The default of every key stands here; the files in ``conf/`` name only what they change.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deepspeaker.errors import InputError
+
+
+Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Vad(_Section):
+    """Kaldi's energy VAD."""
+
+    energy_threshold: float = 5.5
+    energy_mean_scale: float = 0.5
+    frames_context: int = Field(2, ge=0)
+    proportion_threshold: float = Field(0.12, ge=0, le=1)
+
+
+class Features(_Section):
+    """Stage 2: log-mel features, VAD, normalisation."""
+
+    sampling_rate: int = Field(16000, gt=0)
+    num_bins: int = Field(64, gt=0)
+    low_freq: float = Field(20.0, ge=0)
+    high_freq: float = Field(7600.0, gt=0)
+    frame_length: float = Field(0.025, gt=0)
+    frame_shift: float = Field(0.010, gt=0)
+    vad: Vad = Vad()
+    variance_floor: float = Field(0.01, ge=0)
+    raw_compression: Compression = "none"
+    compression: Compression = "one-byte"
+
+
+class Model(_Section):
+    """The network."""
+
+    name: Literal["rescnn"] = "rescnn"
+    channels: list[int] = Field([64, 128, 256, 512], min_length=1)
+    blocks: int = Field(3, ge=0)
+    embedding_dim: int = Field(512, gt=0)
+    batch_norm: Literal["channel", "sequence"] = "sequence"
+
+
+class Optimiser(_Section):
+    """How the weights move: linear warm-up, then the schedule down to ``final_learning_rate``."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    final_learning_rate: float = Field(0.0, ge=0)
+    schedule: Literal["cosine", "linear"] = "cosine"
+    warmup_steps: int = Field(0, ge=0)
+    momentum: float = Field(0.99, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    gradient_clip: float = Field(0.0, ge=0)
+
+
+class Masking(_Section):
+    """Stripes of a training crop that are set to zero, the mean (SpecAugment, arXiv 1904.08779); 0 stripes: none."""
+
+    frequency_stripes: int = Field(0, ge=0)
+    frequency_width: int = Field(0, ge=0)
+    time_stripes: int = Field(0, ge=0)
+    time_width: int = Field(0, ge=0)
+
+
+class _Training(_Section):
+    epochs: int = Field(10, ge=0)
+    steps_per_epoch: int = Field(1000, gt=0)
+    crop_frames: int = Field(160, gt=0)
+    optimiser: Optimiser = Optimiser()
+    masking: Masking = Masking()
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class Softmax(_Training):
+    """Stage 3: softmax pre-training."""
+
+    batch_size: int = Field(64, gt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Triplet(_Training):
+    """Stage 4: triplet training on cosine."""
+
+    speakers_per_batch: int = Field(16, gt=1)
+    utterances_per_speaker: int = Field(4, gt=1)
+    margin: float = Field(0.1, gt=0)
+
+
+class Embedding(_Section):
+    """Stage 5."""
+
+    checkpoint: Literal["best", "last"] = "last"
+
+
+class Scoring(_Section):
+    """Stage 6."""
+
+    backend: Literal["cosine"] = "cosine"
+
+
+class Config(_Section):
+    """A whole experiment."""
+
+    features: Features = Features()
+    model: Model = Model()
+    softmax: Softmax = Softmax()
+    triplet: Triplet = Triplet()
+    embedding: Embedding = Embedding()
+    scoring: Scoring = Scoring()
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Reads a YAML file and applies ``section.key=value`` overrides, the value being YAML too.
+
+    Raises ``InputError`` that names file or override and key; for an unknown key, the nearest known one.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: sections with keys are wanted, such as 'model:'")
+    _validated(content, str(path))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        names = key.split(".")
+        if not equals or len(names) < 2:
+            raise InputError(f"--set {override}: the form is section.key=value")
+        section = content
+        for name in names[:-1]:
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
+            if not isinstance(section, dict):
+                raise InputError(f"--set {override}: {name} is a value, it has no keys")
+        try:
+            section[names[-1]] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override}: the value is not valid YAML") from None
+        _validated(content, f"--set {override}")
+    return _validated(content, str(path))
+
+
+def dump_config(config: Config) -> str:
+    """The complete configuration as YAML, every key with the value in use."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False)
+
+
+def _validated(content: dict[str, Any], source: str) -> Config:
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        key = ".".join(where)
+        if first["type"] == "extra_forbidden":
+            known = _keys_at(where[:-1])
+            near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
+            mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise InputError(f"{source}: {key} is unknown; {mend}") from None
+        raise InputError(f"{source}: {key}: {first['msg']} (found {first['input']!r})") from None
+
+
+def _keys_at(where: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for name in where:
+        inner = section.model_fields[name].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        section = inner
+    return list(section.model_fields)

@@ -1,0 +1,224 @@
+"""Stage 1: from a corpus to data directories, manifests and trial lists with disjoint speakers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from deepspeaker.audio import AudioInfo, audio_file, audio_info
+from deepspeaker.corpora import librispeech
+from deepspeaker.corpora.manifests import write_manifests
+from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_write
+from deepspeaker.kaldi import DataDir, read_header_of
+from deepspeaker.skipped import report_skipped
+
+#: Development speakers are carved out of training when none are given: this share of those with two utterances or
+#: more, at most so many; and none at all when that would be fewer than the least.
+DEV_SHARE, MOST_DEV_SPEAKERS, LEAST_DEV_SPEAKERS = 0.1, 40, 2
+
+PARTS = ("train", "dev", "test")
+
+
+def read_librispeech(
+    folder: Path, train: Sequence[str], dev: Sequence[str], test: Sequence[str]
+) -> dict[str, DataDir]:
+    """``train``, ``dev`` (where there is one) and ``test`` of a corpus in LibriSpeech's layout.
+
+    Parts that are not named are LibriSpeech's own (or the demo's), as far as they are on disk.
+    """
+    found = librispeech.find_parts(folder)
+    defaults = {
+        "train": (*librispeech.TRAIN_PARTS, "demo-train"),
+        "dev": (*librispeech.DEV_PARTS, "demo-dev"),
+        "test": (*librispeech.TEST_PARTS, "demo-test"),
+    }
+    data: dict[str, DataDir] = {}
+    for use, named in (("train", train), ("dev", dev), ("test", test)):
+        for part in named:
+            if part not in found:
+                raise InputError(f"{folder}: has no part {part} (--{use}-parts); there are: {' '.join(found)}")
+        parts = list(dict.fromkeys(named)) or [part for part in defaults[use] if part in found]
+        if parts:
+            data[use] = _joined([librispeech.read_part(folder, part) for part in parts], f"--{use}-parts")
+        elif use != "dev":
+            raise InputError(f"{folder}: no part for {use}; name some of {' '.join(found)} with --{use}-parts")
+    return data
+
+
+def read_kaldi(folder: Path) -> dict[str, DataDir]:
+    """``train``, ``dev`` (if there) and ``test`` of a folder of Kaldi data directories, locations made absolute."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --corpus-dir wants one with data directories train and test")
+    data = {}
+    for use in PARTS:
+        if (folder / use).is_dir() or use != "dev":
+            data[use] = DataDir.read(folder / use)
+            for table in (data[use].wav_scp, data[use].feats_scp, data[use].vad_scp):
+                for utterance, location in table.items():
+                    table[utterance] = _absolute(location, folder)
+    return data
+
+
+def _absolute(location: str, folder: Path) -> str:
+    """Relative paths count from where the tables' owner stood: here, their folder, or the one above (Kaldi's s5)."""
+    path = audio_file(location) or location.rpartition(":")[0]
+    if location.endswith("|") or not path or Path(path).is_absolute():
+        return location
+    for base in (Path(), folder, folder.parent):
+        if (base / path.rpartition(":")[0]).is_file() or (base / path).is_file():
+            return str(base.resolve() / location)
+    return location
+
+
+def prepare(
+    data: dict[str, DataDir],
+    output: Path,
+    *,
+    corpus: str,
+    synthetic: bool,
+    seed: int,
+    max_skipped: float,
+    frame_shift: float,
+    allow_pipes: bool,
+    say: Callable[[str], None],
+) -> list[TrialList]:
+    """Writes ``output/{train,dev,test}``, ``output/manifests``, the trial lists in ``output/test`` and corpus.json.
+
+    Utterances whose audio or features cannot be opened are skipped and listed in ``output/skipped_PART``. Raises
+    ``InputError`` when more than ``max_skipped`` percent are, when a speaker stands in two parts, and when training
+    or test have too little for their purpose.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    whole: dict[str, DataDir] = {}
+    info: dict[str, AudioInfo] = {}
+    for part, directory in data.items():
+        kept, part_info, skipped = _opened(directory, allow_pipes)
+        report_skipped(output / f"skipped_{part}", skipped, len(directory.utt2spk), f"{part} utterances", max_skipped)
+        whole[part] = directory.subset(kept)
+        info.update(part_info)
+    _check_disjoint(whole)
+    if "dev" not in whole:
+        whole = _carve(whole, seed, say)
+    if len(whole["train"].spk2utt) < 2:
+        raise InputError("training has fewer than two speakers; nothing can be learnt")
+    manifests = output / "manifests"
+    manifests.mkdir(exist_ok=True)
+    for part in PARTS:
+        if part not in whole:
+            _remove_part(output, part)
+            continue
+        directory = whole[part]
+        directory.utt2dur = {u: f"{info[u].samples / info[u].sampling_rate:.6f}" for u in directory.utt2spk if u in info}
+        directory.write(output / part)
+        write_manifests(manifests, part, directory, info, frame_shift)
+        hours = sum(float(duration) for duration in directory.utt2dur.values()) / 3600
+        length = f", {hours:.2f} h" if hours else ""
+        say(f"{part}: {len(directory.spk2utt)} speakers, {len(directory.utt2spk)} utterances{length}")
+    _check_disjoint({part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()})
+    lists = _write_trials(output / "test", whole["test"].utt2spk, seed, say)
+    description = {"corpus": corpus, "synthetic": synthetic, "seed": seed}
+    atomic_write(output / "corpus.json", json.dumps(description, indent=2) + "\n")
+    return lists
+
+
+def _joined(parts: Sequence[DataDir], option: str) -> DataDir:
+    joined = DataDir(utt2spk={})
+    for part in parts:
+        for utterance in part.utt2spk:
+            if utterance in joined.utt2spk:
+                raise InputError(f"{option}: the utterance {utterance} stands in two of the parts; name one of them")
+        for name in ("utt2spk", "wav_scp", "text", "spk2gender"):
+            getattr(joined, name).update(getattr(part, name))
+    return joined
+
+
+def _opened(directory: DataDir, allow_pipes: bool) -> tuple[list[str], dict[str, AudioInfo], dict[str, str]]:
+    """The utterances that can be opened, what their audio says of itself, and why the others cannot."""
+    skipped: dict[str, str] = {}
+    info: dict[str, AudioInfo] = {}
+
+    def look(utterance: str) -> tuple[str, AudioInfo | None, str]:
+        try:
+            if utterance in directory.feats_scp:
+                rows = read_header_of(directory.feats_scp[utterance]).rows
+                return utterance, None, "" if rows else "has no frames"
+            if utterance in directory.wav_scp:
+                return utterance, audio_info(directory.wav_scp[utterance], allow_pipes), ""
+            return utterance, None, "is in neither wav.scp nor feats.scp"
+        except InputError as error:
+            return utterance, None, str(error)
+
+    with ThreadPoolExecutor() as pool:
+        for utterance, found, reason in pool.map(look, sorted(directory.utt2spk), chunksize=64):
+            if reason:
+                skipped[utterance] = reason
+            elif found:
+                info[utterance] = found
+    return [u for u in directory.utt2spk if u not in skipped], info, skipped
+
+
+def _check_disjoint(data: dict[str, DataDir]) -> None:
+    for index, first in enumerate(data):
+        for second in list(data)[index + 1 :]:
+            shared = sorted(data[first].spk2utt.keys() & data[second].spk2utt.keys())
+            if shared:
+                raise InputError(
+                    f"{len(shared)} speakers are in both {first} and {second} (first: {shared[0]}); "
+                    "name parts with different speakers or remove them from one of the two"
+                )
+
+
+def _carve(data: dict[str, DataDir], seed: int, say: Callable[[str], None]) -> dict[str, DataDir]:
+    """Takes development speakers out of training, drawn from the seed."""
+    train = data["train"]
+    speakers = [speaker for speaker, utterances in train.spk2utt.items() if len(utterances) > 1]
+    count = min(int(len(speakers) * DEV_SHARE), MOST_DEV_SPEAKERS)
+    if count < LEAST_DEV_SPEAKERS:
+        say(
+            f"no development speakers: only {len(speakers)} training speakers have two utterances or more, too few to "
+            "carve some out; there will be no development EER"
+        )
+        return data
+    generator = np.random.default_rng(np.random.SeedSequence([seed, *b"dev"]))
+    chosen = set(generator.choice(speakers, count, replace=False).tolist())
+    say(f"no development part was given: {count} of {len(train.spk2utt)} training speakers become it")
+    return {
+        "train": train.subset([u for u, speaker in train.utt2spk.items() if speaker not in chosen]),
+        "dev": train.subset([u for u, speaker in train.utt2spk.items() if speaker in chosen]),
+        "test": data["test"],
+    }
+
+
+def _remove_part(output: Path, part: str) -> None:
+    """Removes what an earlier preparation left of a part that this one does not have."""
+    import shutil
+
+    for name in (part, f"{part}_nosil"):
+        shutil.rmtree(output / name, ignore_errors=True)
+    for manifest in (output / "manifests").glob(f"{part}_*.jsonl.gz"):
+        manifest.unlink()
+
+
+def _write_trials(
+    folder: Path, utt2spk: dict[str, str], seed: int, say: Callable[[str], None]
+) -> list[TrialList]:
+    lists = [write_trials_all(folder / "trials_all", utt2spk, seed)]
+    if not lists[0].target or not lists[0].nontarget:
+        raise InputError(
+            f"{folder}: {lists[0].target} target and {lists[0].nontarget} non-target pairs; a test needs two speakers "
+            "and two utterances of one of them"
+        )
+    try:
+        lists.append(write_trials_1p99(folder / "trials_1p99", utt2spk, seed))
+    except InputError as error:
+        (folder / "trials_1p99").unlink(missing_ok=True)
+        say(f"no list trials_1p99: {error}")
+    for trials in lists:
+        say(f"{trials.name}: {trials.target} target, {trials.nontarget} nontarget trials, sha256 {trials.sha256}")
+    return lists

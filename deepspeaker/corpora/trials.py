@@ -1,0 +1,89 @@
+"""Trial lists in Kaldi's form, ``enrolment-id test-id target|nontarget``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_path, sha256_of
+
+ROW = 100  # a row of the paper's protocol: one target, 99 non-targets
+
+
+class TrialList(NamedTuple):
+    """A list that was written."""
+
+    name: str
+    target: int
+    nontarget: int
+    sha256: str
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed, *name.encode()]))
+
+
+def write_trials_all(
+    path: Path, utt2spk: Mapping[str, str], seed: int, largest: int = 10**8
+) -> TrialList:
+    """Every pair of distinct utterances once, in the order of the C-sorted ids.
+
+    When that makes more than ``largest`` pairs, all target pairs and a random share of the others that brings the
+    list to about ``largest``, drawn from ``seed``.
+    """
+    utterances = sorted(utt2spk)
+    speakers = np.array([utt2spk[utterance] for utterance in utterances])
+    pairs = len(utterances) * (len(utterances) - 1) // 2
+    sizes = np.unique(speakers, return_counts=True)[1].astype(np.int64)
+    targets = int((sizes * (sizes - 1) // 2).sum())
+    share = 1.0 if pairs <= largest else max(largest - targets, 0) / (pairs - targets)
+    generator = _generator(seed, path.name)
+    target = nontarget = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for number, enrolment in enumerate(utterances[:-1]):
+            same = speakers[number + 1 :] == speakers[number]
+            kept = np.arange(len(same))
+            if share < 1.0:
+                kept = np.flatnonzero(same | (generator.random(len(same)) < share))
+            stream.writelines(
+                f"{enrolment} {utterances[number + 1 + other]} {'target' if same[other] else 'nontarget'}\n"
+                for other in kept
+            )
+            row_targets = int(same.sum())
+            target, nontarget = target + row_targets, nontarget + len(kept) - row_targets
+    return TrialList(path.name, target, nontarget, sha256_of(path))
+
+
+def write_trials_1p99(path: Path, utt2spk: Mapping[str, str], seed: int) -> TrialList:
+    """The paper's protocol: for each enrolment utterance a row of one target and 99 non-targets of other speakers.
+
+    The target is drawn from the other utterances of the speaker, the non-targets without repetition from those of
+    all other speakers. Utterances whose speaker has no second one enrol nobody. Raises ``InputError`` when no row can
+    be made.
+    """
+    utterances = sorted(utt2spk)
+    speakers = np.array([utt2spk[utterance] for utterance in utterances])
+    generator = _generator(seed, path.name)
+    rows = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for number, enrolment in enumerate(utterances):
+            same = speakers == speakers[number]
+            others = np.flatnonzero(~same)
+            same[number] = False
+            own = np.flatnonzero(same)
+            if len(own) == 0 or len(others) < ROW - 1:
+                continue
+            chosen = generator.choice(others, ROW - 1, replace=False)
+            stream.write(f"{enrolment} {utterances[generator.choice(own)]} target\n")
+            stream.writelines(f"{enrolment} {utterances[other]} nontarget\n" for other in chosen)
+            rows += 1
+        if rows == 0:
+            raise InputError(
+                f"{path}: no row of 1 target and 99 non-targets can be made; an utterance needs another one of its "
+                "speaker and 99 of other speakers"
+            )
+    return TrialList(path.name, rows, rows * (ROW - 1), sha256_of(path))

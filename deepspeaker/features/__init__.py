@@ -1,0 +1,18 @@
+"""Log-mel features, VAD, normalisation; crops straight from arks."""
+
+from deepspeaker.features.crops import FeatureIndex
+from deepspeaker.features.fbank import FbankExtractor
+from deepspeaker.features.normalisation import mean_variance_normalised
+from deepspeaker.features.shard import collect_shards, compute_shard, nosil_dir, shard_of
+from deepspeaker.features.vad import energy_vad
+
+__all__ = [
+    "FbankExtractor",
+    "FeatureIndex",
+    "collect_shards",
+    "compute_shard",
+    "energy_vad",
+    "mean_variance_normalised",
+    "nosil_dir",
+    "shard_of",
+]

@@ -1,0 +1,170 @@
+"""Stage 2 in shards: each job takes a run of utterances, then their tables are collected."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepspeaker.audio import read_audio
+from deepspeaker.errors import InputError
+from deepspeaker.features.fbank import FbankExtractor
+from deepspeaker.features.normalisation import mean_variance_normalised
+from deepspeaker.features.vad import energy_vad
+from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector, write_table
+from deepspeaker.skipped import report_skipped
+
+_SHARDS = ".shards"
+
+
+def shard_of(utterances: Sequence[str], job: int, num_jobs: int) -> Sequence[str]:
+    """The ``job``-th (from 1) of ``num_jobs`` runs of nearly equal length, as Kaldi's split_scp makes them."""
+    bounds = [round(len(utterances) * index / num_jobs) for index in range(num_jobs + 1)]
+    return utterances[bounds[job - 1] : bounds[job]]
+
+
+def nosil_dir(data_dir: Path) -> Path:
+    """Where the normalised speech frames of a data directory lie."""
+    return data_dir.with_name(data_dir.name + "_nosil")
+
+
+def has_own_features(data_dir: Path, data: DataDir) -> bool:
+    """Whether a data directory came with features, which then are taken as they are."""
+    if not data.feats_scp:
+        return False
+    ours = re.compile(re.escape(str(data_dir.resolve())) + r"/fbank\.\d+\.ark:\d+")
+    return not data.wav_scp or not ours.fullmatch(next(iter(data.feats_scp.values())))
+
+
+def compute_shard(
+    data_dir: Path,
+    job: int,
+    num_jobs: int,
+    *,
+    sampling_rate: int,
+    fbank: dict[str, Any],
+    vad: dict[str, Any],
+    variance_floor: float,
+    raw_compression: str,
+    compression: str,
+    allow_pipes: bool,
+) -> None:
+    """Features, speech frames and their normalised form for one shard of a data directory.
+
+    Writes ``fbank.JOB.ark`` and ``vad.JOB.ark`` (unless the directory brought its features) there and
+    ``fbank.JOB.ark`` in ``*_nosil``. Utterances that cannot be read or have no speech are noted for ``collect``.
+    ``fbank`` and ``vad`` are the options of ``FbankExtractor`` and ``energy_vad``.
+    """
+    torch.set_num_threads(1)  # the jobs share the machine
+    data = DataDir.read(data_dir)
+    given = has_own_features(data_dir, data)
+    extractor = FbankExtractor(sampling_rate=sampling_rate, **fbank)
+    shards = data_dir / _SHARDS
+    nosil = nosil_dir(data_dir)
+    num_frames: dict[str, str] = {}
+    num_speech: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    with (
+        ArkWriter(data_dir / f"fbank.{job}.ark", shards / f"feats.{job}", raw_compression) as feats_writer,
+        ArkWriter(data_dir / f"vad.{job}.ark", shards / f"vad.{job}") as vad_writer,
+        ArkWriter(nosil / f"fbank.{job}.ark", shards / f"nosil.{job}", compression) as nosil_writer,
+    ):
+        for utterance in shard_of(sorted(data.utt2spk), job, num_jobs):
+            try:
+                if given:
+                    feats, speech = _given_features(data, utterance)
+                else:
+                    feats, speech = _computed_features(data, utterance, extractor, sampling_rate, vad, allow_pipes)
+                if not speech.any():
+                    raise InputError("has no speech frame")
+            except InputError as error:
+                skipped[utterance] = str(error)
+                continue
+            normalised = mean_variance_normalised(feats[speech > 0], variance_floor)
+            num_frames[utterance], num_speech[utterance] = str(len(feats)), str(len(normalised))
+            if not given:
+                feats_writer.write(utterance, feats)
+                vad_writer.write(utterance, speech)
+            nosil_writer.write(utterance, normalised)
+    write_table(shards / f"num_frames.{job}", num_frames)
+    write_table(shards / f"num_speech.{job}", num_speech)
+    write_table(shards / f"skipped.{job}", skipped)
+
+
+def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
+    """Joins what ``compute_shard`` left into ``feats.scp``, ``vad.scp``, ``utt2num_frames`` and ``*_nosil``.
+
+    Returns a line that says what is there now. Raises ``InputError`` when a shard is missing or more than
+    ``max_skipped`` percent of the utterances are skipped (list: ``skipped`` in the directory).
+    """
+    data = DataDir.read(data_dir)
+    given = has_own_features(data_dir, data)
+    shards = data_dir / _SHARDS
+
+    def joined(name: str) -> dict[str, str]:
+        table: dict[str, str] = {}
+        for job in range(1, num_jobs + 1):
+            if not (shards / f"{name}.{job}").is_file():
+                raise InputError(f"{shards / name}.{job}: shard {job} of {num_jobs} is missing; run stage 2 again")
+            table.update(read_table(shards / f"{name}.{job}"))
+        return table
+
+    report_skipped(data_dir / "skipped", joined("skipped"), len(data.utt2spk), f"utterances of {data_dir}", max_skipped)
+    num_frames, num_speech = joined("num_frames"), joined("num_speech")
+    nosil = data.subset(num_speech)
+    nosil.wav_scp, nosil.vad_scp, nosil.utt2dur = {}, {}, {}
+    nosil.feats_scp, nosil.utt2num_frames = joined("nosil"), num_speech
+    nosil.write(nosil_dir(data_dir))
+    if not given:
+        data.feats_scp, data.vad_scp = joined("feats"), joined("vad")
+    data.utt2num_frames = num_frames
+    data.write(data_dir)
+    _remove_old_arks(data_dir, 0 if given else num_jobs)
+    _remove_old_arks(nosil_dir(data_dir), num_jobs)
+    shutil.rmtree(shards)
+    frames, speech = sum(map(int, num_frames.values())), sum(map(int, num_speech.values()))
+    return (
+        f"{data_dir}: {len(num_speech)} utterances, {frames} frames, {100.0 * speech / frames:.1f} % of them speech"
+        + (" (features as given)" if given else "")
+    )
+
+
+def _remove_old_arks(folder: Path, num_jobs: int) -> None:
+    """Arks of an earlier run with more jobs."""
+    for ark in folder.glob("*.ark"):
+        match = re.fullmatch(r"(?:fbank|vad)\.(\d+)\.ark", ark.name)
+        if match and int(match[1]) > num_jobs:
+            ark.unlink()
+
+
+def _computed_features(
+    data: DataDir,
+    utterance: str,
+    extractor: FbankExtractor,
+    sampling_rate: int,
+    vad: dict[str, Any],
+    allow_pipes: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    samples = read_audio(data.wav_scp[utterance], sampling_rate, allow_pipes)
+    if len(samples) < extractor.minimum_samples:
+        raise InputError(f"{data.wav_scp[utterance]}: has {len(samples)} samples, less than one frame")
+    feats, log_energy = extractor(samples)
+    return feats, energy_vad(log_energy, **vad)
+
+
+def _given_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    feats = read_matrix(data.feats_scp[utterance])
+    if not np.isfinite(feats).all():
+        raise InputError("has features that are not finite numbers")
+    if utterance not in data.vad_scp:
+        return feats, np.ones(len(feats), dtype=np.float32)
+    speech = read_vector(data.vad_scp[utterance])
+    if len(speech) != len(feats):
+        raise InputError(f"has {len(feats)} frames in feats.scp and {len(speech)} in vad.scp")
+    return feats, speech

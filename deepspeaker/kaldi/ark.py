@@ -1,0 +1,201 @@
+"""Binary Kaldi archives: whole entries through kaldiio, single rows of a matrix straight from the file.
+
+The layout of the compressed forms (CM, CM2, CM3) is that of Kaldi's ``src/matrix/compressed-matrix.{h,cc}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+import kaldiio
+import numpy as np
+from numpy.typing import NDArray
+
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_write
+
+#: Kaldi's names for the ways to store a matrix -> kaldiio's number of the method.
+COMPRESSIONS: dict[str, int | None] = {"none": None, "speech-feature": 2, "two-byte": 3, "one-byte": 5}
+
+_HEADER = struct.Struct("<ffii")
+_ALL_HEADERS_BYTES = 32
+
+
+class MatrixHeader(NamedTuple):
+    """What stands before the values of a matrix in an archive."""
+
+    kind: str  # "FM", "DM", "CM", "CM2" or "CM3"
+    rows: int
+    cols: int
+    minimum: float  # of the compressed forms
+    range: float  # of the compressed forms
+    data: int  # where the values begin, in bytes from the start of the file
+
+
+def parse_location(location: str) -> tuple[str, int]:
+    """Splits ``path:offset`` as it stands in an scp file; without an offset it is 0.
+
+    Raises ``InputError`` for pipes and ranges, which have no place in a feature scp of the recipe.
+    """
+    if location.endswith("|") or location.endswith("]"):
+        raise InputError(f"{location}: pipes and row ranges are not read here; write an ark with copy-feats first")
+    path, colon, offset = location.rpartition(":")
+    if colon and offset.isdigit():
+        return path, int(offset)
+    return location, 0
+
+
+def read_header(descriptor: int, offset: int) -> MatrixHeader:
+    """Reads the header of the matrix at ``offset`` (where ``\\0B`` stands) of an open file."""
+    head = os.pread(descriptor, _ALL_HEADERS_BYTES, offset)
+    if head[:2] != b"\0B":
+        raise InputError(f"no binary Kaldi matrix at byte {offset}; the scp and its ark do not fit, make them again")
+    kind, blank, rest = head[2:].partition(b" ")
+    try:
+        if blank and kind in (b"CM", b"CM2", b"CM3"):
+            minimum, value_range, rows, cols = _HEADER.unpack_from(rest)
+            return MatrixHeader(kind.decode(), rows, cols, minimum, value_range, offset + 3 + len(kind) + 16)
+        if blank and kind in (b"FM", b"DM") and rest[0] == rest[5] == 4:
+            (rows,), (cols,) = struct.unpack_from("<i", rest, 1), struct.unpack_from("<i", rest, 6)
+            return MatrixHeader(kind.decode(), rows, cols, 0.0, 0.0, offset + 5 + 10)
+    except (struct.error, IndexError):
+        raise InputError(f"the ark ends inside the header at byte {offset}; make it again") from None
+    raise InputError(f"unknown kind of Kaldi matrix at byte {offset}: {head[2:6]!r}")
+
+
+def read_rows(descriptor: int, offset: int, start: int = 0, count: int | None = None) -> NDArray[np.float32]:
+    """Reads rows ``start`` to ``start + count`` of the matrix at ``offset`` and nothing else of the file.
+
+    ``count`` None means all rows from ``start``. Returns float32 (count, cols). Raises ``InputError`` when the rows
+    are not there or the file ends before them. Rows of CM, whose values lie column by column, are picked from the
+    whole matrix; the other forms are one plain read.
+    """
+    header = read_header(descriptor, offset)
+    count = header.rows - start if count is None else count
+    if start < 0 or count < 0 or start + count > header.rows:
+        raise InputError(f"rows {start} to {start + count} of a matrix of {header.rows} rows at byte {offset}")
+    if header.kind == "CM":
+        return _read_cm_rows(descriptor, header, start, count)
+    item = np.dtype({"FM": "<f4", "DM": "<f8", "CM2": "<u2", "CM3": "u1"}[header.kind])
+    width = header.cols * item.itemsize
+    values = np.frombuffer(_read_exactly(descriptor, count * width, header.data + start * width), dtype=item)
+    matrix = values.reshape(count, header.cols).astype(np.float32)
+    if header.kind.startswith("CM"):
+        matrix *= np.float32(header.range / np.iinfo(item).max)
+        matrix += np.float32(header.minimum)
+    return np.asarray(matrix)
+
+
+def _read_cm_rows(descriptor: int, header: MatrixHeader, start: int, count: int) -> NDArray[np.float32]:
+    """CM: four 16-bit percentiles a column (0, 25, 75, 100), then the values of each column as one byte each."""
+    percentiles = np.frombuffer(_read_exactly(descriptor, header.cols * 8, header.data), dtype="<u2")
+    p0, p25, p75, p100 = (
+        header.minimum + header.range / 65535.0 * percentiles.reshape(header.cols, 4).T.astype(np.float64)
+    )
+    body = _read_exactly(descriptor, header.rows * header.cols, header.data + header.cols * 8)
+    value = np.frombuffer(body, dtype="u1").reshape(header.cols, header.rows)[:, start : start + count]
+    value = value.T.astype(np.float64)
+    low = p0 + (p25 - p0) * value / 64.0
+    middle = p25 + (p75 - p25) * (value - 64.0) / 128.0
+    high = p75 + (p100 - p75) * (value - 192.0) / 63.0
+    return np.asarray(np.where(value <= 64, low, np.where(value <= 192, middle, high)), dtype=np.float32)
+
+
+def _read_exactly(descriptor: int, size: int, offset: int) -> bytes:
+    data = os.pread(descriptor, size, offset)
+    if len(data) != size:
+        raise InputError(f"the ark ends at byte {offset + len(data)}, {offset + size} are needed; make it again")
+    return data
+
+
+def read_matrix(location: str) -> NDArray[np.float32]:
+    """Reads the whole matrix at ``path:offset`` of an scp file as float32 (rows, cols)."""
+    with _opened(location) as (descriptor, offset):
+        return read_rows(descriptor, offset)
+
+
+def read_header_of(location: str) -> MatrixHeader:
+    """Reads the header of the matrix at ``path:offset`` of an scp file."""
+    with _opened(location) as (descriptor, offset):
+        return read_header(descriptor, offset)
+
+
+@contextlib.contextmanager
+def _opened(location: str) -> Iterator[tuple[int, int]]:
+    """An open file and an offset; errors name the path."""
+    path, offset = parse_location(location)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    try:
+        yield descriptor, offset
+    except (InputError, OSError) as error:
+        raise InputError(f"{path}: {error}") from None
+    finally:
+        os.close(descriptor)
+
+
+def read_vector(location: str) -> NDArray[np.float32]:
+    """Reads the vector at ``path:offset`` of an scp file as float32 (size,)."""
+    path, _ = parse_location(location)
+    try:
+        vector = np.asarray(kaldiio.load_mat(location), dtype=np.float32)
+    except (OSError, ValueError, struct.error) as error:
+        raise InputError(f"{path}: no vector can be read there ({error}); make it again") from None
+    if vector.ndim != 1:
+        raise InputError(f"{location}: a vector is wanted, this is a matrix {vector.shape}")
+    return vector
+
+
+class ArkWriter:
+    """Writes an ark and its scp, which names the ark by absolute path; both appear when the block ends well.
+
+    >>> with ArkWriter("exp/xvector.1.ark", "exp/xvector.1.scp") as writer:
+    ...     writer.write("utterance-1", vector)
+
+    Keys must come in C order, so that the scp is sorted. ``compression`` is one of ``COMPRESSIONS`` and concerns
+    matrices.
+    """
+
+    def __init__(self, ark: str | Path, scp: str | Path, compression: str = "none") -> None:
+        self._ark = Path(ark).resolve()
+        self._scp = Path(scp)
+        self._method = COMPRESSIONS[compression]
+        self._temporary = self._ark.with_name(f".{self._ark.name}.tmp{os.getpid()}")
+        self._lines: list[str] = []
+        self._last = ""
+
+    def __enter__(self) -> ArkWriter:
+        self._ark.parent.mkdir(parents=True, exist_ok=True)
+        self._stream: BinaryIO = self._temporary.open("wb")
+        return self
+
+    def write(self, key: str, value: NDArray[np.float32]) -> None:
+        """Appends ``value``, a matrix (rows, cols) or a vector (size,), under ``key``."""
+        if key <= self._last:
+            raise ValueError(f"{key} after {self._last}: keys must come in C order, each once")
+        self._last = key
+        begin = self._stream.tell()
+        method = self._method if value.ndim == 2 else None
+        kaldiio.save_ark(self._stream, {key: value}, compression_method=method)
+        self._lines.append(f"{key} {self._ark}:{begin + len(key.encode()) + 1}\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        self._stream.close()
+        if kind is None:
+            self._temporary.replace(self._ark)
+            atomic_write(self._scp, "".join(self._lines))
+        else:
+            self._temporary.unlink(missing_ok=True)

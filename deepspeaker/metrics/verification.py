@@ -1,0 +1,194 @@
+"""Error rates of speaker verification: the DET curve, the equal error rate and the minimum detection cost.
+
+A trial is accepted when its score is at least the threshold. `det_points` sorts the scores once; the other
+functions read what it returns::
+
+    points = det_points(target_scores, nontarget_scores)
+    eer, threshold = equal_error_rate(points)
+    cost = min_dcf(points, p_target=0.01)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deepspeaker.errors import InputError
+
+Scores = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class DetPoints:
+    """The operating points at which a DET curve turns, by ascending threshold.
+
+    All three arrays have the same shape ``(n,)``. The first point accepts every trial (miss rate 0,
+    false-alarm rate 1), the last none; its threshold is ``inf``. Neighbours differ, and the exact curve is
+    the line through them: the operating points left out lie on a straight piece, where one rate stands still.
+    So the arrays have at most ``2 * distinct target scores + 4`` entries, however many non-target trials
+    there are.
+    """
+
+    thresholds: Scores
+    """In the precision of the scores; every one but the last is the score of a trial."""
+    p_miss: NDArray[np.float64]
+    """Share of the target trials with a score below the threshold."""
+    p_fa: NDArray[np.float64]
+    """Share of the non-target trials with a score at or above the threshold."""
+
+
+class OperatingPoint(NamedTuple):
+    """A threshold and the two error rates (fractions) that it leads to."""
+
+    threshold: float
+    p_miss: float
+    p_fa: float
+
+
+def det_points(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> DetPoints:
+    """The exact DET curve of scored trials; tied scores are accepted or rejected together.
+
+    Args:
+        target_scores: scores of same-speaker trials, any shape with at least one entry; float32 stays
+            float32. Infinite scores are allowed and rank below or above all others.
+        nontarget_scores: scores of different-speaker trials, likewise.
+
+    Returns:
+        The curve; the two operating points around equal error are always among its points.
+
+    Raises:
+        InputError: a class has no trial, or scores are NaN.
+
+    Each class is sorted by itself, in one copy, which needs neither an index array nor a label beside the
+    score: memory is that of the scores once more, and the time is that of the sort.
+    """
+    targets, nontargets = _sorted_scores(target_scores, nontarget_scores)
+    n_targets, n_nontargets = len(targets), len(nontargets)
+
+    # The miss rate changes at target scores only, so the curve turns at most where a target score is just
+    # accepted and where it is just rejected, that is at the next higher score of either class.
+    distinct = targets[np.append(True, targets[1:] != targets[:-1])]
+    turns = np.stack((distinct, _next_higher(distinct, distinct, nontargets)), axis=1).ravel()
+    lowest = min(targets[0], nontargets[0])
+    thresholds = np.concatenate(([lowest], turns, [np.inf]), dtype=targets.dtype)
+    missed = np.searchsorted(targets, thresholds)
+    rejected = np.searchsorted(nontargets, thresholds)
+    # Said rather than counted: a threshold of inf would still accept scores of inf.
+    missed[-1], rejected[-1] = n_targets, n_nontargets
+
+    # Equal error may lie amid a straight piece of non-target scores; its threshold needs the points on either
+    # side. "Miss rate <= false-alarm rate" is written in whole numbers, which stay exact.
+    balance = missed * n_nontargets + rejected * n_targets - n_targets * n_nontargets
+    before = int(np.searchsorted(balance, 0, side="right")) - 1
+    if missed[before] == missed[before + 1]:
+        rank = n_nontargets * (n_targets - int(missed[before])) // n_targets
+        around = np.repeat(nontargets[rank], 2)
+        around[1:] = _next_higher(around[1:], distinct, nontargets)
+        thresholds = np.insert(thresholds, before + 1, around)
+        missed = np.insert(missed, before + 1, np.searchsorted(targets, around))
+        rejected = np.insert(rejected, before + 1, np.searchsorted(nontargets, around))
+
+    new = np.append(True, (missed[1:] != missed[:-1]) | (rejected[1:] != rejected[:-1]))
+    return DetPoints(
+        thresholds=thresholds[new],
+        p_miss=missed[new] / n_targets,
+        p_fa=(n_nontargets - rejected[new]) / n_nontargets,
+    )
+
+
+def equal_error_rate(points: DetPoints) -> tuple[float, float]:
+    """The error rate at which misses and false alarms are equally frequent, and the threshold nearest to it.
+
+    The rate is where the line through the operating points (p_fa, p_miss) crosses p_miss = p_fa. With d =
+    p_miss - p_fa, a the last point with d <= 0 and b the one after it::
+
+        EER = p_miss[a] + (p_miss[b] - p_miss[a]) * d[a] / (d[a] - d[b])
+
+    On that line a group of tied scores counts as ties broken at random do on average (Fawcett, An
+    introduction to ROC analysis, 2006), so scores which are all the same give 0.5. The rate
+    depends on the scores' order only: a strictly increasing map that keeps ties changes no bit of it. It is
+    not the convex hull's EER, which is at most as high.
+
+    Returns:
+        The rate, a fraction, and the score threshold of a or b, whichever has the smaller |d| (a when equal);
+        it is the score of a trial.
+    """
+    difference = points.p_miss - points.p_fa
+    a = int(np.searchsorted(difference, 0.0, side="right")) - 1
+    b = a + 1
+    share = difference[a] / (difference[a] - difference[b])
+    rate = points.p_miss[a] + (points.p_miss[b] - points.p_miss[a]) * share
+    nearest = a if -difference[a] <= difference[b] else b
+    return float(rate), float(points.thresholds[nearest])
+
+
+def min_dcf(points: DetPoints, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
+    """The lowest detection cost over all thresholds, normalised as NIST does.
+
+    With C(t) = c_miss * p_target * p_miss(t) + c_fa * (1 - p_target) * p_fa(t), the least C(t) is divided by
+    min(c_miss * p_target, c_fa * (1 - p_target)), the cost of the better system that never listens (NIST 2016
+    Speaker Recognition Evaluation Plan). So 0 is perfect and 1, which is never exceeded, useless.
+
+    Args:
+        points: from `det_points`.
+        p_target: prior probability of a target trial, between 0 and 1.
+        c_miss: cost of a miss, above 0.
+        c_fa: cost of a false alarm, above 0.
+
+    Raises:
+        InputError: the prior or a cost is out of range.
+    """
+    _, p_miss, p_fa = min_dcf_point(points, p_target, c_miss, c_fa)
+    miss_weight, fa_weight = c_miss * p_target, c_fa * (1 - p_target)
+    return (miss_weight * p_miss + fa_weight * p_fa) / min(miss_weight, fa_weight)
+
+
+def min_dcf_point(
+    points: DetPoints, p_target: float, c_miss: float = 1.0, c_fa: float = 1.0
+) -> OperatingPoint:
+    """The operating point with the lowest detection cost (at equal cost, that of the lowest threshold).
+
+    Arguments and errors are those of `min_dcf`.
+    """
+    if not 0 < p_target < 1:
+        raise InputError(f"p_target is {p_target}; a prior probability lies between 0 and 1, both excluded")
+    for name, cost in (("c_miss", c_miss), ("c_fa", c_fa)):
+        if not 0 < cost < np.inf:
+            raise InputError(f"{name} is {cost}; give a cost above 0")
+    best = int(np.argmin(c_miss * p_target * points.p_miss + c_fa * (1 - p_target) * points.p_fa))
+    return OperatingPoint(
+        float(points.thresholds[best]), float(points.p_miss[best]), float(points.p_fa[best])
+    )
+
+
+def _sorted_scores(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> tuple[Scores, Scores]:
+    """Both classes flat, ascending, in their common precision (at least float32), as copies; refuses NaN."""
+    given = {"target": np.asarray(target_scores), "non-target": np.asarray(nontarget_scores)}
+    for name, scores in given.items():
+        if scores.size == 0:
+            raise InputError(f"no {name} trials; error rates need target and non-target trials")
+    precision = np.result_type(*given.values(), np.float32)
+    targets, nontargets = (np.array(scores, dtype=precision).ravel() for scores in given.values())
+    targets.sort()
+    nontargets.sort()
+    # NaN sorts behind all numbers, so one look at the end is enough.
+    if np.isnan(targets[-1]) or np.isnan(nontargets[-1]):
+        in_targets, in_nontargets = (int(np.isnan(scores).sum()) for scores in (targets, nontargets))
+        raise InputError(
+            f"{in_targets + in_nontargets} scores are NaN ({in_targets} of {len(targets)} target,"
+            f" {in_nontargets} of {len(nontargets)} non-target); look for embeddings that are NaN or all zero"
+        )
+    return targets, nontargets
+
+
+def _next_higher(values: Scores, targets: Scores, nontargets: Scores) -> Scores:
+    """For each value the next higher score of either class (both ascending), ``inf`` where there is none."""
+    following = np.full(values.shape, np.inf, dtype=values.dtype)
+    for scores in (targets, nontargets):
+        at = np.searchsorted(scores, values, side="right")
+        inside = at < len(scores)
+        following[inside] = np.minimum(following[inside], scores[at[inside]])
+    return following

@@ -1,0 +1,16 @@
+"""The networks."""
+
+from deepspeaker.models.build import build_model, parameter_count
+from deepspeaker.models.checkpoint import load_checkpoint, network_of, save_checkpoint
+from deepspeaker.models.layers import length_normalised
+from deepspeaker.models.rescnn import ResCNN
+
+__all__ = [
+    "ResCNN",
+    "build_model",
+    "length_normalised",
+    "load_checkpoint",
+    "network_of",
+    "parameter_count",
+    "save_checkpoint",
+]

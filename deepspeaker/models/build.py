@@ -1,0 +1,22 @@
+"""From the ``model`` section of a configuration to a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from deepspeaker.errors import InputError
+from deepspeaker.models.rescnn import ResCNN
+
+
+def build_model(feature_dim: int, name: str = "rescnn", **options: Any) -> ResCNN:
+    """A network with fresh weights (from torch's random state) for features of ``feature_dim`` bins."""
+    if name != "rescnn":
+        raise InputError(f"model.name: {name} is unknown; take rescnn")
+    return ResCNN(feature_dim, **options).to(memory_format=torch.channels_last)
+
+
+def parameter_count(network: torch.nn.Module) -> int:
+    """The number of trained values."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,43 @@
+"""Checkpoint files: a dictionary of plain values and tensors, written atomically, read without running code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_path
+from deepspeaker.models.build import build_model
+from deepspeaker.models.rescnn import ResCNN
+
+_FORMAT = 1
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Writes ``content`` (numbers, strings, lists, dictionaries, tensors) under a temporary name, then renames."""
+    with atomic_path(path) as temporary:
+        torch.save({"format": _FORMAT, **content}, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU; raises ``InputError`` when it is missing, broken or not one of ours."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; run the training stage that writes it")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{path}: cannot be read as a checkpoint ({reason}); train again or remove it") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise InputError(f"{path}: is not a checkpoint of this version of deepspeaker (format {_FORMAT})")
+    return content
+
+
+def network_of(checkpoint: dict[str, Any]) -> ResCNN:
+    """The network of a checkpoint with its weights, in evaluation mode."""
+    network = build_model(checkpoint["feature_dim"], **checkpoint["config"]["model"])
+    network.load_state_dict(checkpoint["network"])
+    return network.eval()

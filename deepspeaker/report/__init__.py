@@ -1,0 +1,15 @@
+"""What was reached, on paper: results.json, its tables and plots."""
+
+from deepspeaker.report.plots import plot_det, plot_training
+from deepspeaker.report.results import Results, SystemResult, TrialListInfo
+from deepspeaker.report.table import results_markdown, results_table
+
+__all__ = [
+    "Results",
+    "SystemResult",
+    "TrialListInfo",
+    "plot_det",
+    "plot_training",
+    "results_markdown",
+    "results_table",
+]

@@ -1,0 +1,129 @@
+"""``results.json``: what a scoring run measured, and nothing that differs between two runs of one seed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_write
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+_DEFAULT_PRIORS = ("0.05", "0.01", "0.001")
+
+
+class _Record(BaseModel):
+    """Keys of this version are checked strictly; keys of later ones are kept, and reachable as attributes."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class TrialListInfo(_Record):
+    """What a trial list holds, so that two results can be known to rest on the same trials."""
+
+    target: Count
+    """Number of target trials."""
+    nontarget: Count
+    """Number of non-target trials."""
+    speakers: Count
+    """Number of distinct speakers in the list."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the bytes of the list's file."""
+
+
+class SystemResult(_Record):
+    """The figures of one model with one back end on one trial list; rates and shares are fractions."""
+
+    name: str
+    """Where its embeddings come from: ``untrained``, ``softmax``, ``triplet`` ..."""
+    model: str
+    parameters: Count
+    backend: str
+    trials: str
+    """Key of the trial list in `Results.trials`."""
+    eer: Fraction
+    eer_threshold: float
+    min_dcf: dict[str, Fraction]
+    """By target prior as it is written, ``"0.05"``, ``"0.01"`` and ``"0.001"`` at least; equal costs."""
+    rank1: Fraction | None = None
+    """Absent where the list is not in rows of one target and 99 non-targets."""
+
+    @field_validator("min_dcf")
+    @classmethod
+    def _has_default_priors(cls, value: dict[str, float]) -> dict[str, float]:
+        missing = [prior for prior in _DEFAULT_PRIORS if prior not in value]
+        if missing:
+            raise ValueError(f"the target prior {missing[0]} is missing")
+        return dict(sorted(value.items(), key=lambda item: -float(item[0])))
+
+
+class Results(_Record):
+    """The content of ``results.json``, schema 1."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    corpus: str
+    synthetic: bool
+    """Whether the speech was made by a synthesiser."""
+    seed: int
+    config: dict[str, JsonValue]
+    """The training configuration as used; written with sorted keys."""
+    trials: dict[str, TrialListInfo]
+    systems: list[SystemResult]
+    """In the order in which tables show them."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Results:
+        seen = set()
+        for system in self.systems:
+            if system.trials not in self.trials:
+                raise ValueError(
+                    f"system {system.name} names the trial list {system.trials}, not among trials"
+                )
+            key = (system.name, system.backend, system.trials)
+            if key in seen:
+                raise ValueError(f"system {' / '.join(key)} appears twice")
+            seen.add(key)
+        return self
+
+    def write(self, path: str | Path) -> None:
+        """Writes the file atomically; equal results give equal bytes.
+
+        Keys stand in the order of the fields above, those of the configuration sorted, floats in the shortest
+        form that reads back as the same number.
+        """
+        content = self.model_dump(mode="json", by_alias=True)
+        content["config"] = json.loads(json.dumps(content["config"], sort_keys=True))
+        atomic_write(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Results:
+        """Reads and checks a file; unknown keys are kept and written again.
+
+        Raises:
+            InputError: no such file, not JSON, or a key that is missing or wrong (the first is named).
+        """
+        mend = "run stage 6 again to write it anew"
+        try:
+            return cls.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; stage 6 writes it") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not JSON ({error}); {mend}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in first["loc"])
+            reason = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"{path}: {f'key {key}: ' if key else ''}{reason}; {mend}") from error

@@ -1,0 +1,78 @@
+"""Which utterances a training step sees: a pure function of the seed and the step, so any step can be resumed at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Batch(NamedTuple):
+    """The utterances of a step and where their crops begin, as a share of the frames that there are to choose from."""
+
+    utterances: NDArray[np.int64]  # (batch,)
+    crop_positions: NDArray[np.float64]  # (batch,), in [0, 1)
+
+
+def _generator(seed: int, *position: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *position])))
+
+
+class _Passes:
+    """Endless passes over ``items`` things, each pass in an order of its own."""
+
+    def __init__(self, items: int, seed: int) -> None:
+        self.items, self.seed = items, seed
+        self._latest = (-1, np.empty(0, dtype=np.int64))
+
+    def order(self, number: int) -> NDArray[np.int64]:
+        """The order of a pass, (items,)."""
+        if self._latest[0] != number:
+            self._latest = (number, _generator(self.seed, 0, number).permutation(self.items))
+        return self._latest[1]
+
+
+class UtteranceSampler:
+    """Every utterance once a pass, in random order: for softmax training."""
+
+    def __init__(self, utterances: int, batch_size: int, seed: int) -> None:
+        self.batch_size, self.seed = batch_size, seed
+        self._passes = _Passes(utterances, seed)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0; a batch may run from one pass into the next."""
+        chosen: list[NDArray[np.int64]] = []
+        first, missing = step * self.batch_size, self.batch_size
+        while missing:
+            number, begin = divmod(first, self._passes.items)
+            chosen.append(self._passes.order(number)[begin : begin + missing])
+            first, missing = first + len(chosen[-1]), missing - len(chosen[-1])
+        return Batch(np.concatenate(chosen), _generator(self.seed, 1, step).random(self.batch_size))
+
+
+class SpeakerSampler:
+    """P speakers x K utterances a batch: for triplet training.
+
+    Every speaker once a pass, in random order (the few that are left when P does not divide their number wait for the
+    next pass); of each, K utterances without repetition. A speaker with fewer than K utterances gives some of them
+    again, in other crops. With fewer than P speakers a batch has all of them.
+    """
+
+    def __init__(self, of_speaker: Sequence[NDArray[np.int64]], speakers: int, utterances: int, seed: int) -> None:
+        self.of_speaker, self.seed = of_speaker, seed
+        self.speakers, self.per_speaker = min(speakers, len(of_speaker)), utterances
+        self._passes = _Passes(len(of_speaker), seed)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0; the K utterances of a speaker stand together."""
+        number, within = divmod(step, len(self.of_speaker) // self.speakers)
+        speakers = self._passes.order(number)[within * self.speakers : (within + 1) * self.speakers]
+        generator = _generator(self.seed, 1, step)
+        chosen = [self._of(self.of_speaker[speaker], generator) for speaker in speakers]
+        return Batch(np.concatenate(chosen), generator.random(self.speakers * self.per_speaker))
+
+    def _of(self, own: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+        rounds = -(-self.per_speaker // len(own))
+        return np.concatenate([generator.permutation(own) for _ in range(rounds)])[: self.per_speaker]
