@@ -70,21 +70,11 @@ class Optimiser(_Section):
     gradient_clip: float = Field(0.0, ge=0)
 
 
-class Masking(_Section):
-    """Stripes of a training crop that are set to zero, the mean (SpecAugment, arXiv 1904.08779); 0 stripes: none."""
-
-    frequency_stripes: int = Field(0, ge=0)
-    frequency_width: int = Field(0, ge=0)
-    time_stripes: int = Field(0, ge=0)
-    time_width: int = Field(0, ge=0)
-
-
 class _Training(_Section):
     epochs: int = Field(10, ge=0)
     steps_per_epoch: int = Field(1000, gt=0)
     crop_frames: int = Field(160, gt=0)
     optimiser: Optimiser = Optimiser()
-    masking: Masking = Masking()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
@@ -92,7 +82,6 @@ class Softmax(_Training):
     """Stage 3: softmax pre-training."""
 
     batch_size: int = Field(64, gt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 class Triplet(_Training):

@@ -286,8 +286,8 @@ def _speak_sentence(
         letters *= np.clip(wanted_seconds / seconds, 0.5, 2.0)
     raise InputError(
         f'eSpeak NG speaks "{text}", like {_MAX_ATTEMPTS - 1} sentences before it, in less than '
-        f"{MIN_SECONDS:g} or more than {MAX_SECONDS:g} s, with the voice {speaker.voice}; install the tested version: "
-        "pip install 'deepspeaker[demo]'"
+        f"{MIN_SECONDS:g} or more than {MAX_SECONDS:g} s, with the voice {speaker.voice}; "
+        "install the tested version: pip install 'deepspeaker[demo]'"
     )
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,10 @@ from deepspeaker.skipped import report_skipped
 _SHARDS = ".shards"
 
 
-def shard_of(utterances: Sequence[str], job: int, num_jobs: int) -> Sequence[str]:
+T = TypeVar("T")
+
+
+def shard_of(utterances: Sequence[T], job: int, num_jobs: int) -> Sequence[T]:
     """The ``job``-th (from 1) of ``num_jobs`` runs of nearly equal length, as Kaldi's split_scp makes them."""
     bounds = [round(len(utterances) * index / num_jobs) for index in range(num_jobs + 1)]
     return utterances[bounds[job - 1] : bounds[job]]

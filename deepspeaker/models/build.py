@@ -14,7 +14,9 @@ def build_model(feature_dim: int, name: str = "rescnn", **options: Any) -> ResCN
     """A network with fresh weights (from torch's random state) for features of ``feature_dim`` bins."""
     if name != "rescnn":
         raise InputError(f"model.name: {name} is unknown; take rescnn")
-    return ResCNN(feature_dim, **options).to(memory_format=torch.channels_last)
+    network = ResCNN(feature_dim, **options)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def parameter_count(network: torch.nn.Module) -> int:

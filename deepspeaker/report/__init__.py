@@ -1,7 +1,9 @@
 """What was reached, on paper: results.json, its tables and plots."""
 
+from deepspeaker.report.page import results_page
 from deepspeaker.report.plots import plot_det, plot_training
 from deepspeaker.report.results import Results, SystemResult, TrialListInfo
+from deepspeaker.report.summary import summary
 from deepspeaker.report.table import results_markdown, results_table
 
 __all__ = [
@@ -11,5 +13,7 @@ __all__ = [
     "plot_det",
     "plot_training",
     "results_markdown",
+    "results_page",
     "results_table",
+    "summary",
 ]

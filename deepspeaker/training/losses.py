@@ -35,9 +35,6 @@ def triplet_loss(embeddings: Tensor, speakers: Tensor, margin: float = 0.1) -> T
     anchor, positive = pair.nonzero(as_tuple=True)
     s_ap, s_an = cosine[anchor, positive], hardest[anchor]
     excess = s_an - s_ap + margin
-    return TripletLoss(
-        loss=excess.clamp(min=0.0).mean(),
-        active=float((excess > 0).float().mean()),
-        positive=float(s_ap.mean()),
-        negative=float(s_an.mean()),
-    )
+    with torch.no_grad():
+        active, positive, negative = (excess > 0).float().mean(), s_ap.mean(), s_an.mean()
+    return TripletLoss(excess.clamp(min=0.0).mean(), float(active), float(positive), float(negative))

@@ -1,0 +1,5 @@
+"""``python -m deepspeaker`` is the command."""
+
+from deepspeaker.cli import main
+
+main()

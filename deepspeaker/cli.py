@@ -1,0 +1,393 @@
+"""The ``deepspeaker`` command: one sub-command for each thing that a stage script asks for.
+
+Thin: it turns options into arguments. Imports are inside the functions, so that the command starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from deepspeaker import __version__
+from deepspeaker.errors import InputError
+
+if TYPE_CHECKING:
+    from deepspeaker.config import Config
+
+#: The exit status of ``mark begin --if-needed`` when the stage is finished already.
+ALREADY_DONE = 10
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _config_options(function: Function) -> Function:
+    function = click.option("--set", "overrides", multiple=True, metavar="section.key=value")(function)
+    return click.option("--config", type=_PATH, required=True, help="YAML file of the experiment")(function)
+
+
+def _shard_options(function: Function) -> Function:
+    function = click.option("--num-jobs", type=click.IntRange(1), default=1, show_default=True)(function)
+    return click.option("--job", type=click.IntRange(1), default=1, show_default=True)(function)
+
+
+_seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+_max_skipped_option = click.option(
+    "--max-skipped", type=click.FloatRange(0, 100), default=5.0, show_default=True, help="percent of the items"
+)
+_allow_pipes_option = click.option("--allow-pipes", type=bool, default=False, help="run the commands in wav.scp")
+_corpus_option = click.option("--corpus", type=click.Choice(["demo", "librispeech", "kaldi"]), required=True)
+
+
+def _load(config: Path, overrides: tuple[str, ...]) -> Config:
+    from deepspeaker.config import load_config
+
+    return load_config(config, overrides)
+
+
+@click.group(context_settings={"help_option_names": ["--help", "-h"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="show the traceback of an error")
+def commands(debug: bool) -> None:
+    """Deep Speaker: what the stages of recipes/librispeech/run.sh are made of."""
+
+
+@commands.command("make-demo")
+@_seed_option
+@click.option("--train-speakers", type=click.IntRange(2), default=100, show_default=True)
+@click.option("--dev-speakers", type=click.IntRange(1), default=12, show_default=True)
+@click.option("--test-speakers", type=click.IntRange(2), default=30, show_default=True)
+@click.option("--utterances", type=click.IntRange(1), default=12, show_default=True, help="of each speaker")
+@click.option("--jobs", type=click.IntRange(1), default=None, help="default: the processors")
+@click.argument("folder", type=_FOLDER)
+def make_demo(folder: Path, **options: Any) -> None:
+    """Stage 0: synthesises the demo corpus (synthetic speech, offline)."""
+    from deepspeaker.corpora.demo import make_demo_corpus
+
+    make_demo_corpus(folder, **options)
+
+
+@commands.command()
+@_corpus_option
+@click.argument("folder", type=_FOLDER)
+def look(corpus: str, folder: Path) -> None:
+    """Stage 0: looks what a corpus on disk has."""
+    from deepspeaker.corpora import find_parts, read_kaldi
+
+    if corpus == "kaldi":
+        for part, data in read_kaldi(folder).items():
+            print(f"{folder}/{part}: {len(data.spk2utt)} speakers, {len(data.utt2spk)} utterances")
+    else:
+        print(f"{folder}: parts {' '.join(find_parts(folder))}")
+
+
+@commands.command()
+@click.option("--parts", default="train-clean-100 dev-clean test-clean", show_default=True)
+@click.argument("folder", type=_FOLDER)
+def download(parts: str, folder: Path) -> None:
+    """Stage 0: downloads parts of LibriSpeech."""
+    from deepspeaker.corpora import download as download_parts
+
+    print(f"LibriSpeech lies in {download_parts(folder, parts.split())}")
+
+
+@commands.command()
+@_corpus_option
+@click.option("--name", required=True, help="the corpus' name in results")
+@click.option("--corpus-dir", type=_FOLDER, required=True)
+@click.option("--train-parts", default="")
+@click.option("--dev-parts", default="")
+@click.option("--test-parts", default="")
+@_seed_option
+@_max_skipped_option
+@_allow_pipes_option
+@_config_options
+@click.argument("output", type=_FOLDER)
+def prepare(
+    corpus: str,
+    name: str,
+    corpus_dir: Path,
+    train_parts: str,
+    dev_parts: str,
+    test_parts: str,
+    seed: int,
+    max_skipped: float,
+    allow_pipes: bool,
+    config: Path,
+    overrides: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Stage 1: data directories, Lhotse manifests, trial lists."""
+    from deepspeaker import corpora
+
+    frame_shift = _load(config, overrides).features.frame_shift
+    parts = (train_parts.split(), dev_parts.split(), test_parts.split())
+    if corpus == "kaldi":
+        if any(parts):
+            raise InputError("--train-parts, --dev-parts and --test-parts are for LibriSpeech's layout, not for kaldi")
+        data = corpora.read_kaldi(corpus_dir)
+    else:
+        data = corpora.read_librispeech(corpus_dir, *parts)
+    corpora.prepare(
+        data,
+        output,
+        corpus=name,
+        synthetic=corpus == "demo",
+        seed=seed,
+        max_skipped=max_skipped,
+        frame_shift=frame_shift,
+        allow_pipes=allow_pipes,
+        say=print,
+    )
+
+
+@commands.command()
+@_config_options
+@_shard_options
+@_allow_pipes_option
+@click.argument("data_dir", type=_FOLDER)
+def fbank(
+    config: Path, overrides: tuple[str, ...], job: int, num_jobs: int, allow_pipes: bool, data_dir: Path
+) -> None:
+    """Stage 2: features, VAD and normalised speech frames of one shard of a data directory."""
+    from deepspeaker.features import compute_shard
+
+    options = _load(config, overrides).features
+    compute_shard(
+        data_dir,
+        job,
+        num_jobs,
+        sampling_rate=options.sampling_rate,
+        fbank=options.model_dump(include={"num_bins", "low_freq", "high_freq", "frame_length", "frame_shift"}),
+        vad=options.vad.model_dump(),
+        variance_floor=options.variance_floor,
+        raw_compression=options.raw_compression,
+        compression=options.compression,
+        allow_pipes=allow_pipes,
+    )
+
+
+@commands.command("collect-fbank")
+@click.option("--num-jobs", type=click.IntRange(1), default=1, show_default=True)
+@_max_skipped_option
+@click.argument("data_dir", type=_FOLDER)
+def collect_fbank(num_jobs: int, max_skipped: float, data_dir: Path) -> None:
+    """Stage 2: joins the shards of a data directory."""
+    from deepspeaker.features import collect_shards
+
+    print(collect_shards(data_dir, num_jobs, max_skipped))
+
+
+@commands.command()
+@click.argument("objective", type=click.Choice(["softmax", "triplet"]))
+@_config_options
+@_seed_option
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--progress", type=bool, default=True, help="show a bar on stderr")
+@click.option("--data-dir", type=_FOLDER, required=True, help="holds train_nosil and dev_nosil")
+@click.option("--exp-dir", type=_FOLDER, required=True)
+def train(
+    objective: str,
+    config: Path,
+    overrides: tuple[str, ...],
+    seed: int,
+    device: str,
+    progress: bool,
+    data_dir: Path,
+    exp_dir: Path,
+) -> None:
+    """Stages 3 and 4: softmax pre-training, triplet training."""
+    settings = _load(config, overrides)
+    from deepspeaker import training
+
+    stage = training.train_softmax if objective == "softmax" else training.train_triplet
+    try:
+        stage(settings, data_dir, exp_dir, seed, device, progress)
+    except training.Interrupted as interrupted:
+        raise InputError(f"{interrupted}; the same command goes on from there") from None
+
+
+@commands.command()
+@_config_options
+@_shard_options
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.argument("data_dir", type=_FOLDER)
+@click.argument("system_dir", type=_FOLDER)
+@click.argument("output", type=_FOLDER)
+def embed(
+    config: Path,
+    overrides: tuple[str, ...],
+    job: int,
+    num_jobs: int,
+    device: str,
+    data_dir: Path,
+    system_dir: Path,
+    output: Path,
+) -> None:
+    """Stage 5: embeddings of one shard of a data directory with normalised speech frames."""
+    which = _load(config, overrides).embedding.checkpoint
+    from deepspeaker.embedding import embed_shard, system_checkpoint
+
+    embed_shard(data_dir, system_checkpoint(system_dir, which), output, job, num_jobs, device)
+
+
+@commands.command("collect-embeddings")
+@click.option("--num-jobs", type=click.IntRange(1), default=1, show_default=True)
+@click.argument("data_dir", type=_FOLDER)
+@click.argument("output", type=_FOLDER)
+def collect_embeddings(num_jobs: int, data_dir: Path, output: Path) -> None:
+    """Stage 5: joins the shards and writes the speaker embeddings."""
+    from deepspeaker.embedding import collect_embeddings as collect
+
+    print(collect(data_dir, output, num_jobs))
+
+
+@commands.command()
+@_config_options
+@_seed_option
+@_max_skipped_option
+@click.option("--data-dir", type=_FOLDER, required=True, help="holds corpus.json and test with its trial lists")
+@click.option("--exp-dir", type=_FOLDER, required=True)
+def score(
+    config: Path, overrides: tuple[str, ...], seed: int, max_skipped: float, data_dir: Path, exp_dir: Path
+) -> None:
+    """Stage 6: scores of all systems on all trial lists, results.json."""
+    from deepspeaker.evaluation import evaluate
+
+    evaluate(_load(config, overrides), data_dir, exp_dir, seed, max_skipped)
+
+
+@commands.command()
+@click.option("--data-dir", type=_FOLDER, required=True)
+@click.option("--exp-dir", type=_FOLDER, required=True)
+def report(data_dir: Path, exp_dir: Path) -> None:
+    """Stage 7: the table on the screen, plots, RESULTS.md and the page."""
+    from deepspeaker.evaluation import write_report
+
+    write_report(data_dir, exp_dir)
+
+
+@commands.command()
+@click.argument("exp_dir", type=_FOLDER)
+def summary(exp_dir: Path) -> None:
+    """What was reached, where it lies, what to try next."""
+    from deepspeaker.report import Results
+    from deepspeaker.report import summary as summarise
+
+    print(summarise(Results.read(exp_dir / "results.json"), exp_dir))
+
+
+@commands.command("check-config")
+@_config_options
+def check_config(config: Path, overrides: tuple[str, ...]) -> None:
+    """Says what is wrong with a configuration, if anything is."""
+    _load(config, overrides)
+
+
+@commands.group()
+def mark() -> None:
+    """Done-marks of the stages."""
+
+
+def _mark_options(function: Function) -> Function:
+    for option in (
+        click.option("--option", "options", multiple=True, metavar="name=value", help="an option that counts"),
+        click.option("--after", multiple=True, type=_PATH, help="the mark of a stage before this one"),
+        click.option("--section", "sections", multiple=True, help="a section of the configuration that counts"),
+        click.option("--set", "overrides", multiple=True, metavar="section.key=value"),
+        click.option("--config", type=_PATH, default=None),
+        click.option("--corpus", default=None),
+        click.option("--corpus-dir", type=_FOLDER, default=None, help="a corpus whose file list counts"),
+        click.argument("stage", type=int),
+        click.argument("folder", type=_FOLDER),
+    ):
+        function = option(function)
+    return function
+
+
+def _settings(
+    options: tuple[str, ...],
+    after: tuple[Path, ...],
+    sections: tuple[str, ...],
+    overrides: tuple[str, ...],
+    config: Path | None,
+    corpus: str | None,
+    corpus_dir: Path | None,
+) -> dict[str, object]:
+    from deepspeaker.marks import digest_of
+
+    settings: dict[str, object] = {"deepspeaker": __version__}
+    for option in options:
+        name, _, value = option.partition("=")
+        settings[name] = value
+    for before in after:
+        number = before.name.rpartition(".")[2]
+        settings[f"stage {number} ({before.parent.name})"] = digest_of(before)
+    if config is not None:
+        loaded = _load(config, overrides).model_dump()
+        settings.update({section: loaded[section] for section in sections})
+    if corpus is not None and corpus_dir is not None:
+        from deepspeaker.corpora.fingerprint import fingerprint
+
+        settings["files of the corpus"] = fingerprint(corpus, corpus_dir)
+    return settings
+
+
+@mark.command()
+@_mark_options
+@click.option("--if-needed", type=bool, default=False, help=f"exit with {ALREADY_DONE} when it is finished already")
+@click.option("--needs", multiple=True, type=_PATH, help="an output without which the stage is not finished")
+@click.option("--clear", multiple=True, type=_FOLDER, help="emptied unless an interrupted stage goes on")
+def begin(
+    stage: int, folder: Path, if_needed: bool, needs: tuple[Path, ...], clear: tuple[Path, ...], **given: Any
+) -> None:
+    """Says whether and why a stage runs, and notes that it began."""
+    from deepspeaker.marks import Mark
+
+    settings = _settings(**given)
+    the_mark = Mark(folder, stage)
+    reason = the_mark.difference(settings)
+    missing = [path for path in needs if not path.exists()]
+    if reason is None and missing:
+        reason = f"{missing[0]} is missing"
+    if reason is None and if_needed:
+        print(f"stage {stage} ({folder}): finished already, skipped")
+        sys.exit(ALREADY_DONE)
+    goes_on = the_mark.begin(settings, clear)
+    shown = f": {reason}" if reason and reason != "not done yet" else ""
+    print(f"stage {stage} ({folder}): {'goes on' if goes_on else 'starts'}{shown}")
+
+
+@mark.command()
+@_mark_options
+def end(stage: int, folder: Path, **given: Any) -> None:
+    """Notes that a stage is finished."""
+    from deepspeaker.marks import Mark
+
+    Mark(folder, stage).end(_settings(**given))
+
+
+def main() -> None:
+    """Runs the command; an error of the user's is one line on stderr and status 1, wrong usage status 2."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        status = commands.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = 2
+    except click.ClickException as error:
+        print(f"deepspeaker: {' '.join(error.format_message().split())}; see --help", file=sys.stderr)
+        status = 2
+    except (KeyboardInterrupt, click.Abort):
+        status = 130
+    except (InputError, OSError) as error:
+        if debug:
+            raise
+        print(f"deepspeaker: {error}", file=sys.stderr)
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,76 @@
+"""Stage 5 in shards: each job embeds a run of utterances, then their tables are collected."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deepspeaker.embedding.extractor import embed_utterances, speaker_means
+from deepspeaker.errors import InputError
+from deepspeaker.features import FeatureIndex, shard_of
+from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
+from deepspeaker.models import load_checkpoint, network_of
+
+_SHARDS = ".shards"
+
+
+def system_checkpoint(system_dir: Path, which: str) -> Path:
+    """The checkpoint of a trained system that its embeddings come from; ``which`` is "last" or "best".
+
+    The untrained network has but one.
+    """
+    return system_dir / f"checkpoint_{'last' if system_dir.name == 'untrained' else which}.pt"
+
+
+def embed_shard(data_dir: Path, checkpoint: Path, output: Path, job: int, num_jobs: int, device: str = "auto") -> None:
+    """Writes ``xvector.JOB.ark`` with the unit-length embeddings of one shard of a data directory.
+
+    Each utterance is computed alone, in float32 and on one thread, so that neither the number of jobs nor the
+    company of other utterances changes a bit of it.
+    """
+    content = load_checkpoint(checkpoint)
+    network = network_of(content)
+    index = FeatureIndex(data_dir)
+    if index.feature_dim != network.feature_dim:
+        raise InputError(
+            f"{data_dir}/feats.scp: has {index.feature_dim} bins, the network of {checkpoint} wants {network.feature_dim}"
+        )
+    torch.set_num_threads(1)
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        network.cuda()
+    mine = shard_of(range(len(index)), job, num_jobs)
+    with ArkWriter(output / f"xvector.{job}.ark", output / _SHARDS / f"xvector.{job}") as writer:
+        for utterance in mine:
+            writer.write(index.utterances[utterance], embed_utterances(network, index, [utterance])[0])
+
+
+def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
+    """Joins the shards into ``xvector.scp`` and writes ``spk_xvector.{ark,scp}`` and ``num_utts.ark``.
+
+    Returns a line that says what is there now; raises ``InputError`` when a shard is missing.
+    """
+    shards = output / _SHARDS
+    locations: dict[str, str] = {}
+    for job in range(1, num_jobs + 1):
+        if not (shards / f"xvector.{job}").is_file():
+            raise InputError(f"{shards}/xvector.{job}: shard {job} of {num_jobs} is missing; run stage 5 again")
+        locations.update(read_table(shards / f"xvector.{job}"))
+    write_table(output / "xvector.scp", locations)
+    utt2spk = read_table(data_dir / "utt2spk")
+    speakers = sorted({utt2spk[utterance] for utterance in locations})
+    number = {speaker: index for index, speaker in enumerate(speakers)}
+    owner = np.array([number[utt2spk[utterance]] for utterance in locations], dtype=np.int32)
+    embeddings = np.stack([read_vector(location) for location in locations.values()])
+    means, counts = speaker_means(embeddings, owner, len(speakers))
+    with ArkWriter(output / "spk_xvector.ark", output / "spk_xvector.scp") as writer:
+        for speaker, mean in zip(speakers, means, strict=True):
+            writer.write(speaker, mean)
+    write_table(output / "num_utts.ark", {speaker: str(n) for speaker, n in zip(speakers, counts, strict=True)})
+    for ark in output.glob("xvector.*.ark"):
+        if ark.name.split(".")[1].isdigit() and int(ark.name.split(".")[1]) > num_jobs:
+            ark.unlink()
+    shutil.rmtree(shards)
+    return f"{output}: {len(locations)} utterances, {len(speakers)} speakers, dimension {embeddings.shape[1]}"

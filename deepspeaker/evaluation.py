@@ -1,0 +1,172 @@
+"""Stages 6 and 7: every system on every trial list, and what is shown of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepspeaker.config import Config
+from deepspeaker.embedding import system_checkpoint
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_write, sha256_of
+from deepspeaker.kaldi import read_table, read_vector
+from deepspeaker.metrics import det_points, equal_error_rate, min_dcf, rank1
+from deepspeaker.models import load_checkpoint, network_of, parameter_count
+from deepspeaker.report import (
+    Results,
+    SystemResult,
+    TrialListInfo,
+    plot_det,
+    plot_training,
+    results_markdown,
+    results_page,
+    results_table,
+)
+from deepspeaker.scoring import Trials, cosine_scores, labelled_scores, read_trials, write_scores
+from deepspeaker.skipped import report_skipped
+
+SYSTEMS = ("untrained", "softmax", "triplet")
+P_TARGETS = (0.05, 0.01, 0.001)
+_ROW = 100
+
+
+def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipped: float) -> None:
+    """Scores the systems that have embeddings on ``data_dir/test/trials_*``.
+
+    Writes ``exp_dir/SYSTEM/scores_LIST_BACKEND`` and ``exp_dir/results.json``. Raises ``InputError`` when a test
+    speaker was trained on, when more than ``max_skipped`` percent of a list's utterances have no embedding, and when
+    there is nothing to score.
+    """
+    corpus = _corpus(data_dir)
+    lists = {path.name: path for path in sorted((data_dir / "test").glob("trials_*")) if path.suffix == ""}
+    if "trials_all" not in lists:
+        raise InputError(f"{data_dir}/test/trials_all: no such trial list; run stage 1")
+    utt2spk = read_table(data_dir / "test" / "utt2spk")
+    found = [name for name in SYSTEMS if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
+    if not found:
+        raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
+    trials = {name: read_trials(path) for name, path in lists.items()}
+    info = {name: _describe(trials[name], lists[name], utt2spk) for name in lists}
+    backend = config.scoring.backend
+    systems, used = [], config.model_dump()
+    for name in found:
+        checkpoint = load_checkpoint(system_checkpoint(exp_dir / name, config.embedding.checkpoint))
+        _refuse_training_speakers(checkpoint["speakers"], utt2spk, name)
+        for section in ("softmax", "triplet"):
+            if checkpoint["stage"] == section:
+                used[section] = checkpoint["config"][section]  # with the precision that was used
+        parameters = parameter_count(network_of(checkpoint))
+        folder = exp_dir / name
+        locations = read_table(folder / "embeddings_test" / "xvector.scp")
+        embeddings = {utterance: read_vector(location) for utterance, location in locations.items()}
+        for list_name, whole in trials.items():
+            missing = {u: "has no embedding" for u in whole.ids if u not in embeddings}
+            report_skipped(
+                folder / f"missing_{list_name}", missing, len(whole.ids), f"utterances of {list_name}", max_skipped
+            )
+            kept = _without(whole, set(missing), in_rows=list_name == "trials_1p99")
+            matrix = np.stack([embeddings.get(u, np.zeros_like(next(iter(embeddings.values())))) for u in kept.ids])
+            scores = cosine_scores(matrix, kept.enrolment, kept.test)
+            path = folder / f"scores_{list_name}_{backend}"
+            write_scores(path, kept.ids, kept.enrolment, kept.test, scores)
+            points = det_points(scores[kept.is_target], scores[~kept.is_target])
+            eer, threshold = equal_error_rate(points)
+            ranked = {}
+            if list_name == "trials_1p99":
+                ranked["rank1"] = rank1(scores, kept.is_target)
+            systems.append(
+                SystemResult(
+                    name=name,
+                    model=config.model.name,
+                    parameters=parameters,
+                    backend=backend,
+                    trials=list_name,
+                    eer=eer,
+                    eer_threshold=threshold,
+                    min_dcf={str(p): min_dcf(points, p) for p in P_TARGETS},
+                    **ranked,
+                )
+            )
+            print(f"{name}, {list_name}: EER {100 * eer:.2f} %; scores in {path}")
+    results = Results(
+        corpus=corpus["corpus"],
+        synthetic=corpus["synthetic"],
+        seed=seed,
+        config=used,
+        trials=info,
+        systems=systems,
+    )
+    results.write(exp_dir / "results.json")
+
+
+def write_report(data_dir: Path, exp_dir: Path) -> None:
+    """Prints the table; writes ``det.png``, ``training.png``, ``RESULTS.md`` and ``report.html`` into ``exp_dir``."""
+    results = Results.read(exp_dir / "results.json")
+    curves = {}
+    for system in results.systems:
+        if system.trials == "trials_all":
+            path = exp_dir / system.name / f"scores_trials_all_{system.backend}"
+            scores, is_target = labelled_scores(path, data_dir / "test" / "trials_all")
+            curves[system.name] = det_points(scores[is_target], scores[~is_target])
+    synthetic = " (synthetic speech)" if results.synthetic else ""
+    speakers = results.trials["trials_all"].speakers
+    title = f"{results.corpus}{synthetic}, trials_all: {speakers} unseen speakers"
+    plot_det(curves, exp_dir / "det.png", title)
+    histories = {}
+    for name in ("softmax", "triplet"):
+        path = exp_dir / name / "train.csv"
+        if path.is_file() and (rows := list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))):
+            histories[name] = exp_dir / name / "training.png"
+            plot_training(rows, histories[name], f"{results.corpus}{synthetic}: {name} training")
+    atomic_write(exp_dir / "RESULTS.md", results_markdown(results))
+    atomic_write(exp_dir / "report.html", results_page(results, {"det": exp_dir / "det.png", **histories}))
+    print(results_table(results))
+
+
+def _corpus(data_dir: Path) -> dict[str, Any]:
+    path = data_dir / "corpus.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run stage 1") from None
+    except ValueError:
+        raise InputError(f"{path}: not JSON; run stage 1 again") from None
+    return content
+
+
+def _describe(trials: Trials, path: Path, utt2spk: dict[str, str]) -> TrialListInfo:
+    for utterance in trials.ids:
+        if utterance not in utt2spk:
+            raise InputError(f"{path}: {utterance} is not an utterance of {path.parent}; run stage 1 again")
+    target = int(trials.is_target.sum())
+    return TrialListInfo(
+        target=target,
+        nontarget=len(trials.is_target) - target,
+        speakers=len({utt2spk[utterance] for utterance in trials.ids}),
+        sha256=sha256_of(path),
+    )
+
+
+def _refuse_training_speakers(trained: list[str], utt2spk: dict[str, str], system: str) -> None:
+    shared = sorted(set(trained) & set(utt2spk.values()))
+    if shared:
+        raise InputError(
+            f"{len(shared)} test speakers were in the training of {system} (first: {shared[0]}); "
+            "results on them would mean nothing: take other test speakers or train without them"
+        )
+
+
+def _without(trials: Trials, missing: set[str], in_rows: bool) -> Trials:
+    """The trials whose utterances are all there; with ``in_rows``, the rows of 100 that are whole."""
+    if not missing:
+        return trials
+    there = np.array([utterance not in missing for utterance in trials.ids])
+    kept: NDArray[np.bool_] = there[trials.enrolment] & there[trials.test]
+    if in_rows:
+        kept = kept.reshape(-1, _ROW).all(axis=1).repeat(_ROW)
+    return Trials(trials.ids, trials.enrolment[kept], trials.test[kept], trials.is_target[kept])

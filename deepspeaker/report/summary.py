@@ -1,0 +1,27 @@
+"""The three lines at the end of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deepspeaker.report.results import Results
+
+
+def summary(results: Results, exp_dir: Path) -> str:
+    """What was reached, where it lies, what to try next: three lines."""
+    rates = [
+        f"{100 * system.eer:.2f} % {'after ' if system.name != 'untrained' else ''}{system.name}"
+        for system in reversed(results.systems)
+        if system.trials == "trials_all"
+    ]
+    speakers = results.trials["trials_all"].speakers
+    synthetic = " (synthetic speech)" if results.synthetic else ""
+    if results.synthetic:
+        advice = "real speech: run.sh --corpus librispeech --corpus-dir LIBRISPEECH, or --corpus kaldi --corpus-dir DIR"
+    else:
+        advice = "a larger network on a GPU: --config conf/librispeech.yaml; another seed: --seed 1 --exp NAME"
+    return (
+        f"reached: EER {', '.join(rates)}; {results.corpus}{synthetic}, {speakers} unseen speakers\n"
+        f"lies in: {exp_dir}/ (report.html, RESULTS.md, results.json, det.png, triplet/embeddings_test/xvector.scp)\n"
+        f"try next: {advice}"
+    )

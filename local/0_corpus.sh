@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi] [--corpus-dir DIR] [--parts "..."] [--seed N] [--nj N] data/C
+#
+# Stage 0: gets a corpus. demo: synthesises one into data/C/corpus (synthetic speech, offline, under a minute).
+# librispeech without --corpus-dir: downloads --parts into data/C/corpus. With --corpus-dir: looks what is there.
+options="corpus corpus-dir parts nj"
+corpus=demo corpus_dir='' parts='' nj=$(nproc)
+. utils/stage.sh
+arguments_are "data/C" "$@"
+data=$1
+
+if [ "$corpus" != demo ] && [ -n "$corpus_dir" ]; then
+  deepspeaker look --corpus "$corpus" "$corpus_dir"
+  exit 0
+fi
+lock "$data"
+case $corpus in
+  demo)
+    begin 0 "$data" --option seed="$seed" -- --needs "$data/corpus/SPEAKERS.TXT"
+    $cmd --follow true "$data/log/make_demo.log" deepspeaker make-demo --seed "$seed" --jobs "$nj" "$data/corpus"
+    ;;
+  librispeech)
+    if [ -z "${parts// /}" ]; then parts="train-clean-100 dev-clean test-clean"; fi
+    begin 0 "$data" --option parts="$parts"
+    $cmd --follow true "$data/log/download.log" deepspeaker download --parts "$parts" "$data/corpus"
+    ;;
+  *) echo "0_corpus.sh: --corpus $corpus needs --corpus-dir DIR" >&2; exit 2 ;;
+esac
+finish

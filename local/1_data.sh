@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# usage: local/1_data.sh [--corpus demo|librispeech|kaldi] --corpus-dir DIR [--train-parts "..."] [--dev-parts "..."]
+#        [--test-parts "..."] [--seed N] [--max-skipped PERCENT] [--allow-pipes true] data/C
+#
+# Stage 1: Kaldi data directories data/C/{train,dev,test}, Lhotse manifests in data/C/manifests, trial lists
+# data/C/test/trials_all and trials_1p99. The speakers of the parts are disjoint; development speakers are carved out of
+# training when none are given.
+options="corpus corpus-dir train-parts dev-parts test-parts max-skipped allow-pipes"
+corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' max_skipped=5 allow_pipes=false
+. utils/stage.sh
+arguments_are "data/C" "$@"
+data=$1
+corpus_dir=${corpus_dir:-$data/corpus}
+
+lock "$data"
+begin 1 "$data" --option corpus="$corpus" --option train-parts="$train_parts" --option dev-parts="$dev_parts" \
+  --option test-parts="$test_parts" --option seed="$seed" --option max-skipped="$max_skipped" \
+  --corpus "$corpus" --corpus-dir "$corpus_dir" -- --needs "$data/corpus.json" --needs "$data/test/trials_all"
+$cmd --follow true "$data/log/prepare.log" deepspeaker prepare "${config_options[@]}" \
+  --corpus "$corpus" --name "$(basename "$data")" --corpus-dir "$corpus_dir" --seed "$seed" \
+  --train-parts "$train_parts" --dev-parts "$dev_parts" --test-parts "$test_parts" \
+  --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" "$data"
+finish

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# usage: local/2_fbank.sh [--config FILE] [--set section.key=value] [--nj N] [--cmd "utils/run.py"] [--max-skipped PERCENT]
+#        [--allow-pipes true] data/C/train [data/C/dev data/C/test ...]
+#
+# Stage 2: for each data directory feats.scp (log-mel), vad.scp, utt2num_frames, and beside it *_nosil with the normalised
+# speech frames. A directory that brings its own feats.scp gets *_nosil alone (without vad.scp every frame is speech).
+options="nj max-skipped allow-pipes"
+nj=$(nproc) max_skipped=5 allow_pipes=false
+. utils/stage.sh
+arguments_are "data/C/train" "$@"
+
+for data in "$@"; do
+  (
+    lock "$data"
+    after=()
+    if [ -f "$(dirname "$data")/.done.1" ]; then after=(--after "$(dirname "$data")/.done.1"); fi
+    begin 2 "$data" "${config_options[@]}" --section features ${after[@]+"${after[@]}"} \
+      --option max-skipped="$max_skipped" -- --needs "$data/feats.scp" --needs "${data}_nosil/feats.scp"
+    $cmd JOB=1:"$nj" "$data/log/fbank.JOB.log" deepspeaker fbank "${config_options[@]}" \
+      --job JOB --num-jobs "$nj" --allow-pipes "$allow_pipes" "$data"
+    $cmd --follow true "$data/log/collect_fbank.log" deepspeaker collect-fbank --num-jobs "$nj" \
+      --max-skipped "$max_skipped" "$data"
+    finish
+  )
+done

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# usage: local/4_triplet.sh [--config FILE] [--set section.key=value] [--seed N] [--cmd "utils/run.py"] [--device auto|cpu|cuda]
+#        data/C exp/E
+#
+# Stage 4: triplet training on cosine, from exp/E/softmax on, on data/C/train_nosil; exp/E/triplet gets the checkpoints,
+# train.csv and TensorBoard scalars.
+# A training that was killed goes on from its last epoch.
+options="device"
+device=auto
+. utils/stage.sh
+arguments_are "data/C exp/E" "$@"
+data=$1 exp=$2
+
+lock "$exp"
+begin 4 "$exp/triplet" "${config_options[@]}" --section triplet --option seed="$seed" --after "$exp/softmax/.done.3" -- \
+  --needs "$exp/triplet/checkpoint_last.pt" --clear "$exp/triplet"
+if [ -t 2 ]; then progress=true; else progress=false; fi
+$cmd --follow true "$exp/triplet/log/train.log" deepspeaker train triplet "${config_options[@]}" --seed "$seed" \
+  --device "$device" --progress "$progress" --data-dir "$data" --exp-dir "$exp"
+finish

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# usage: local/5_embed.sh [--config FILE] [--set section.key=value] [--nj N] [--cmd "utils/run.py"] [--device auto|cpu|cuda]
+#        data/C exp/E
+#
+# Stage 5: embeddings of whole test utterances by the untrained network, after softmax and after triplet training:
+# exp/E/SYSTEM/embeddings_test/xvector.scp, and the speakers' means as spk_xvector.scp.
+options="nj device"
+nj=$(nproc) device=auto
+. utils/stage.sh
+arguments_are "data/C exp/E" "$@"
+data=$1 exp=$2
+
+lock "$exp"
+begin 5 "$exp" "${config_options[@]}" --section embedding --after "$data/test/.done.2" \
+  --after "$exp/softmax/.done.3" --after "$exp/triplet/.done.4" -- \
+  --needs "$exp/triplet/embeddings_test/xvector.scp"
+for system in untrained softmax triplet; do
+  out=$exp/$system/embeddings_test
+  $cmd JOB=1:"$nj" "$out/log/embed.JOB.log" deepspeaker embed "${config_options[@]}" --job JOB --num-jobs "$nj" \
+    --device "$device" "$data/test_nosil" "$exp/$system" "$out"
+  $cmd --follow true "$out/log/collect.log" deepspeaker collect-embeddings --num-jobs "$nj" "$data/test_nosil" "$out"
+done
+finish

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# usage: local/7_report.sh data/C exp/E
+#
+# Stage 7: the table of results on the screen and in exp/E/RESULTS.md, the DET curves in exp/E/det.png, the training curves,
+# and all of it on one page, exp/E/report.html.
+options=""
+. utils/stage.sh
+arguments_are "data/C exp/E" "$@"
+data=$1 exp=$2
+
+lock "$exp"
+begin 7 "$exp" --after "$exp/.done.6" -- --needs "$exp/report.html"
+$cmd --follow true "$exp/log/report.log" deepspeaker report --data-dir "$data" --exp-dir "$exp"
+finish

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# usage: run.sh [options]
+#
+# Deep Speaker from speech to EER and minDCF. The first start makes the Python environment (.venv, some minutes).
+#
+# stages
+#   0  corpus     demo: synthesises one (synthetic speech); librispeech: downloads, or takes --corpus-dir
+#   1  data       Kaldi data directories, Lhotse manifests, trial lists      -> data/C
+#   2  fbank      log-mel features, voice activity, normalised speech frames -> data/C/*_nosil
+#   3  softmax    pre-training as a speaker classifier                       -> exp/E/softmax
+#   4  triplet    triplet training on cosine                                 -> exp/E/triplet
+#   5  embed      embeddings of the test utterances                          -> exp/E/SYSTEM/embeddings_test
+#   6  score      trials into EER, minDCF, rank-1                            -> exp/E/results.json
+#   7  report     table, DET plot, page                                      -> exp/E/report.html
+#
+# options
+#   --stage N, --stop-stage N   run stages N to N whatever is finished; without --stage, finished stages are skipped
+#   --corpus NAME               demo (default), librispeech, kaldi
+#   --corpus-dir DIR            librispeech: the folder that holds train-clean-100 and so on
+#                               kaldi: a folder with the data directories train, test and, if there is one, dev
+#   --train-parts "A B", --dev-parts "...", --test-parts "..."
+#                               parts of LibriSpeech (default: all of its own that are there)
+#   --config FILE               the experiment (default: conf/demo.yaml for demo, else conf/default.yaml)
+#   --set section.key=value     overrides a key of it; may come several times
+#   --exp NAME                  the folder under exp/ (default: CORPUS_CONFIG)
+#   --seed N                    decides corpus, trial lists, weights and crops (default 0)
+#   --nj N                      jobs of the array stages (default: the processors); changes no result
+#   --cmd "PROGRAM OPTIONS"     the launcher, utils/run.py or one with the contract of Kaldi's run.pl
+#   --device auto|cpu|cuda      where networks run (default auto)
+#   --max-skipped PERCENT       a stage stops when more of its items cannot be used (default 5)
+#   --allow-pipes true          runs the commands that stand in wav.scp
+#   --nproc N, --nnodes N, --rdzv-endpoint HOST:PORT
+#                               training on several processes or machines (only 1 so far)
+#   --help                      this text
+set -euo pipefail
+export LC_ALL=C
+
+from=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+options="stage stop-stage corpus corpus-dir train-parts dev-parts test-parts config set exp seed nj cmd device max-skipped
+allow-pipes nproc nnodes rdzv-endpoint"
+stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' config='' exp='' seed=0
+nj=$(nproc) device=auto max_skipped=5 allow_pipes=false nproc=1 nnodes=1 rdzv_endpoint=''
+. ./path.sh
+. ./cmd.sh
+. utils/parse_options.sh
+
+stop() { echo "run.sh: $2" >&2; exit "$1"; }
+# A path that a user gives counts from where the user stands, else from this folder.
+given_path() { if [ -e "$from/$1" ] && [ "${1#/}" = "$1" ]; then realpath "$from/$1"; else echo "$1"; fi; }
+
+[ $# -eq 0 ] || stop 2 "unexpected argument $1; --help lists the options"
+[ "$stop_stage" -ge "${stage:-0}" ] && [ "$stop_stage" -le 7 ] ||
+  stop 2 "--stage ${stage:-0} --stop-stage $stop_stage: stages run from 0 to 7"
+if [ "$nproc" != 1 ] || [ "$nnodes" != 1 ] || [ -n "$rdzv_endpoint" ]; then
+  stop 2 "training on several processes is not there yet; leave --nproc and --nnodes at 1, without --rdzv-endpoint"
+fi
+if [ -n "$corpus_dir" ]; then
+  corpus_dir=$(given_path "$corpus_dir")
+  [ -d "$corpus_dir" ] || stop 1 "--corpus-dir $corpus_dir: no such folder"
+fi
+case $corpus in
+  demo) [ -z "$corpus_dir" ] || stop 2 "--corpus-dir is for --corpus librispeech or kaldi; the demo corpus is made here" ;;
+  librispeech) ;;
+  kaldi) [ -n "$corpus_dir" ] || stop 2 "--corpus kaldi needs --corpus-dir DIR with data directories train and test" ;;
+  *) stop 2 "--corpus $corpus is unknown; there are demo, librispeech, kaldi" ;;
+esac
+if [ -z "$config" ]; then
+  config=conf/default.yaml
+  if [ "$corpus" = demo ]; then config=conf/demo.yaml; fi
+fi
+config=$(given_path "$config")
+name=$corpus
+if [ "$corpus" = kaldi ]; then name=$(basename "$(realpath "$corpus_dir")"); fi
+exp=exp/${exp:-${name}_$(basename "$config" .yaml)}
+data=data/$name
+
+utils/setup.sh
+deepspeaker check-config --config "$config" ${overrides[@]+"${overrides[@]}"}
+
+# One run at a time in an experiment; the jobs of a run that was killed end by themselves when they see it gone.
+export DEEPSPEAKER_RUN_PID=$$
+. utils/lock.sh
+lock "$exp"
+export DEEPSPEAKER_LOCKED=$exp
+
+echo "run.sh: corpus $name, configuration $config, data in $data, results in $exp"
+common=(--config "$config" ${overrides[@]+"${overrides[@]}"} --cmd "$cmd" --seed "$seed")
+if [ -n "$stage" ]; then common+=(--if-needed false); else common+=(--if-needed true); fi
+wanted() { [ "${stage:-0}" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
+
+if wanted 0; then
+  local/0_corpus.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --nj "$nj" \
+    --parts "$train_parts $dev_parts $test_parts" "$data"
+fi
+if [ -z "$corpus_dir" ]; then
+  corpus_dir=$data/corpus
+  if [ "$corpus" = librispeech ]; then corpus_dir=$data/corpus/LibriSpeech; fi
+fi
+if wanted 1; then
+  local/1_data.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --train-parts "$train_parts" \
+    --dev-parts "$dev_parts" --test-parts "$test_parts" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" "$data"
+fi
+if wanted 2; then
+  parts=("$data/train")
+  if [ -d "$data/dev" ]; then parts+=("$data/dev"); fi
+  local/2_fbank.sh "${common[@]}" --nj "$nj" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" \
+    "${parts[@]}" "$data/test"
+fi
+if wanted 3; then local/3_softmax.sh "${common[@]}" --device "$device" "$data" "$exp"; fi
+if wanted 4; then local/4_triplet.sh "${common[@]}" --device "$device" "$data" "$exp"; fi
+if wanted 5; then local/5_embed.sh "${common[@]}" --nj "$nj" --device "$device" "$data" "$exp"; fi
+if wanted 6; then local/6_score.sh "${common[@]}" --max-skipped "$max_skipped" "$data" "$exp"; fi
+if wanted 7; then
+  local/7_report.sh "${common[@]}" "$data" "$exp"
+  deepspeaker summary "$exp"
+fi

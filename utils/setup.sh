@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# usage: utils/setup.sh [extras]        for example: utils/setup.sh demo,test
+#
+# Makes the Python environment .venv at the top of the project, with the versions of constraints.txt, unless it is
+# there already. Two starts at once do not collide: the second waits. DEEPSPEAKER_PYTHON (a python, or the folder of an
+# environment) is used as it is instead. Where there is no NVIDIA GPU, PyTorch comes from DEEPSPEAKER_TORCH_INDEX, by
+# default PyTorch's own index of CPU builds, if that can be reached.
+set -euo pipefail
+
+die() { echo "setup.sh: $*" >&2; exit 1; }
+
+extras=${1:-demo}
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
+venv=$root/.venv
+
+if [ -n "${DEEPSPEAKER_PYTHON:-}" ]; then
+  python=$DEEPSPEAKER_PYTHON
+  if [ -d "$python" ]; then python=$python/bin/python; fi
+  "$python" -c 'import torch, lhotse, kaldiio, soundfile, pydantic, click, yaml' 2>/dev/null ||
+    die "DEEPSPEAKER_PYTHON=$DEEPSPEAKER_PYTHON: not a Python with torch, lhotse, kaldiio, soundfile, pydantic, click and pyyaml; install them there or unset it"
+  exit 0
+fi
+
+# What the environment must equal, and what it says of itself when it is whole.
+wanted=$(cat "$root/constraints.txt" "$root/setup.cfg" | cksum)
+whole() {
+  local extra
+  [ -x "$venv/bin/python" ] && [ "$(head -1 "$venv/.setup_done" 2>/dev/null)" = "$wanted" ] || return 1
+  for extra in ${extras//,/ }; do grep -qx "$extra" "$venv/.setup_done" || return 1; done
+}
+if whole; then exit 0; fi
+
+if command -v flock >/dev/null; then
+  exec 7>>"$root/.venv.lock"
+  flock -n 7 || { echo "setup.sh: another set-up is at work, waiting for it" >&2; flock 7; }
+  if whole; then exit 0; fi
+fi
+
+python=
+for candidate in python3 python3.13 python3.12 python3.11 python3.10 python3.14; do
+  if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    python=$candidate
+    break
+  fi
+done
+[ -n "$python" ] || die "no Python >= 3.10 with venv was found; install one (Debian: apt install python3-venv) or set DEEPSPEAKER_PYTHON"
+
+version=$("$python" -c 'import platform; print(platform.python_version())')
+log=$root/.venv.log
+echo "setup.sh: making .venv with Python $version (once; 1 to 5 minutes, about 1.5 GB of disk; log: $log)" >&2
+[ -f "$venv/.setup_done" ] || rm -rf "$venv"
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || die "$python -m venv failed"
+
+index=()
+if ! ls /dev/nvidia[0-9]* >/dev/null 2>&1 && [ "$(uname -s)" = Linux ]; then
+  url=${DEEPSPEAKER_TORCH_INDEX-https://download.pytorch.org/whl/cpu}
+  if [ -n "$url" ] && "$venv/bin/python" -c "import urllib.request as u; u.urlopen('$url/torch/', timeout=5)" 2>/dev/null; then
+    index=(--extra-index-url "$url")
+  fi
+fi
+"$venv/bin/python" -m pip install --disable-pip-version-check ${index[@]+"${index[@]}"} \
+  -c "$root/constraints.txt" -e "${root}[$extras]" >"$log" 2>&1 ||
+  { grep -i error "$log" | tail -3 >&2; die "pip failed, see $log; mend it and start again"; }
+{
+  echo "$wanted"
+  { [ ! -f "$venv/.setup_done" ] || tail -n +2 "$venv/.setup_done"; tr ',' '\n' <<<"$extras"; } | sort -u
+} >"$venv/.setup_done.tmp"
+mv "$venv/.setup_done.tmp" "$venv/.setup_done"
+echo "setup.sh: done in $SECONDS s" >&2
