@@ -303,8 +303,8 @@ def _mark_options(function: Function) -> Function:
         click.option("--config", type=_PATH, default=None),
         click.option("--corpus", default=None),
         click.option("--corpus-dir", type=_FOLDER, default=None, help="a corpus whose file list counts"),
-        click.argument("stage", type=int),
         click.argument("folder", type=_FOLDER),
+        click.argument("stage", type=int),
     ):
         function = option(function)
     return function

@@ -47,7 +47,9 @@ nj=$(nproc) device=auto max_skipped=5 allow_pipes=false nproc=1 nnodes=1 rdzv_en
 
 stop() { echo "run.sh: $2" >&2; exit "$1"; }
 # A path that a user gives counts from where the user stands, else from this folder.
-given_path() { if [ -e "$from/$1" ] && [ "${1#/}" = "$1" ]; then realpath "$from/$1"; else echo "$1"; fi; }
+given_path() {
+  if [ "$from" != "$PWD" ] && [ "${1#/}" = "$1" ] && [ -e "$from/$1" ]; then realpath "$from/$1"; else echo "$1"; fi
+}
 
 [ $# -eq 0 ] || stop 2 "unexpected argument $1; --help lists the options"
 [ "$stop_stage" -ge "${stage:-0}" ] && [ "$stop_stage" -le 7 ] ||
