@@ -18,6 +18,11 @@ from deepspeaker.errors import InputError
 #: The pipe of Kaldi's LibriSpeech recipe; libsndfile opens such a file itself.
 _FLAC_PIPE = re.compile(r"flac -c -d -s (\S+) \|")
 _ARK_OFFSET = re.compile(r"(.+\.ark):(\d+)")
+#: libsndfile's log of a wav or aiff file that ends before its header says.
+_CUT = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+#: Headers of streams, written before their length was known, have this size or a larger one.
+_STREAM_BYTES = 0x7FFFF000
+_LARGEST_OGG_PAGE = 65307
 
 
 class AudioInfo(NamedTuple):
@@ -41,12 +46,14 @@ def audio_info(location: str, allow_pipes: bool = False) -> AudioInfo:
     """Rate, length and channels of the audio at ``location``; raises ``InputError`` as ``read_audio`` does."""
     source = _open(location, allow_pipes)
     try:
-        info = soundfile.info(source)
+        with soundfile.SoundFile(source) as stream:
+            _check_whole(stream, source, location)
+            info = AudioInfo(stream.samplerate, stream.frames, stream.channels)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(location, error) from None
-    if info.frames <= 0:
+    if info.samples <= 0:
         raise InputError(f"{location}: has no samples")
-    return AudioInfo(info.samplerate, info.frames, info.channels)
+    return info
 
 
 def read_audio(location: str, sampling_rate: int = 16000, allow_pipes: bool = False) -> NDArray[np.float32]:
@@ -61,6 +68,7 @@ def read_audio(location: str, sampling_rate: int = 16000, allow_pipes: bool = Fa
     source = _open(location, allow_pipes)
     try:
         with soundfile.SoundFile(source) as stream:
+            _check_whole(stream, source, location)
             rate, expected = stream.samplerate, stream.frames
             samples: NDArray[np.float32] = stream.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
@@ -101,12 +109,35 @@ def _open(location: str, allow_pipes: bool) -> Any:
     match = _ARK_OFFSET.fullmatch(location)
     assert match
     try:
-        stream = Path(match[1]).open("rb")
+        with Path(match[1]).open("rb") as stream:
+            stream.seek(int(match[2]))
+            return io.BytesIO(_one_wav(stream.read(8), stream, location))
     except OSError as error:
         raise InputError(f"{match[1]}: {error.strerror}") from None
-    with stream:
-        stream.seek(int(match[2]))
-        return io.BytesIO(_one_wav(stream.read(8), stream, location))
+
+
+def _check_whole(stream: Any, source: Any, location: str) -> None:
+    """Raises ``InputError`` for a file whose end is missing where libsndfile would take what is left for all."""
+    if stream.frames >= 2**62:
+        raise InputError(f"{location}: does not say how long it is (written to a pipe?); convert it once more")
+    cut = _CUT.search(stream.extra_info)
+    if cut and int(cut[2]) < int(cut[1]) < _STREAM_BYTES:
+        raise InputError(f"{location}: is truncated, {cut[2]} of {cut[1]} bytes of samples are there")
+    if stream.format == "OGG" and _ogg_is_cut(source):
+        raise InputError(f"{location}: is truncated, it ends inside a page")
+
+
+def _ogg_is_cut(source: Any) -> bool:
+    """Whether the last page (RFC 3533, section 6) is shorter than the sizes of its segments say."""
+    if isinstance(source, io.BytesIO):
+        tail = source.getvalue()[-_LARGEST_OGG_PAGE:]
+    else:
+        with Path(source).open("rb") as stream:
+            stream.seek(max(Path(source).stat().st_size - _LARGEST_OGG_PAGE, 0))
+            tail = stream.read()
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    return not segments or len(segments) < page[26] or len(page) < 27 + len(segments) + sum(segments)
 
 
 def _one_wav(head: bytes, stream: io.BufferedReader, location: str) -> bytes:

@@ -58,18 +58,16 @@ def commands(debug: bool) -> None:
 
 
 @commands.command("make-demo")
+@_config_options
 @_seed_option
-@click.option("--train-speakers", type=click.IntRange(2), default=100, show_default=True)
-@click.option("--dev-speakers", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--test-speakers", type=click.IntRange(2), default=30, show_default=True)
-@click.option("--utterances", type=click.IntRange(1), default=12, show_default=True, help="of each speaker")
 @click.option("--jobs", type=click.IntRange(1), default=None, help="default: the processors")
 @click.argument("folder", type=_FOLDER)
-def make_demo(folder: Path, **options: Any) -> None:
+def make_demo(config: Path, overrides: tuple[str, ...], seed: int, jobs: int | None, folder: Path) -> None:
     """Stage 0: synthesises the demo corpus (synthetic speech, offline)."""
     from deepspeaker.corpora.demo import make_demo_corpus
 
-    make_demo_corpus(folder, **options)
+    make_demo_corpus(folder, seed, **_load(config, overrides).demo.model_dump(), jobs=jobs)
+    print(f"{folder}: synthetic speech, made from seed {seed}")
 
 
 @commands.command()

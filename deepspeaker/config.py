@@ -11,16 +11,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from deepspeaker.errors import InputError
-
 
 Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Demo(_Section):
+    """Stage 0: the size of the synthetic corpus."""
+
+    train_speakers: int = Field(100, ge=2)
+    dev_speakers: int = Field(12, ge=1)
+    test_speakers: int = Field(30, ge=2)
+    utterances: int = Field(12, ge=2)
 
 
 class Vad(_Section):
@@ -51,7 +59,7 @@ class Model(_Section):
     """The network."""
 
     name: Literal["rescnn"] = "rescnn"
-    channels: list[int] = Field([64, 128, 256, 512], min_length=1)
+    channels: list[PositiveInt] = Field([64, 128, 256, 512], min_length=1)
     blocks: int = Field(3, ge=0)
     embedding_dim: int = Field(512, gt=0)
     batch_norm: Literal["channel", "sequence"] = "sequence"
@@ -107,6 +115,7 @@ class Scoring(_Section):
 class Config(_Section):
     """A whole experiment."""
 
+    demo: Demo = Demo()
     features: Features = Features()
     model: Model = Model()
     softmax: Softmax = Softmax()
@@ -132,6 +141,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(f"{path}: sections with keys are wanted, such as 'model:'")
+    content = {name: {} if section is None else section for name, section in content.items()}
     _validated(content, str(path))
     for override in overrides:
         key, equals, value = override.partition("=")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi] [--corpus-dir DIR] [--parts "..."] [--seed N] [--nj N] data/C
+# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi] [--corpus-dir DIR] [--parts "..."] [--seed N] [--nj N]
+#        [--config FILE] [--set section.key=value] data/C
 #
 # Stage 0: gets a corpus. demo: synthesises one into data/C/corpus (synthetic speech, offline, under a minute).
 # librispeech without --corpus-dir: downloads --parts into data/C/corpus. With --corpus-dir: looks what is there.
@@ -16,8 +17,10 @@ fi
 lock "$data"
 case $corpus in
   demo)
-    begin 0 "$data" --option seed="$seed" -- --needs "$data/corpus/SPEAKERS.TXT"
-    $cmd --follow true "$data/log/make_demo.log" deepspeaker make-demo --seed "$seed" --jobs "$nj" "$data/corpus"
+    begin 0 "$data" "${config_options[@]}" --section demo --option seed="$seed" -- --needs "$data/corpus/SPEAKERS.TXT"
+    echo "synthesising speech, about half a minute"
+    $cmd --follow true "$data/log/make_demo.log" deepspeaker make-demo "${config_options[@]}" --seed "$seed" \
+      --jobs "$nj" "$data/corpus"
     ;;
   librispeech)
     if [ -z "${parts// /}" ]; then parts="train-clean-100 dev-clean test-clean"; fi

@@ -70,7 +70,9 @@ def download(folder: Path, parts: Sequence[str], base_url: str = "http://www.ope
     Raises ``InputError`` for a part that does not exist and when the download fails (what came stays, and the next
     try goes on from there).
     """
+    import http.client
     import tarfile
+    import zlib
 
     from lhotse.recipes import download_librispeech
 
@@ -81,7 +83,7 @@ def download(folder: Path, parts: Sequence[str], base_url: str = "http://www.ope
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return Path(download_librispeech(folder, list(parts), base_url=base_url))
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"download of {' '.join(parts)} from {base_url}: {reason}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def write_manifests(folder: Path, part: str, data: DataDir, info: Mapping[str, A
             location = data.wav_scp[utterance]
             path = audio_file(location)
             source = AudioSource(
-                type="file" if path else "command", channels=list(range(channels)), source=path or location.rstrip(" |")
+                type="file" if path else "command", channels=list(range(channels)), source=path or _command(location)
             )
             duration = samples / rate
             recordings.append(
@@ -56,6 +57,14 @@ def write_manifests(folder: Path, part: str, data: DataDir, info: Mapping[str, A
     else:
         (folder / f"{part}_recordings.jsonl.gz").unlink(missing_ok=True)
     _write(folder / f"{part}_supervisions.jsonl.gz", supervisions)
+
+
+def _command(location: str) -> str:
+    """The shell command that gives the wav file of a pipe or of ``ark:offset``."""
+    if location.rstrip().endswith("|"):
+        return location.rstrip(" |")
+    ark, _, offset = location.rpartition(":")
+    return f"tail -c +{int(offset) + 1} {shlex.quote(ark)}"
 
 
 def _write(path: Path, items: Iterable[dict[str, Any]]) -> None:

@@ -114,7 +114,8 @@ def prepare(
             _remove_part(output, part)
             continue
         directory = whole[part]
-        directory.utt2dur = {u: f"{info[u].samples / info[u].sampling_rate:.6f}" for u in directory.utt2spk if u in info}
+        known = [utterance for utterance in directory.utt2spk if utterance in info]
+        directory.utt2dur = {u: f"{info[u].samples / info[u].sampling_rate:.6f}" for u in known}
         directory.write(output / part)
         write_manifests(manifests, part, directory, info, frame_shift)
         hours = sum(float(duration) for duration in directory.utt2dur.values()) / 3600
@@ -147,6 +148,7 @@ def _opened(directory: DataDir, allow_pipes: bool) -> tuple[list[str], dict[str,
         try:
             if utterance in directory.feats_scp:
                 rows = read_header_of(directory.feats_scp[utterance]).rows
+                directory.utt2num_frames[utterance] = str(rows)  # what the duration in the manifests follows from
                 return utterance, None, "" if rows else "has no frames"
             if utterance in directory.wav_scp:
                 return utterance, audio_info(directory.wav_scp[utterance], allow_pipes), ""

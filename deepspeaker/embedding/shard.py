@@ -36,7 +36,8 @@ def embed_shard(data_dir: Path, checkpoint: Path, output: Path, job: int, num_jo
     index = FeatureIndex(data_dir)
     if index.feature_dim != network.feature_dim:
         raise InputError(
-            f"{data_dir}/feats.scp: has {index.feature_dim} bins, the network of {checkpoint} wants {network.feature_dim}"
+            f"{data_dir}/feats.scp: has {index.feature_dim} bins, the network of {checkpoint} wants "
+            f"{network.feature_dim}; take features of the same configuration"
         )
     torch.set_num_threads(1)
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):

@@ -35,6 +35,8 @@ class FeatureIndex:
             if utterance not in utt2spk or utterance not in num_frames:
                 missing = "utt2spk" if utterance not in utt2spk else "utt2num_frames"
                 raise InputError(f"{self.data_dir}/{missing}: {utterance} of feats.scp is missing; run stage 2 again")
+            if not num_frames[utterance].isdecimal() or int(num_frames[utterance]) == 0:
+                raise InputError(f"{self.data_dir}/utt2num_frames: {utterance} has no number of frames; run stage 2 again")
         utterances = sorted(feats)
         self.utterances = utterances
         self.speakers = sorted({utt2spk[utterance] for utterance in utterances})
@@ -48,17 +50,17 @@ class FeatureIndex:
         locations = [parse_location(feats[utterance]) for utterance in utterances]
         paths = sorted({path for path, _ in locations})
         self._descriptor: dict[str, int] = {}
-        for path in paths:
-            try:
+        try:
+            for path in paths:
                 self._descriptor[path] = os.open(path, os.O_RDONLY)
-            except OSError as error:
-                raise InputError(f"{path}: {error.strerror}; {self.data_dir}/feats.scp names it") from None
+        except OSError as error:
+            raise InputError(f"{error.filename}: {error.strerror}; {self.data_dir}/feats.scp names it") from None
         self._file = np.array([self._descriptor[path] for path, _ in locations], dtype=np.int32)
         self._offset = np.array([offset for _, offset in locations], dtype=np.int64)
         try:
             self.feature_dim = read_header(int(self._file[0]), int(self._offset[0])).cols
         except InputError as error:
-            raise InputError(f"{paths[0]}: {error}") from None
+            raise InputError(f"{self.data_dir}/feats.scp: {utterances[0]}: {locations[0][0]}: {error}") from None
 
     def __len__(self) -> int:
         return len(self.utterances)

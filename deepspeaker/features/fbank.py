@@ -39,7 +39,7 @@ class FbankExtractor:
             num_filters=num_bins,
             use_energy=True,
             raw_energy=True,
-            energy_floor=0.0,
+            energy_floor=float(np.finfo(np.float32).eps),  # Kaldi's least energy, of digital silence
         ).eval()
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

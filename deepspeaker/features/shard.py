@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Sequence
@@ -73,11 +74,15 @@ def compute_shard(
     num_frames: dict[str, str] = {}
     num_speech: dict[str, str] = {}
     skipped: dict[str, str] = {}
-    with (
-        ArkWriter(data_dir / f"fbank.{job}.ark", shards / f"feats.{job}", raw_compression) as feats_writer,
-        ArkWriter(data_dir / f"vad.{job}.ark", shards / f"vad.{job}") as vad_writer,
-        ArkWriter(nosil / f"fbank.{job}.ark", shards / f"nosil.{job}", compression) as nosil_writer,
-    ):
+    with contextlib.ExitStack() as stack:
+        nosil_writer = stack.enter_context(
+            ArkWriter(nosil / f"fbank.{job}.ark", shards / f"nosil.{job}", compression)
+        )
+        if not given:  # else an ark of the user's could have one of these names
+            feats_writer = stack.enter_context(
+                ArkWriter(data_dir / f"fbank.{job}.ark", shards / f"feats.{job}", raw_compression)
+            )
+            vad_writer = stack.enter_context(ArkWriter(data_dir / f"vad.{job}.ark", shards / f"vad.{job}"))
         for utterance in shard_of(sorted(data.utt2spk), job, num_jobs):
             try:
                 if given:
@@ -128,7 +133,8 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
         data.feats_scp, data.vad_scp = joined("feats"), joined("vad")
     data.utt2num_frames = num_frames
     data.write(data_dir)
-    _remove_old_arks(data_dir, 0 if given else num_jobs)
+    if not given:
+        _remove_old_arks(data_dir, num_jobs)
     _remove_old_arks(nosil_dir(data_dir), num_jobs)
     shutil.rmtree(shards)
     frames, speech = sum(map(int, num_frames.values())), sum(map(int, num_speech.values()))
@@ -154,6 +160,8 @@ def _computed_features(
     vad: dict[str, Any],
     allow_pipes: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if utterance not in data.wav_scp:
+        raise InputError("is not in wav.scp")
     samples = read_audio(data.wav_scp[utterance], sampling_rate, allow_pipes)
     if len(samples) < extractor.minimum_samples:
         raise InputError(f"{data.wav_scp[utterance]}: has {len(samples)} samples, less than one frame")
@@ -162,6 +170,8 @@ def _computed_features(
 
 
 def _given_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if utterance not in data.feats_scp:
+        raise InputError("is not in feats.scp")
     feats = read_matrix(data.feats_scp[utterance])
     if not np.isfinite(feats).all():
         raise InputError("has features that are not finite numbers")

@@ -64,7 +64,7 @@ class DataDir:
                     )
             for utterance, value in table.items():
                 if not value and name != "text":
-                    raise InputError(f"{path}/{_file_name(name)}: {utterance} has no value; complete or remove the line")
+                    raise InputError(f"{path}/{_file_name(name)}: {utterance} has no value; complete or remove it")
         if (path / "spk2utt").is_file():
             told = {s: sorted(u.split()) for s, u in read_table(path / "spk2utt").items()}
             if told != spk2utt_of(data.utt2spk):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
+
+#: What parts the columns in Kaldi: not the other blanks that Unicode knows.
+_BLANKS = " \t\r\f\v"
 
 
 def read_table(path: str | Path) -> dict[str, str]:
@@ -29,19 +33,18 @@ def read_table(path: str | Path) -> dict[str, str]:
         lines.pop()
     table: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        fields = line.split(None, 1)
-        if not fields:
+        key, *value = re.split(f"[{_BLANKS}]+", line.strip(_BLANKS), maxsplit=1)
+        if not key:
             raise InputError(f"{path}:{number}: empty line; remove it")
-        key = fields[0]
         if key in table:
             raise InputError(f"{path}:{number}: {key} comes twice; keep one of its lines")
-        table[key] = fields[1].strip() if len(fields) > 1 else ""
+        table[key] = value[0] if value else ""
     return table
 
 
 def write_table(path: str | Path, table: Mapping[str, str]) -> None:
     """Writes ``table`` sorted as ``LC_ALL=C sort`` does (the order of UTF-8 bytes is the order of code points)."""
-    atomic_write(path, "".join(f"{key} {table[key]}".rstrip() + "\n" for key in sorted(table)))
+    atomic_write(path, "".join(f"{key} {table[key]}".rstrip(_BLANKS) + "\n" for key in sorted(table)))
 
 
 def spk2utt_of(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:

@@ -21,12 +21,13 @@ class ResCNN(nn.Module):
     One stage for each number in ``channels``: a 5x5 convolution with stride 2 in time and frequency, then ``blocks``
     residual blocks of two 3x3 convolutions. The paper's network has channels (64, 128, 256, 512), three blocks,
     64 bins and embeddings of 512: 24,266,304 parameters with ``batch_norm="sequence"`` (every row of the paper's
-    table fits that reading), 24,030,528 with "channel".
+    table fits that reading), 24,165,056 with "channel".
 
     ``forward(features, lengths)`` takes features (batch, frames, feature_dim) and, for a batch of padded utterances,
     lengths (batch,) in frames; it returns the affine layer's output (batch, embedding_dim) in float32, before the
-    length normalisation, because softmax pre-training classifies that. ``embed`` gives the unit-length embedding. Padding
-    never enters the result: it is masked before each convolution. In training mode all crops of a batch have one length.
+    length normalisation, because softmax pre-training classifies that. ``embed`` gives the unit-length embedding.
+    Padding never enters the result: it is masked before each convolution. In training mode all crops of a batch have
+    one length.
     """
 
     def __init__(

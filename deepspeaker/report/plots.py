@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path
-from deepspeaker.metrics import DetPoints, equal_error_rate, min_dcf_point
+from deepspeaker.metrics import DetPoints, OperatingPoint, equal_error_rate, min_dcf_point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,9 +24,9 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#
 _LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 2, 1.2, 2)), (0, (3, 1.5)))
 _GREY = "#555555"
 _COST_MARKERS = ("^", "s", "D", "v", "P")
-# Rates at which an axis may be labelled, in percent, and those at which it may begin and end.
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 98, 99)
-_LOWER_ENDS = (0.1, 0.01)
+# In percent: rates at which an axis may be labelled, and those at which it may begin and end.
+_TICKS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 99)
+_LOWER_ENDS = (0.1, 0.01, 0.001)
 _UPPER_ENDS = (40, 60, 80, 90, 95, 99)
 _DPI = 150
 
@@ -45,7 +45,7 @@ def plot_det(
 
     Args:
         curves: by name, in the legend's order.
-        path: of the PNG, about 1000 pixels square, written atomically.
+        path: of the PNG, about 1100 pixels wide, written atomically.
         title: above the axes.
         p_targets: target priors of the cost points, at most 5.
 
@@ -56,52 +56,72 @@ def plot_det(
         raise InputError(f"{path}: no scores to draw a DET plot of; run stage 6 first")
     from matplotlib.lines import Line2D
 
-    cost_points = {name: [min_dcf_point(points, p) for p in p_targets] for name, points in curves.items()}
     rates = {name: equal_error_rate(points)[0] for name, points in curves.items()}
-    wanted = [rate for points in cost_points.values() for point in points for rate in point[1:] if rate > 0]
-    lower = next((end for end in _LOWER_ENDS if 100 * min(wanted, default=1) >= end), _LOWER_ENDS[-1])
+    cost_points = {name: [min_dcf_point(points, p) for p in p_targets] for name, points in curves.items()}
     # A little beyond the worst equal error rate; the far ends of a curve matter to nobody.
     upper = next((end for end in _UPPER_ENDS if 100 * max(rates.values()) <= 0.75 * end), _UPPER_ENDS[-1])
+    marked = [point for points in cost_points.values() for point in points]
+    x_ticks = _ticks([*rates.values(), *(point.p_fa for point in marked)], upper)
+    y_ticks = _ticks([*rates.values(), *(point.p_miss for point in marked)], upper)
+    (left, right), (bottom, top) = (_probit([ticks[0] / 100, ticks[-1] / 100]) for ticks in (x_ticks, y_ticks))
 
-    with _figure(path, width=7.0, height=7.4) as figure:
+    markers = ("o", *_COST_MARKERS)
+    # One scale for both axes: the height follows from the ranges, with room for the title and the legend.
+    height = 6.4 * (top - bottom) / (right - left) + 1.1 + 0.21 * max(len(curves), 1 + len(p_targets))
+    with _figure(path, width=7.2, height=height) as figure:
         axes = figure.add_subplot()
-        low, high = _probit([lower / 100, upper / 100])
-        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        axes.plot([low, high], [low, high], color="#BBBBBB", linewidth=0.8, zorder=1)
-        handles = []
+        axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+        axes.axline((0, 0), slope=1, color="#BBBBBB", linewidth=0.8, zorder=1)
+        curve_handles = []
         for index, (name, points) in enumerate(curves.items()):
-            style = {
-                "color": _COLOURS[index % len(_COLOURS)],
-                "linestyle": _LINE_STYLES[index % len(_LINE_STYLES)],
-                "linewidth": 1.8,
-            }
-            x, y = _visible_points(_probit(points.p_fa), _probit(points.p_miss), low, high)
-            axes.plot(x, y, zorder=2, **style)
-            handles.append(Line2D([], [], label=f"{name}: EER {100 * rates[name]:.2f} %", **style))
-            eer = np.clip(_probit([rates[name]]), low, high)
-            dot = {"linestyle": "none", "clip_on": False, "markeredgecolor": "white", "zorder": 4}
-            axes.plot(eer, eer, marker="o", markersize=8, color=style["color"], **dot)
-            for marker, point in zip(_COST_MARKERS, cost_points[name], strict=False):
-                at = np.clip(_probit([point.p_fa, point.p_miss]), low, high)
-                axes.plot(at[:1], at[1:], marker=marker, markersize=6.5, color=style["color"], **dot)
-        for marker, label in zip(
-            ("o", *_COST_MARKERS),
-            ("equal error", *(f"min. cost, target prior {p:g}" for p in p_targets)),
-            strict=False,
-        ):
-            handles.append(
-                Line2D([], [], linestyle="none", marker=marker, markersize=6.5, color=_GREY, label=label)
+            colour = _COLOURS[index % len(_COLOURS)]
+            (line,) = axes.plot(
+                *_visible_points(_probit(points.p_fa), _probit(points.p_miss)),
+                color=colour,
+                linestyle=_LINE_STYLES[index % len(_LINE_STYLES)],
+                linewidth=1.8,
+                label=f"{name}: EER {100 * rates[name]:.2f} %",
+                zorder=2,
             )
-        for axis in (axes.xaxis, axes.yaxis):
-            ticks = [tick for tick in _TICKS if lower <= tick <= upper]
+            curve_handles.append(line)
+            equal_error = OperatingPoint(0.0, rates[name], rates[name])
+            for marker, point in zip(markers, (equal_error, *cost_points[name]), strict=False):
+                axes.plot(
+                    np.clip(_probit([point.p_fa]), left, right),
+                    np.clip(_probit([point.p_miss]), bottom, top),
+                    marker,
+                    color=colour,
+                    markersize=8 if marker == "o" else 6.5,
+                    markeredgecolor="white",
+                    clip_on=False,
+                    zorder=4,
+                )
+        for axis, ticks in ((axes.xaxis, x_ticks), (axes.yaxis, y_ticks)):
             axis.set_ticks(_probit(np.array(ticks) / 100).tolist(), [f"{tick:g}" for tick in ticks])
         _dress(axes, "False-alarm rate (%)", "Miss rate (%)")
         axes.set_title(title, loc="left", fontsize=12, pad=10)
-        axes.legend(handles=handles, loc="upper right", fontsize=9, framealpha=0.92, edgecolor="none")
+        labels = ("equal error", *(f"minDCF({p:g})" for p in p_targets))
+        marker_handles = [
+            Line2D([], [], linestyle="none", marker=marker, markersize=6.5, color=_GREY, label=label)
+            for marker, label in zip(markers, labels, strict=False)
+        ]
+        # Two columns, curves and markers: a legend fills the first one first, so the shorter is filled up.
+        blanks = [Line2D([], [], linestyle="none", label=" ")] * abs(len(curve_handles) - len(marker_handles))
+        shorter = min(curve_handles, marker_handles, key=len)
+        shorter += blanks
+        figure.legend(
+            handles=curve_handles + marker_handles,
+            loc="outside lower center",
+            ncols=2,
+            columnspacing=4,
+            handlelength=3,
+            frameon=False,
+            fontsize=9,
+        )
 
 
 def plot_training(rows: Iterable[Mapping[str, Any]], path: str | Path, title: str) -> None:
-    """Draws the loss and, where there is any, the development EER against the training step, one above the other.
+    """Draws the training loss and, where there is any, the development EER against the step.
 
     Args:
         rows: of ``train.csv``, as numbers or text: ``step``, ``loss`` and, a fraction, ``dev_eer``. Other
@@ -117,6 +137,8 @@ def plot_training(rows: Iterable[Mapping[str, Any]], path: str | Path, title: st
     dev_eers = _series(table, "dev_eer", path)
     if not len(losses):
         raise InputError(f"{path}: no training step with a loss to draw; has the training begun?")
+    from matplotlib.ticker import MaxNLocator
+
     panels = [("Training loss", losses)]
     if len(dev_eers):
         panels.append(("Development EER (%)", dev_eers * [1, 100]))
@@ -127,14 +149,14 @@ def plot_training(rows: Iterable[Mapping[str, Any]], path: str | Path, title: st
             marker = "o" if len(series) <= 60 else ""
             axes.plot(series[:, 0], series[:, 1], marker, linestyle="-", color=_COLOURS[index], markersize=4)
             _dress(axes, "Step" if index == len(panels) - 1 else "", label)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.margins(y=0.08)
         if len(dev_eers):
             axes = grid[1, 0]
-            best = dev_eers[int(np.argmin(dev_eers[:, 1]))] * [1, 100]
+            step, best = dev_eers[int(np.argmin(dev_eers[:, 1]))]
             axes.set_ylim(bottom=0)
-            axes.annotate(
-                f"best {best[1]:.2f} %", best, (0, 12), textcoords="offset points", ha="center", fontsize=9
-            )
+            axes.plot(step, 100 * best, "o", markersize=10, fillstyle="none", color=_GREY)
+            axes.set_title(f"lowest: {100 * best:.2f} % at step {step:g}", loc="right", fontsize=9)
         grid[0, 0].set_title(title, loc="left", fontsize=12, pad=10)
 
 
@@ -177,18 +199,23 @@ def _probit(rates: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(ndtri(np.asarray(rates, dtype=np.float64)), dtype=np.float64)
 
 
-def _visible_points(
-    x: NDArray[np.float64], y: NDArray[np.float64], low: float, high: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The curve cut off a little outside the axes, without points nearer than a fraction of a pixel to both others.
+def _ticks(rates: Sequence[float], upper: float) -> list[float]:
+    """The ticks, in percent, of an axis that ends at ``upper`` percent and begins below all rates above 0."""
+    least = 100 * min((rate for rate in rates if rate > 0), default=1.0)
+    lower = next((end for end in _LOWER_ENDS if end <= least), _LOWER_ENDS[-1])
+    return [tick for tick in _TICKS if lower <= tick <= upper]
 
-    Points are dropped only between two neighbours that fall in the same cell of a grid four times finer than
-    the picture's pixels, so the line drawn through the rest looks the same.
+
+def _visible_points(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A curve in normal deviates without infinities, and without points that nobody could see.
+
+    Those dropped fall, with both neighbours, in one cell of a grid several times finer than the pixels.
     """
-    margin = 0.05 * (high - low)
-    x, y = np.clip(x, low - margin, high + margin), np.clip(y, low - margin, high + margin)
-    cells = [np.round((values - low) / (high - low) * 4000) for values in (x, y)]
-    moves = (np.diff(cells[0]) != 0) | (np.diff(cells[1]) != 0)
+    # Six deviates are 1e-9, beyond any axis. Both ends are treated alike, so that the straight line of tied
+    # scores, whose only points are the two ends, keeps its place.
+    x, y = np.clip(x, -6, 6), np.clip(y, -6, 6)
+    cells = np.round(np.stack((x, y)) * 1000)
+    moves = np.any(np.diff(cells) != 0, axis=0)
     keep = np.append(True, moves) | np.append(moves, True)
     return x[keep], y[keep]
 

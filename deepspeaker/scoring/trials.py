@@ -60,7 +60,8 @@ def labelled_scores(scores: Path, trials: Path) -> tuple[NDArray[np.float32], ND
     columns = ["enrolment", "test"]
     scored, listed = _read(scores, [*columns, "score"]), _read(trials, [*columns, "label"])
     joined = scored.join(listed, on=columns, how="left", maintain_order="left")
-    if joined.height != scored.height or joined["label"].null_count():
+    twice = joined.height != scored.height or bool(scored.select(columns).is_duplicated().any())
+    if twice or joined["label"].null_count():
         raise InputError(f"{scores}: has scores of trials that are not in {trials}, or come twice; run stage 6 again")
     try:
         values = joined["score"].cast(pl.Float32).to_numpy()
@@ -81,8 +82,19 @@ def _read(path: Path, columns: list[str]) -> pl.DataFrame:
             new_columns=columns,
             infer_schema=False,
         )
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a table of {len(columns)} words a line ({str(error).splitlines()[0]})") from None
+    except (pl.exceptions.PolarsError, UnicodeDecodeError):
+        raise InputError(_complaint(path, columns)) from None
     if table.width != len(columns) or any(table[name].null_count() for name in columns):
-        raise InputError(f"{path}: every line must have {len(columns)} words with one blank between them")
+        raise InputError(_complaint(path, columns))
     return table
+
+
+def _complaint(path: Path, columns: Sequence[str]) -> str:
+    """Names the first line that is not ``columns`` words with one blank between them."""
+    wanted = f"every line must have {len(columns)} words with one blank between them: {' '.join(columns)}"
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            words = line.rstrip(b"\r\n").split(b" ")
+            if len(words) != len(columns) or b"" in words:
+                return f"{path}:{number}: {wanted}"
+    return f"{path}: {'is not UTF-8 text' if path.stat().st_size else 'is empty'}; {wanted}"

@@ -38,7 +38,7 @@ class Sampler(Protocol):
         """The batch of a step, counted from 0."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - not an error: all is saved
     """Training was asked to stop (SIGTERM, Ctrl-C) and has saved where it is."""
 
 
@@ -178,7 +178,7 @@ def train(
     seconds_at, step_at = time.monotonic(), step
     with (
         _stop_requests() as stop_requests,
-        SummaryWriter(str(folder / "tensorboard"), purge_step=step) as board,
+        SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1) as board,
         tqdm(total=steps, initial=step, unit="step", disable=not progress, dynamic_ncols=True, leave=False) as bar,
     ):
         while step < steps:
@@ -222,16 +222,20 @@ def train(
                 if improved:
                     best = eer
                     save_checkpoint(folder / "checkpoint_best.pt", content(network.state_dict()))
-                save_last()
+                # Before checkpoint_last: killed between the two, the epoch is trained again and writes the same row;
+                # the other way round, the row of the last epoch would be lost.
                 _write_history(folder / "train.csv", history)
+                save_last()
                 for name, value in row.items():
                     board.add_scalar(f"{section}/{name}", value, step)
+                board.flush()
                 left = (steps - step) * (time.monotonic() - seconds_at) / (step - step_at)
                 bar.clear()
                 print(_epoch_line(row, epochs, speed, left), flush=True)
             if stop_requests:
                 save_last()
-                raise Interrupted(f"stopped by {signal.Signals(stop_requests[0]).name} at step {step} of {steps}; saved")
+                name = signal.Signals(stop_requests[0]).name
+                raise Interrupted(f"stopped by {name} at step {step} of {steps}; saved")
     if not history:
         save_last()
         save_checkpoint(folder / "checkpoint_best.pt", content(network.state_dict()))

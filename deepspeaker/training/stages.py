@@ -16,7 +16,9 @@ from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
 from deepspeaker.training.sampler import SpeakerSampler, UtteranceSampler
 
 
-def _begin(config: Config, section: str, data_dir: Path, device: str) -> tuple[Config, FeatureIndex, FeatureIndex | None, torch.device]:
+def _begin(
+    config: Config, section: str, data_dir: Path, device: str
+) -> tuple[Config, FeatureIndex, FeatureIndex | None, torch.device]:
     """Opens training and development features, settles device and precision."""
     where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
     precision = resolve_precision(getattr(config, section).precision, where)
@@ -32,7 +34,7 @@ def _begin(config: Config, section: str, data_dir: Path, device: str) -> tuple[C
         f"{len(index.speakers)} speakers ({single} with a single utterance), {len(index)} utterances, "
         f"{index.feature_dim} bins; {where.type}, {precision}, {torch.get_num_threads()} threads"
     )
-    if dev_index is None or all(len(own) < 2 for own in dev_index.of_speaker):
+    if dev_index is None or len(dev_index.speakers) < 2 or all(len(own) < 2 for own in dev_index.of_speaker):
         print("too few development speakers for a development EER; checkpoint_best is the last one")
     return config, index, dev_index, where
 

@@ -1,0 +1,167 @@
+"""Crops straight from arks against slices of the whole matrices."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deepspeaker.errors import InputError
+from deepspeaker.features import FeatureIndex
+from deepspeaker.kaldi import COMPRESSIONS, ArkWriter, DataDir, read_matrix, read_table
+
+FRAMES = {"a-1": 40, "a-2": 7, "b-1": 20, "b-2": 21, "c-1": 1, "c-2": 100}
+
+
+def make(folder: Path, compression: str = "none", cols: dict[str, int] | None = None) -> dict[str, NDArray[np.float32]]:
+    """A data directory whose utterances lie in two arks by turns; returns the features as they can be read back."""
+    generator = np.random.default_rng(0)
+    locations: dict[str, str] = {}
+    for job in (1, 2):
+        with ArkWriter(folder / f"f.{job}.ark", folder / f"f.{job}.scp", compression) as writer:
+            for utterance in sorted(FRAMES)[job - 1 :: 2]:
+                shape = (FRAMES[utterance], (cols or {}).get(utterance, 5))
+                writer.write(utterance, generator.normal(size=shape).astype("f4"))
+        locations.update(read_table(folder / f"f.{job}.scp"))
+    data = DataDir(
+        utt2spk={utterance: utterance[0] for utterance in FRAMES},
+        feats_scp=locations,
+        utt2num_frames={utterance: str(frames) for utterance, frames in FRAMES.items()},
+    )
+    data.write(folder)
+    return {utterance: read_matrix(location) for utterance, location in locations.items()}
+
+
+def test_the_index_knows_frames_and_speakers(tmp_path: Path) -> None:
+    make(tmp_path)
+    index = FeatureIndex(tmp_path)
+    assert index.utterances == sorted(FRAMES)
+    assert len(index) == 6
+    assert index.speakers == ["a", "b", "c"]
+    assert index.speaker.tolist() == [0, 0, 1, 1, 2, 2]
+    assert [members.tolist() for members in index.of_speaker] == [[0, 1], [2, 3], [4, 5]]
+    assert index.frames.tolist() == [FRAMES[utterance] for utterance in index.utterances]
+    assert index.feature_dim == 5
+    index.close()
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_crops_are_slices_of_the_whole_and_short_utterances_are_repeated(tmp_path: Path, compression: str) -> None:
+    whole = make(tmp_path, compression)
+    index = FeatureIndex(tmp_path)
+    generator = np.random.default_rng(1)
+    for frames in (1, 7, 20, 33):
+        chosen = generator.integers(0, len(index), 40)
+        uniform = generator.random(40)
+        batch = index.crops(chosen, uniform, frames)
+        assert batch.shape == (40, frames, 5)
+        assert batch.dtype == np.float32
+        for crop, utterance, share in zip(batch, chosen, uniform, strict=True):
+            features = whole[index.utterances[utterance]]
+            if len(features) >= frames:
+                start = int(share * (len(features) - frames + 1))
+                assert np.array_equal(crop, features[start : start + frames])
+            else:
+                start = int(share * len(features))
+                repeated = np.concatenate([features] * (frames // len(features) + 2))
+                assert np.array_equal(crop, repeated[start : start + frames])
+    index.close()
+
+
+def test_every_beginning_comes_up_the_last_one_too(tmp_path: Path) -> None:
+    whole = make(tmp_path)
+    index = FeatureIndex(tmp_path)
+    at = np.full(21, index.utterances.index("a-1"))
+    uniform = (np.arange(21) + 0.5) / 21
+    starts = [np.flatnonzero((whole["a-1"] == crop[0]).all(axis=1))[0] for crop in index.crops(at, uniform, 20)]
+    assert starts == list(range(21))
+    last = index.crops(at[:1], np.array([np.nextafter(1.0, 0.0)]), 20)
+    assert np.array_equal(last[0], whole["a-1"][20:])
+    index.close()
+
+
+def test_whole_utterances(tmp_path: Path) -> None:
+    whole = make(tmp_path, "one-byte")
+    index = FeatureIndex(tmp_path)
+    for number, utterance in enumerate(index.utterances):
+        assert np.array_equal(index.read(number), whole[utterance])
+    index.close()
+
+
+def test_threads_share_an_index(tmp_path: Path) -> None:
+    make(tmp_path)
+    index = FeatureIndex(tmp_path)
+    batches = [np.random.default_rng(seed).integers(0, 6, 50) for seed in range(40)]
+
+    def crops(chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        return index.crops(chosen, np.full(50, 0.5), 15)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(crops, batches))
+    assert all(np.array_equal(batch, crops(chosen)) for batch, chosen in zip(found, batches, strict=True))
+    index.close()
+
+
+def test_a_cut_ark_names_directory_utterance_and_place(tmp_path: Path) -> None:
+    make(tmp_path)
+    path = tmp_path / "f.2.ark"
+    path.write_bytes(path.read_bytes()[:-100])
+    index = FeatureIndex(tmp_path)
+    with pytest.raises(InputError, match=r"the ark ends") as raised:
+        index.read(index.utterances.index("c-2"))
+    assert str(raised.value).startswith(f"{tmp_path}/feats.scp: c-2: ")
+    index.close()
+
+
+def test_more_frames_told_than_there_are(tmp_path: Path) -> None:
+    make(tmp_path)
+    table = (tmp_path / "utt2num_frames").read_text().replace("a-1 40", "a-1 400")
+    (tmp_path / "utt2num_frames").write_text(table)
+    index = FeatureIndex(tmp_path)
+    with pytest.raises(InputError, match=r"feats\.scp: a-1: rows .* of a matrix of 40 rows"):
+        index.crops(np.array([0]), np.array([0.9]), 20)
+    index.close()
+
+
+def test_another_number_of_bins_is_named(tmp_path: Path) -> None:
+    make(tmp_path, cols={"b-2": 6})
+    index = FeatureIndex(tmp_path)
+    with pytest.raises(InputError, match=r"feats\.scp: b-2 has 6 bins, the first utterance 5"):
+        index.crops(np.array([3]), np.array([0.0]), 5)
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "message"),
+    [
+        ("feats.scp", None, r"/feats\.scp: no such file; run stage 2"),
+        ("feats.scp", "", r"/feats\.scp: has no utterance"),
+        ("utt2spk", "a-1 a\n", r"/utt2spk: a-2 of feats\.scp is missing"),
+        ("utt2num_frames", "a-1 40\n", r"/utt2num_frames: a-2 of feats\.scp is missing"),
+        ("utt2num_frames", None, r"/utt2num_frames: no such file"),
+        ("utt2num_frames", "a-1 many\na-2 7\nb-1 20\nb-2 21\nc-1 1\nc-2 100\n", r"/utt2num_frames: a-1"),
+        ("utt2num_frames", "a-1 40\na-2 0\nb-1 20\nb-2 21\nc-1 1\nc-2 100\n", r"/utt2num_frames: a-2"),
+    ],
+)
+def test_tables_that_do_not_fit_are_named(tmp_path: Path, table: str, content: str | None, message: str) -> None:
+    make(tmp_path)
+    if content is None:
+        (tmp_path / table).unlink()
+    else:
+        (tmp_path / table).write_text(content)
+    with pytest.raises(InputError, match=message) as raised:
+        FeatureIndex(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_and_damaged_arks_are_named(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "f.1.ark").write_bytes(b"junk" * 1000)
+    with pytest.raises(InputError, match=r"feats\.scp: a-1: .*f\.1\.ark: no binary Kaldi matrix"):
+        FeatureIndex(tmp_path)
+    (tmp_path / "f.1.ark").unlink()
+    with pytest.raises(InputError, match=r"f\.1\.ark: No such file or directory; .*feats\.scp names it"):
+        FeatureIndex(tmp_path)

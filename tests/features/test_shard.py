@@ -1,0 +1,310 @@
+"""Stage 2 on small real data directories: shards, their collection, what is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepspeaker.audio import read_audio
+from deepspeaker.errors import InputError
+from deepspeaker.features import (
+    FbankExtractor,
+    collect_shards,
+    compute_shard,
+    energy_vad,
+    mean_variance_normalised,
+    nosil_dir,
+    shard_of,
+)
+from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector
+
+OPTIONS: dict[str, Any] = {
+    "sampling_rate": 16000,
+    "fbank": {},
+    "vad": {},
+    "variance_floor": 0.01,
+    "raw_compression": "none",
+    "compression": "one-byte",
+    "allow_pipes": False,
+}
+
+
+def make_audio(folder: Path, utterances: int = 7) -> Path:
+    """``folder``/data with the audio of two speakers in ``folder``/audio: half noise and tones, half near silence."""
+    (folder / "audio").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    data = DataDir(utt2spk={})
+    for number in range(utterances):
+        samples = 16000 + 1000 * number
+        signal = 0.2 * np.sin(2 * np.pi * (200 + 50 * number) * np.arange(samples) / 16000)
+        signal += 0.05 * generator.normal(size=samples)
+        signal[samples // 2 :] *= 1e-4
+        utterance = f"{'ab'[number % 2]}-{number}"
+        path = folder / "audio" / f"{utterance}.flac"
+        soundfile.write(path, signal, 16000)
+        data.utt2spk[utterance] = utterance[0]
+        data.wav_scp[utterance] = str(path)
+        data.text[utterance] = "WORDS"
+    data.spk2gender = {"a": "f", "b": "m"}
+    data.write(folder / "data")
+    return folder / "data"
+
+
+def run(data_dir: Path, num_jobs: int, order: Sequence[int] | None = None, **changed: Any) -> str:
+    for job in order or range(1, num_jobs + 1):
+        compute_shard(data_dir, job, num_jobs, **{**OPTIONS, **changed})
+    return collect_shards(data_dir, num_jobs, 5.0)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The tables without the places in arks, and the arks of all jobs one after the other."""
+    found: dict[str, bytes] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix == ".ark":
+            kind = path.name.split(".")[0]
+            assert path.name.count(".") == 2
+        elif path.name in ("feats.scp", "vad.scp"):
+            found[path.name] = " ".join(read_table(path)).encode()
+        else:
+            found[path.name] = path.read_bytes()
+    for kind in ("fbank", "vad"):
+        arks = sorted(folder.glob(f"{kind}.*.ark"), key=lambda path: int(path.name.split(".")[1]))
+        found[kind] = b"".join(ark.read_bytes() for ark in arks)
+    return found
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 12))
+def test_shards_are_the_whole_in_order_and_nearly_equal(items: list[int], num_jobs: int) -> None:
+    shards = [shard_of(items, job, num_jobs) for job in range(1, num_jobs + 1)]
+    assert [item for shard in shards for item in shard] == items
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_the_tables_hold_what_the_parts_compute(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path)
+    before = DataDir.read(data_dir)
+    line = run(data_dir, 2)
+    data, nosil = DataDir.read(data_dir), DataDir.read(nosil_dir(data_dir))
+    assert nosil_dir(data_dir) == tmp_path / "data_nosil"
+    assert (data.utt2spk, data.wav_scp, data.text) == (before.utt2spk, before.wav_scp, before.text)
+    assert nosil.utt2spk == data.utt2spk
+    assert (nosil.wav_scp, nosil.vad_scp) == ({}, {})
+    assert (nosil.text, nosil.spk2gender) == (before.text, before.spk2gender)
+    extractor = FbankExtractor()
+    frames = speech_frames = 0
+    for utterance, path in data.wav_scp.items():
+        feats, log_energy = extractor(read_audio(path))
+        speech = energy_vad(log_energy)
+        assert 0 < speech.sum() < len(speech)
+        assert np.array_equal(read_matrix(data.feats_scp[utterance]), feats)
+        assert np.array_equal(read_vector(data.vad_scp[utterance]), speech)
+        assert data.utt2num_frames[utterance] == str(len(feats))
+        normalised = mean_variance_normalised(feats[speech > 0])
+        stored = read_matrix(nosil.feats_scp[utterance])
+        assert nosil.utt2num_frames[utterance] == str(len(normalised)) == str(len(stored))
+        assert np.abs(stored - normalised).max() <= np.ptp(normalised) / 255
+        frames, speech_frames = frames + len(feats), speech_frames + len(normalised)
+    assert line == f"{data_dir}: 7 utterances, {frames} frames, {100 * speech_frames / frames:.1f} % of them speech"
+    assert not (data_dir / ".shards").exists()
+
+
+def test_any_number_of_jobs_in_any_order_gives_the_same(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path)
+    run(data_dir, 1)
+    one, one_nosil = contents(data_dir), contents(nosil_dir(data_dir))
+    assert one["fbank"] and one["vad"] and one_nosil["fbank"]
+    for num_jobs, order in ((3, (3, 1, 2)), (9, (1, 2, 3, 4, 5, 6, 7, 8, 9)), (2, (2, 1))):
+        run(data_dir, num_jobs, order)
+        assert contents(data_dir) == one
+        assert contents(nosil_dir(data_dir)) == one_nosil
+
+
+def test_fewer_jobs_leave_no_old_arks(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path)
+    (data_dir / "mine.9.ark").touch()
+    run(data_dir, 4)
+    run(data_dir, 2)
+    assert sorted(path.name for path in data_dir.glob("*.ark")) == [
+        "fbank.1.ark",
+        "fbank.2.ark",
+        "mine.9.ark",
+        "vad.1.ark",
+        "vad.2.ark",
+    ]
+    assert sorted(path.name for path in nosil_dir(data_dir).glob("*.ark")) == ["fbank.1.ark", "fbank.2.ark"]
+
+
+def spoil(data_dir: Path) -> None:
+    """One file without speech, one cut in the middle, one too short, one that is not there."""
+    audio = data_dir.parent / "audio"
+    soundfile.write(audio / "a-0.flac", np.zeros(16000), 16000)
+    whole = (audio / "b-1.flac").read_bytes()
+    (audio / "b-1.flac").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(audio / "a-2.flac", np.full(100, 0.1), 16000)
+    (audio / "b-3.flac").unlink()
+
+
+@pytest.mark.parametrize("num_jobs", [1, 5])
+def test_bad_files_are_skipped_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str], num_jobs: int) -> None:
+    data_dir = make_audio(tmp_path, 80)
+    spoil(data_dir)
+    line = run(data_dir, num_jobs)
+    assert line.startswith(f"{data_dir}: 76 utterances")
+    skipped = read_table(data_dir / "skipped")
+    assert list(skipped) == ["a-0", "a-2", "b-1", "b-3"]
+    assert skipped["a-0"] == "has no speech frame"
+    assert skipped["a-2"].endswith("a-2.flac: has 100 samples, less than one frame")
+    assert "b-1.flac: " in skipped["b-1"]
+    assert skipped["b-3"].endswith("b-3.flac: no such file")
+    error = capsys.readouterr().err
+    assert f"skipped 4 of 80 utterances of {data_dir}; all in {data_dir}/skipped" in error
+    assert "  b-3: " in error
+    nosil = DataDir.read(nosil_dir(data_dir))
+    assert len(nosil.utt2spk) == len(nosil.feats_scp) == 76
+    assert not skipped.keys() & DataDir.read(data_dir).feats_scp.keys()
+
+
+def test_more_than_five_percent_stop_the_stage(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path)
+    spoil(data_dir)
+    with pytest.raises(InputError, match=r"4 of 7 utterances of .* more than 5 % \(first a-0: has no speech") as raised:
+        run(data_dir, 2)
+    assert "--max-skipped" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not (data_dir / "feats.scp").exists()
+    assert not (nosil_dir(data_dir) / "feats.scp").exists()
+    assert len(read_table(data_dir / "skipped")) == 4
+
+
+def test_a_mended_corpus_has_no_list_of_skipped(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path, 21)
+    whole = (tmp_path / "audio" / "b-1.flac").read_bytes()
+    (tmp_path / "audio" / "b-1.flac").write_bytes(whole[:500])
+    run(data_dir, 2)
+    assert list(read_table(data_dir / "skipped")) == ["b-1"]
+    (tmp_path / "audio" / "b-1.flac").write_bytes(whole)
+    run(data_dir, 2)
+    assert not (data_dir / "skipped").exists()
+    assert "b-1" in DataDir.read(nosil_dir(data_dir)).utt2spk
+
+
+def test_a_missing_shard_is_named_and_nothing_is_collected(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path)
+    compute_shard(data_dir, 1, 3, **OPTIONS)
+    compute_shard(data_dir, 3, 3, **OPTIONS)
+    with pytest.raises(InputError, match="shard 2 of 3 is missing; run stage 2 again"):
+        collect_shards(data_dir, 3, 5.0)
+    assert not (data_dir / "feats.scp").exists()
+
+
+def test_an_utterance_without_audio_is_skipped(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path, 21)
+    data = DataDir.read(data_dir)
+    del data.wav_scp["a-0"]
+    data.write(data_dir)
+    run(data_dir, 2)
+    assert read_table(data_dir / "skipped") == {"a-0": "is not in wav.scp"}
+
+
+def test_compressions_are_taken(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path, 2)
+    run(data_dir, 1, raw_compression="speech-feature", compression="two-byte")
+    assert b"\0BCM " in (data_dir / "fbank.1.ark").read_bytes()[:20]
+    assert b"\0BCM2 " in (nosil_dir(data_dir) / "fbank.1.ark").read_bytes()[:20]
+
+
+def make_features(folder: Path, dim: int, with_vad: bool = False, ark: str = "mine.ark") -> Path:
+    """A data directory with features of its own and no audio."""
+    generator = np.random.default_rng(dim)
+    utterances = [f"{speaker}-{number}" for speaker in "ab" for number in range(3)]
+    frames = {utterance: int(generator.integers(5, 40)) for utterance in utterances}
+    data = DataDir(utt2spk={utterance: utterance[0] for utterance in utterances})
+    with ArkWriter(folder / ark, folder / "own.scp") as writer:
+        for utterance in utterances:
+            writer.write(utterance, generator.normal(size=(frames[utterance], dim)).astype("f4"))
+    data.feats_scp = read_table(folder / "own.scp")
+    if with_vad:
+        with ArkWriter(folder / "own_vad.ark", folder / "own_vad.scp") as writer:
+            for utterance in utterances:
+                writer.write(utterance, (np.arange(frames[utterance]) % 3 > 0).astype("f4"))
+        data.vad_scp = read_table(folder / "own_vad.scp")
+    data.write(folder)
+    return folder
+
+
+@pytest.mark.parametrize("dim", [1, 13, 40])
+@pytest.mark.parametrize("with_vad", [False, True])
+def test_own_features_of_any_dimension_are_taken_as_they_are(tmp_path: Path, dim: int, with_vad: bool) -> None:
+    data_dir = make_features(tmp_path / "own", dim, with_vad)
+    before = DataDir.read(data_dir)
+    line = run(data_dir, 2)
+    assert line.endswith("(features as given)")
+    data, nosil = DataDir.read(data_dir), DataDir.read(nosil_dir(data_dir))
+    assert data.feats_scp == before.feats_scp
+    assert data.vad_scp == before.vad_scp
+    for utterance, location in before.feats_scp.items():
+        feats = read_matrix(location)
+        kept = feats[np.arange(len(feats)) % 3 > 0] if with_vad else feats
+        assert data.utt2num_frames[utterance] == str(len(feats))
+        stored = read_matrix(nosil.feats_scp[utterance])
+        assert stored.shape == (len(kept), dim)
+        expected = mean_variance_normalised(kept)
+        assert np.abs(stored - expected).max() <= np.ptp(expected) / 255
+    run(data_dir, 1)
+    assert DataDir.read(data_dir) == data
+
+
+@pytest.mark.parametrize("num_jobs", [1, 3])
+def test_own_features_under_our_arks_name_are_left_alone(tmp_path: Path, num_jobs: int) -> None:
+    data_dir = make_features(tmp_path / "own", 20, ark="fbank.1.ark")
+    before = (data_dir / "fbank.1.ark").read_bytes()
+    run(data_dir, num_jobs)
+    assert (data_dir / "fbank.1.ark").read_bytes() == before
+    assert [path.name for path in data_dir.glob("*.ark")] == ["fbank.1.ark"]
+
+
+def test_own_features_go_before_audio(tmp_path: Path) -> None:
+    data_dir = make_audio(tmp_path)
+    data = DataDir.read(data_dir)
+    with ArkWriter(tmp_path / "own.ark", tmp_path / "own.scp") as writer:
+        for utterance in sorted(data.utt2spk):
+            writer.write(utterance, np.random.default_rng(0).normal(size=(9, 3)).astype("f4"))
+    data.feats_scp = read_table(tmp_path / "own.scp")
+    data.write(data_dir)
+    assert run(data_dir, 2).endswith("(features as given)")
+    assert DataDir.read(data_dir).feats_scp == data.feats_scp
+
+
+def test_own_features_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
+    data_dir = make_features(tmp_path / "own", 4, with_vad=True)
+    data = DataDir.read(data_dir)
+    with ArkWriter(tmp_path / "bad.ark", tmp_path / "bad.scp") as writer:
+        writer.write("nan", np.full((8, 4), np.nan, dtype=np.float32))
+        writer.write("short", np.ones(2, dtype=np.float32))
+        writer.write("silent", np.zeros(100, dtype=np.float32))
+    bad = read_table(tmp_path / "bad.scp")
+    frames = {u: len(read_matrix(location)) for u, location in data.feats_scp.items()}
+    data.feats_scp["a-0"] = bad["nan"]
+    data.vad_scp["a-1"] = bad["short"]
+    del data.feats_scp["a-2"]
+    data.feats_scp["b-0"] = f"{tmp_path}/none.ark:5"
+    data.feats_scp["b-1"] = "copy-feats scp:x ark:- |"
+    data.write(data_dir)
+    for job in (1, 2):
+        compute_shard(data_dir, job, 2, **OPTIONS)
+    collect_shards(data_dir, 2, 90.0)
+    assert read_table(data_dir / "skipped") == {
+        "a-0": "has features that are not finite numbers",
+        "a-1": f"has {frames['a-1']} frames in feats.scp and 2 in vad.scp",
+        "a-2": "is not in feats.scp",
+        "b-0": f"{tmp_path}/none.ark: No such file or directory",
+        "b-1": "copy-feats scp:x ark:- |: pipes and row ranges are not read here; write an ark with copy-feats first",
+    }
+    assert list(DataDir.read(nosil_dir(data_dir)).utt2spk) == ["b-2"]

@@ -1,0 +1,87 @@
+"""Data directories: what is read, written, refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepspeaker.errors import InputError
+from deepspeaker.kaldi import DataDir
+
+GOOD = {
+    "utt2spk": "a-1 a\na-2 a\nb-1 b\n",
+    "wav.scp": "a-1 /x/1.wav\na-2 flac -c -d -s /x/2.flac |\nb-1 /x/a b.ark:12\n",
+    "text": "a-1 WORDS WITH BLANKS\na-2\n",
+    "spk2gender": "a m\nb f\n",
+    "spk2utt": "a a-2 a-1\nb b-1\n",
+}
+
+
+def make(folder: Path, **changed: str | None) -> Path:
+    """``GOOD`` with some of its tables changed, added or (None) left out; ``_`` stands for the point in a name."""
+    folder.mkdir()
+    tables = {**GOOD, **{name.replace("_scp", ".scp"): content for name, content in changed.items()}}
+    for name, content in tables.items():
+        if content is not None:
+            (folder / name).write_text(content)
+    return folder
+
+
+def test_reads_the_tables(tmp_path: Path) -> None:
+    data = DataDir.read(make(tmp_path / "data"))
+    assert data.utt2spk == {"a-1": "a", "a-2": "a", "b-1": "b"}
+    assert data.wav_scp["a-2"] == "flac -c -d -s /x/2.flac |"
+    assert data.text == {"a-1": "WORDS WITH BLANKS", "a-2": ""}
+    assert data.spk2utt == {"a": ["a-1", "a-2"], "b": ["b-1"]}
+    assert data.feats_scp == {}
+
+
+def test_writes_what_it_read_sorted_and_valid(tmp_path: Path) -> None:
+    data = DataDir.read(make(tmp_path / "data", utt2spk="b-1 b\na-2 a\na-1 a\n"))
+    data.write(tmp_path / "copy")
+    assert DataDir.read(tmp_path / "copy") == data
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == sorted(GOOD)
+    assert (tmp_path / "copy" / "utt2spk").read_text() == GOOD["utt2spk"]
+    assert (tmp_path / "copy" / "spk2utt").read_text() == "a a-1 a-2\nb b-1\n"
+
+
+def test_a_table_that_became_empty_loses_its_file(tmp_path: Path) -> None:
+    data = DataDir.read(make(tmp_path / "data"))
+    data.text = {}
+    data.write(tmp_path / "data")
+    assert not (tmp_path / "data" / "text").exists()
+
+
+def test_a_subset_has_its_speakers_only(tmp_path: Path) -> None:
+    part = DataDir.read(make(tmp_path / "data")).subset(["b-1"])
+    assert part == DataDir(utt2spk={"b-1": "b"}, wav_scp={"b-1": "/x/a b.ark:12"}, spk2gender={"b": "f"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"utt2spk": None}, "/utt2spk: no such file"),
+        ({"utt2spk": "", "wav_scp": None, "text": None, "feats_scp": ""}, "/utt2spk: has no utterance"),
+        ({"wav_scp": None}, ": has neither wav.scp nor feats.scp"),
+        ({"wav_scp": ""}, ": has neither wav.scp nor feats.scp"),
+        ({"segments": "a-1 r 0 1\n"}, "/segments: segments are not read"),
+        ({"utt2spk": "a-1 a\na-2\nb-1 b\n"}, "/utt2spk: a-2 needs one speaker"),
+        ({"utt2spk": "a-1 a\na-2 a a\nb-1 b\n"}, "/utt2spk: a-2 needs one speaker"),
+        ({"wav_scp": "a-1 /x\nc-1 /x\n"}, "/wav.scp: c-1 is not in utt2spk"),
+        ({"wav_scp": "a-1 /x\na-2\n"}, "/wav.scp: a-2 has no value"),
+        ({"feats_scp": "z /x:1\n"}, "/feats.scp: z is not in utt2spk"),
+        ({"spk2utt": "a a-1\nb b-1\n"}, "/spk2utt: contradicts utt2spk"),
+        ({"utt2spk": "a-1 a\na-1 b\n"}, "/utt2spk:2: a-1 comes twice"),
+    ],
+)
+def test_errors_name_file_and_id(tmp_path: Path, changed: dict[str, str | None], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        DataDir.read(make(tmp_path / "data", **changed))
+    assert str(raised.value).startswith(f"{tmp_path}/data{message}")
+    assert "\n" not in str(raised.value)
+
+
+def test_no_such_directory(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such data directory"):
+        DataDir.read(tmp_path / "nothing")

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.signal import correlate2d
+from torch import nn
+
+from deepspeaker.errors import InputError
+from deepspeaker.models import ResCNN, build_model, length_normalised, parameter_count
+from deepspeaker.models.layers import SequenceBatchNorm, batch_norm, clipped_relu
+
+Floats = NDArray[np.float64]
+NORMS = ("channel", "sequence")
+EPSILON = 1e-5
+
+
+def parameters_of(*modules: nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def plain_norm(maps: Floats, scale: Floats, shift: Floats, kind: str) -> Floats:
+    """Batch norm of (batch, channels, frames, bins) from the batch's own statistics, group by group."""
+    result = np.empty_like(maps)
+    _, channels, _, bins = maps.shape
+    if kind == "channel":
+        groups = [np.s_[:, channel] for channel in range(channels)]
+    else:
+        groups = [np.s_[:, channel, :, number] for channel in range(channels) for number in range(bins)]
+    for group, group_scale, group_shift in zip(groups, scale, shift, strict=True):
+        values = maps[group]
+        mean = values.sum() / values.size
+        variance = ((values - mean) ** 2).sum() / values.size
+        result[group] = (values - mean) / np.sqrt(variance + EPSILON) * group_scale + group_shift
+    return result
+
+
+def plain_convolution(maps: Floats, weight: Floats, stride: int) -> Floats:
+    padding = weight.shape[-1] // 2
+    padded = np.pad(maps, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    return np.array(
+        [
+            [
+                sum(correlate2d(channel, kernel, mode="valid") for channel, kernel in zip(one, kernels, strict=True))
+                for kernels in weight
+            ]
+            for one in padded
+        ]
+    )[:, :, ::stride, ::stride]
+
+
+def plain_rescnn(network: ResCNN, features: Floats, widths: int, blocks: int, kind: str) -> Floats:
+    """The forward pass as the paper's table tells it, with the weights in their order in the network."""
+    values = [p.detach().double().numpy() for p in network.parameters()]
+
+    def conv_norm(maps: Floats, stride: int) -> Floats:
+        weight, scale, shift = values.pop(0), values.pop(0), values.pop(0)
+        return plain_norm(plain_convolution(maps, weight, stride), scale, shift, kind)
+
+    maps = features[:, None]
+    for _ in range(widths):
+        maps = np.clip(conv_norm(maps, 2), 0, 20)
+        for _ in range(blocks):
+            inner = np.clip(conv_norm(maps, 1), 0, 20)
+            maps = np.clip(conv_norm(inner, 1) + maps, 0, 20)
+    (affine,) = values
+    return maps.mean(axis=2).reshape(len(maps), -1) @ affine.T
+
+
+def moved(network: ResCNN, seed: int = 0, steps: int = 3) -> ResCNN:
+    """The network with running statistics, scales and shifts away from where they start."""
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.05)
+    network.train()
+    for _ in range(steps):
+        features = torch.randn(6, 20, network.feature_dim, generator=generator) * 2 + 1
+        loss = network(features).square().mean() - network(features[:, :11]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def paper_network() -> ResCNN:
+    return build_model(64)
+
+
+def test_every_row_of_the_papers_table(paper_network: ResCNN) -> None:
+    stages = iter(paper_network.stages)
+    downsampling_rows = {64: 25 * 64 + 4096, 128: 208_896, 256: 823_296, 512: 3_280_896}
+    block_rows = {64: 40_960, 128: 151_552, 256: 593_920, 512: 2_363_392}
+    for width, row in downsampling_rows.items():
+        downsampling = next(stages)
+        assert downsampling.conv.stride == (2, 2)
+        assert downsampling.conv.kernel_size == (5, 5)
+        assert parameters_of(downsampling) == row
+        for _ in range(3):
+            block = next(stages)
+            assert block.conv1.kernel_size == block.conv2.kernel_size == (3, 3)
+            assert block.conv1.out_channels == block.conv2.out_channels == width
+            assert parameters_of(block.conv1, block.norm1) == block_rows[width]
+            assert parameters_of(block.conv2, block.norm2) == block_rows[width]
+            assert parameters_of(block) == 2 * block_rows[width]
+    assert next(stages, None) is None
+    assert parameters_of(paper_network.affine) == 2048 * 512 == 1_048_576
+    assert parameter_count(paper_network) == 24_266_304
+
+
+def test_total_with_a_scale_and_a_shift_a_channel() -> None:
+    network = build_model(64, batch_norm="channel")
+    channels = (1, 64, 128, 256, 512)
+    expected = 2048 * 512
+    for before, width in pairwise(channels):
+        expected += 25 * before * width + 6 * 9 * width * width + 7 * 2 * width
+    assert parameter_count(network) == expected == 24_165_056
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_both_batch_norm_readings_against_statistics_group_by_group(kind: str) -> None:
+    generator = np.random.default_rng(3)
+    maps = generator.normal(2, 3, (4, 3, 7, 5)) * generator.uniform(0.2, 4, (1, 3, 1, 5))
+    norm = batch_norm(kind, 3, 5).double()
+    affected = norm.norm if isinstance(norm, SequenceBatchNorm) else norm
+    with torch.no_grad():
+        affected.weight.copy_(torch.from_numpy(generator.uniform(0.5, 2, len(affected.weight))))
+        affected.bias.copy_(torch.from_numpy(generator.normal(size=len(affected.bias))))
+    ours = norm(torch.from_numpy(maps)).detach().numpy()
+    expected = plain_norm(maps, affected.weight.detach().numpy(), affected.bias.detach().numpy(), kind)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(4, 3, 7, 5), (4, 1, 7, 5), (4, 3, 7, 1), (4, 3, 1, 5), (1, 3, 7, 5), (2, 1, 3, 1)])
+def test_sequence_norm_is_taken_over_batch_and_time(
+    shape: tuple[int, int, int, int], memory_format: torch.memory_format
+) -> None:
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(1)).double() * 3 + 2
+    normed = SequenceBatchNorm(shape[1], shape[3]).double()(maps.to(memory_format=memory_format))
+    assert normed.shape == shape
+    mean, variance = maps.mean((0, 2), keepdim=True), maps.var((0, 2), correction=0, keepdim=True)
+    torch.testing.assert_close(normed, (maps - mean) / (variance + EPSILON).sqrt(), rtol=0, atol=1e-12)
+
+
+def test_sequence_norm_in_evaluation_uses_the_running_statistics_of_each_channel_and_bin() -> None:
+    norm = SequenceBatchNorm(2, 3).double()
+    maps = torch.randn(5, 2, 9, 3, dtype=torch.float64) + torch.arange(6).view(2, 1, 3)
+    norm(maps)
+    mean = 0.1 * maps.mean((0, 2))
+    variance = 0.9 + 0.1 * maps.var((0, 2), correction=1)
+    other = torch.randn(2, 2, 4, 3, dtype=torch.float64)
+    expected = (other - mean[:, None]) / (variance[:, None] + EPSILON).sqrt()
+    torch.testing.assert_close(norm.eval()(other), expected, rtol=0, atol=1e-12)
+
+
+def test_clipped_relu_cuts_at_0_and_20_and_lets_gradients_through_between() -> None:
+    x = torch.tensor([-1e9, -1.0, 0.5, 19.5, 20.5, 1e9], requires_grad=True)
+    y = clipped_relu(x)
+    assert y.tolist() == [0.0, 0.0, 0.5, 19.5, 20.0, 20.0]
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_output_shape_for_any_length(kind: str) -> None:
+    network = build_model(7, channels=[2, 3], blocks=1, embedding_dim=5, batch_norm=kind).eval()
+    for frames in (*range(1, 20), 400):
+        outputs = network(torch.randn(2, frames, 7))
+        assert outputs.shape == (2, 5)
+        assert outputs.dtype == torch.float32
+        assert bool(outputs.isfinite().all())
+
+
+@pytest.mark.parametrize("feature_dim", [1, 2, 5, 40])
+@pytest.mark.parametrize("kind", NORMS)
+def test_a_step_of_training_with_any_feature_dimension(feature_dim: int, kind: str) -> None:
+    network = build_model(feature_dim, channels=[2, 3, 2], blocks=1, embedding_dim=4, batch_norm=kind)
+    network(torch.randn(3, 9, feature_dim)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_every_stage_halves_frames_and_bins_rounding_up() -> None:
+    network = build_model(13, channels=[2, 2, 2], blocks=0, embedding_dim=4).eval()
+    for frames in range(1, 34):
+        seen: list[tuple[int, ...]] = []
+        hooks = [s.register_forward_hook(lambda m, i, o, seen=seen: seen.append(o.shape)) for s in network.stages]
+        network(torch.randn(1, frames, 13))
+        for hook in hooks:
+            hook.remove()
+        expected, at = [], (frames, 13)
+        for _ in range(3):
+            at = (int(np.ceil(at[0] / 2)), int(np.ceil(at[1] / 2)))
+            expected.append((1, 2, *at))
+        assert seen == expected
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_an_utterance_alone_equals_the_same_one_padded_in_a_batch(kind: str) -> None:
+    torch.manual_seed(1)
+    network = moved(build_model(9, channels=[4, 6], blocks=2, embedding_dim=8, batch_norm=kind))
+    lengths = torch.tensor([1, 2, 3, 4, 5, 7, 8, 13, 16, 33, 50])
+    utterances = [torch.randn(int(length), 9) for length in lengths]
+    # What stands in the padding must not matter.
+    padded = torch.full((len(lengths), 50, 9), 1000.0)
+    for row, utterance in enumerate(utterances):
+        padded[row, : len(utterance)] = utterance
+    with torch.inference_mode():
+        together, unit = network(padded, lengths), network.embed(padded, lengths)
+        for row, utterance in enumerate(utterances):
+            alone = network(utterance[None])[0]
+            assert float((together[row] - alone).abs().max()) <= 1e-5 * max(1.0, float(alone.abs().max()))
+            assert float((unit[row] - network.embed(utterance[None])[0]).abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_forward_pass_against_a_plain_one_written_from_the_paper(kind: str) -> None:
+    torch.manual_seed(2)
+    network = moved(build_model(11, channels=[3, 4], blocks=2, embedding_dim=6, batch_norm=kind)).double().train()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm" in name:  # wide enough for some values to reach the upper clip
+                parameter.mul_(8.0).add_(torch.randn(parameter.shape).double())
+    features = np.random.default_rng(5).normal(size=(3, 14, 11))
+    expected = plain_rescnn(network, features, 2, 2, kind)
+    ours = network(torch.from_numpy(features)).detach().numpy()
+    np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
+
+
+def test_embeddings_have_unit_length_and_the_direction_of_the_output() -> None:
+    network = build_model(8, channels=[3], blocks=1, embedding_dim=6).eval()
+    features = torch.randn(4, 10, 8)
+    embeddings, outputs = network.embed(features), network(features)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(embeddings * outputs.norm(dim=1, keepdim=True), outputs)
+    assert length_normalised(torch.tensor([[3.0, 4.0]], dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_lengths_are_refused_in_training() -> None:
+    network = build_model(8, channels=[3], blocks=0, embedding_dim=6).train()
+    with pytest.raises(ValueError, match="lengths are for evaluation"):
+        network(torch.randn(2, 5, 8), torch.tensor([5, 4]))
+
+
+def test_initial_weights_come_from_torchs_random_state() -> None:
+    def fresh(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        return copy.deepcopy(build_model(8, channels=[3], blocks=1, embedding_dim=6).state_dict())
+
+    first, again, other = fresh(1), fresh(1), fresh(2)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["affine.weight"], other["affine.weight"])
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match=r"model\.name: transformer is unknown"):
+        build_model(8, name="transformer")
+    with pytest.raises(InputError, match=r"model\.batch_norm: layer is unknown"):
+        build_model(8, channels=[2], batch_norm="layer")

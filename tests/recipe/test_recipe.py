@@ -1,0 +1,166 @@
+"""run.sh as a user drives it, on a tiny synthetic corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepspeaker.kaldi import read_matrix, read_table, read_vector
+from tests.recipe.tiny import Recipe
+
+EXP = "exp/demo_demo"
+
+
+def result_bytes(recipe: Recipe) -> dict[str, str]:
+    """A digest of everything that one seed decides; arks of several jobs count as one, in the jobs' order."""
+    digests = {}
+    for name in ("trials_all", "trials_1p99"):
+        digests[name] = digest([recipe.folder / "data/demo/test" / name])
+    digests["corpus"] = digest(sorted((recipe.folder / "data/demo/corpus").rglob("*.*")))
+    for part in ("train", "dev", "test", "train_nosil", "dev_nosil", "test_nosil"):
+        for kind in ("fbank", "vad"):
+            arks = sorted(
+                (recipe.folder / "data/demo" / part).glob(f"{kind}.*.ark"), key=lambda a: int(a.name.split(".")[1])
+            )
+            digests[f"{part} {kind}"] = digest(arks)
+    for system in ("untrained", "softmax", "triplet"):
+        arks = sorted((recipe.folder / EXP / system).glob("embeddings_test/xvector.*.ark"))
+        digests[f"{system} embeddings"] = digest(arks)
+    digests["results.json"] = digest([recipe.folder / EXP / "results.json"])
+    return digests
+
+
+def digest(paths: list[Path]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def test_a_run_leaves_what_the_stage_table_says(finished: Recipe) -> None:
+    data, exp = finished.folder / "data/demo", finished.folder / EXP
+    for path in (
+        *(data / part / name for part in ("train", "dev", "test") for name in ("feats.scp", "vad.scp", "wav.scp")),
+        *(data / "manifests" / f"{part}_recordings.jsonl.gz" for part in ("train", "dev", "test")),
+        *(
+            exp / stage / f"checkpoint_{kind}.pt"
+            for stage in ("softmax", "triplet")
+            for kind in ("last", "best", "average")
+        ),
+        *(
+            exp / stage / name
+            for stage in ("softmax", "triplet")
+            for name in ("config.yaml", "train.csv", "log/train.log")
+        ),
+        *(exp / system / "embeddings_test/spk_xvector.scp" for system in ("untrained", "softmax", "triplet")),
+        *(exp / name for name in ("det.png", "RESULTS.md", "report.html")),
+    ):
+        assert path.is_file(), path
+    results = json.loads((exp / "results.json").read_text())
+    assert results["synthetic"] is True
+    assert [s["name"] for s in results["systems"] if s["trials"] == "trials_all"] == ["untrained", "softmax", "triplet"]
+    assert results["trials"]["trials_all"]["target"] == 10 * 11 * 10 // 2
+    assert results["trials"]["trials_1p99"]["target"] == 110
+    speakers = [set(read_table(data / part / "utt2spk").values()) for part in ("train", "dev", "test")]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 18
+
+
+def test_written_features_and_embeddings_have_the_right_shape(finished: Recipe) -> None:
+    data = finished.folder / "data/demo"
+    frames = read_table(data / "test" / "utt2num_frames")
+    vad = read_table(data / "test" / "vad.scp")
+    nosil = read_table(data / "test_nosil" / "feats.scp")
+    for utterance, location in list(read_table(data / "test" / "feats.scp").items())[::20]:
+        speech = read_vector(vad[utterance])
+        assert read_matrix(location).shape == (int(frames[utterance]), 64)
+        assert read_matrix(nosil[utterance]).shape == (int(speech.sum()), 64)
+    for location in read_table(finished.folder / EXP / "triplet/embeddings_test/xvector.scp").values():
+        assert np.linalg.norm(read_vector(location)) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_second_run_skips_everything_and_changes_nothing(finished: Recipe) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")}
+    again = finished.run()
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("finished already, skipped") == 10
+    assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == before
+    assert len(again.stdout.splitlines()[-3:]) == 3 and again.stdout.splitlines()[-3].startswith("reached: EER")
+
+
+def test_another_run_with_another_number_of_jobs_gives_the_same_bytes(finished: Recipe, recipe: Recipe) -> None:
+    done = recipe.run("--nj", "3")
+    assert done.returncode == 0, done.stderr
+    assert result_bytes(recipe) == result_bytes(finished)
+
+
+def test_a_changed_setting_reruns_its_stage_and_names_itself(finished: Recipe) -> None:
+    done = finished.run("--stage", "6", "--stop-stage", "6")
+    assert done.returncode == 0 and "stage 6" in done.stdout and "finished in" in done.stdout
+    finished.settings["embedding.checkpoint"] = "best"
+    try:
+        changed = finished.run("--stop-stage", "5")
+        assert "embedding.checkpoint changed from last to best" in changed.stdout
+    finally:
+        finished.settings.pop("embedding.checkpoint")
+        assert finished.run().returncode == 0
+
+
+STAGES: dict[int, Callable[[Path], bool]] = {
+    0: lambda folder: any((folder / "data/demo").glob(".corpus.tmp*")),
+    2: lambda folder: (folder / "data/demo/train/.shards").is_dir() or (folder / "data/demo/train/log").is_dir(),
+    4: lambda folder: (folder / EXP / "triplet/checkpoint_last.pt").is_file(),
+    5: lambda folder: (folder / EXP / "softmax/embeddings_test/log").is_dir(),
+}
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_sigkill_in_a_stage_and_a_new_start_give_the_undisturbed_result(
+    finished: Recipe, recipe: Recipe, stage: int
+) -> None:
+    if stage:  # what comes before the stage is taken over; paths in tables are absolute, so they are moved along
+        take_over(finished, recipe, stage)
+    running = recipe.start("--nj", "2")
+    deadline = time.monotonic() + 120
+    while not STAGES[stage](recipe.folder) and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (recipe.folder / EXP / "results.json").exists()
+    done = recipe.run("--nj", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result_bytes(recipe) == result_bytes(finished)
+
+
+def take_over(finished: Recipe, recipe: Recipe, stage: int) -> None:
+    """Copies what stages before ``stage`` have left; stages whose tables name absolute paths run again."""
+    shutil.copytree(finished.folder / "data/demo/corpus", recipe.folder / "data/demo/corpus")
+    shutil.copy(finished.folder / "data/demo/.done.0", recipe.folder / "data/demo/.done.0")
+    if stage > 2:
+        assert recipe.run("--stop-stage", str(min(stage, 4) - 1)).returncode == 0
+
+
+def test_the_second_of_two_runs_at_once_stops_with_one_line(finished: Recipe) -> None:
+    first = finished.start("--stage", "3")
+    lock = finished.folder / EXP / ".lock"
+    deadline = time.monotonic() + 30
+    while lock.read_text().strip() != str(first.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second = finished.run()
+    assert second.returncode == 1
+    assert len(second.stderr.splitlines()) == 1 and "another run" in second.stderr and EXP in second.stderr
+    assert first.wait(timeout=300) == 0
+
+
+def test_a_stage_script_runs_alone(finished: Recipe) -> None:
+    done = finished.run("--config", "conf/demo.yaml", "--nj", "2", "data/demo/dev", script="local/2_fbank.sh")
+    assert done.returncode == 0, done.stderr
+    assert "22 utterances" in done.stdout

@@ -1,0 +1,77 @@
+"""A copy of the project in which run.sh may write, driven through the real shell scripts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+#: A corpus, network and training so small that a whole run takes seconds.
+TINY = {
+    "demo.train_speakers": 6,
+    "demo.dev_speakers": 2,
+    "demo.test_speakers": 10,
+    "demo.utterances": 11,
+    "model.channels": "[4,8]",
+    "softmax.epochs": 2,
+    "softmax.steps_per_epoch": 3,
+    "softmax.batch_size": 8,
+    "triplet.epochs": 2,
+    "triplet.steps_per_epoch": 3,
+    "triplet.speakers_per_batch": 4,
+    "triplet.utterances_per_speaker": 2,
+}
+
+
+@dataclass
+class Recipe:
+    """A recipe's folder of its own."""
+
+    folder: Path
+    settings: dict[str, object] = field(default_factory=lambda: dict(TINY))
+
+    def command(self, *options: str, script: str = "./run.sh") -> list[str]:
+        overrides = [word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]
+        return [script, *overrides, *options]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "DEEPSPEAKER_PYTHON": sys.executable}
+
+    def run(self, *options: str, script: str = "./run.sh") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*options, script=script),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Starts run.sh without waiting for it."""
+        return subprocess.Popen(
+            self.command(*options),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+
+def make_recipe(folder: Path) -> Recipe:
+    """The project's programs by links, the recipe's own scripts as copies."""
+    for name in ("deepspeaker", "local", "utils", "conf", "constraints.txt", "setup.cfg"):
+        (folder / name).symlink_to(PROJECT / name)
+    recipe = folder / "recipes" / "librispeech"
+    recipe.mkdir(parents=True)
+    for name in ("run.sh", "path.sh", "cmd.sh"):
+        shutil.copy(PROJECT / "recipes" / "librispeech" / name, recipe / name)
+    for name in ("local", "utils", "conf"):
+        (recipe / name).symlink_to(Path("..") / ".." / name)
+    return Recipe(recipe)

@@ -1,0 +1,75 @@
+"""Nothing half-written under its final name."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from deepspeaker.files import atomic_folder, atomic_path, atomic_write, sha256_of
+
+
+def test_a_file_takes_its_name_when_the_block_ends(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "new" / "x") as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == tmp_path / "new"  # the same file system, so that the rename is one step
+        assert not (tmp_path / "new" / "x").exists()
+    assert (tmp_path / "new" / "x").read_text() == "whole"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x"]
+
+
+def test_an_exception_keeps_the_old_file(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_path(tmp_path / "x") as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    atomic_write(tmp_path / "x", "old")
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (tmp_path / "x").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_text_is_utf8_and_bytes_are_as_they_are(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "x", "é\n")
+    assert (tmp_path / "x").read_bytes() == b"\xc3\xa9\n"
+    atomic_write(tmp_path / "x", b"\0\xff\r\n")
+    assert (tmp_path / "x").read_bytes() == b"\0\xff\r\n"
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        with atomic_folder(tmp_path / "folder") as temporary:
+            (temporary / name).write_text(name)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_folder(tmp_path / "folder") as temporary:
+            (temporary / "half").write_text("half")
+            raise RuntimeError
+
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "old").write_text("old")
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".folder.tmpabc").mkdir()
+    (tmp_path / ".folder.tmpabc" / "half").write_text("half")
+    with atomic_folder(tmp_path / "folder"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_sha256_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    (tmp_path / "x").write_bytes(content)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(content).hexdigest()

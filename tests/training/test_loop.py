@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_curve
+
+import deepspeaker
+from deepspeaker.config import Config, Model, Optimiser, Softmax, Triplet
+from deepspeaker.features import FeatureIndex
+from deepspeaker.models import build_model, load_checkpoint, network_of
+from deepspeaker.training import Batch, Interrupted, SpeakerSampler, UtteranceSampler
+from deepspeaker.training.loop import Sampler, development_eer, resolve_precision, train
+from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
+from deepspeaker.training.optimisation import learning_rate
+
+CONFIG = Config(
+    model=Model(channels=[4, 8], blocks=1, embedding_dim=8),
+    softmax=Softmax(
+        epochs=4,
+        steps_per_epoch=5,
+        crop_frames=16,
+        batch_size=8,
+        precision="float32",
+        optimiser=Optimiser(learning_rate=0.01, warmup_steps=3, weight_decay=0.01, gradient_clip=1.0),
+    ),
+    triplet=Triplet(
+        epochs=4,
+        steps_per_epoch=5,
+        crop_frames=16,
+        speakers_per_batch=4,
+        utterances_per_speaker=2,
+        precision="float32",
+        optimiser=Optimiser(name="sgd", learning_rate=0.02, momentum=0.9, schedule="linear"),
+    ),
+)
+
+
+class Watched:
+    """A sampler that does something just before a step."""
+
+    def __init__(self, sampler: Sampler, before: Callable[[int], None]) -> None:
+        self.sampler, self.before = sampler, before
+
+    def batch(self, step: int) -> Batch:
+        self.before(step)
+        return self.sampler.batch(step)
+
+
+def nothing(step: int) -> None:
+    pass
+
+
+def train_once(
+    data_dir: Path,
+    folder: Path,
+    section: str = "softmax",
+    *,
+    before: Callable[[int], None] = nothing,
+    dev: bool = True,
+    seed: int = 3,
+    **changes: Any,
+) -> None:
+    """Trains as the stages do, with ``changes`` to the section's options."""
+    options = getattr(CONFIG, section).model_copy(update=changes)
+    config = CONFIG.model_copy(update={section: options})
+    index = FeatureIndex(data_dir / "train_nosil")
+    dev_index = FeatureIndex(data_dir / "dev_nosil") if dev else None
+    torch.manual_seed(seed)
+    network = build_model(index.feature_dim, **config.model.model_dump())
+    objective: SoftmaxObjective | TripletObjective
+    sampler: Sampler
+    if section == "softmax":
+        objective = SoftmaxObjective(network.embedding_dim, len(index.speakers))
+        sampler = UtteranceSampler(len(index), options.batch_size, seed)
+    else:
+        objective = TripletObjective(options.margin)
+        sampler = SpeakerSampler(index.of_speaker, options.speakers_per_batch, options.utterances_per_speaker, seed)
+    train(
+        network,
+        objective,
+        Watched(sampler, before),
+        index,
+        dev_index,
+        folder,
+        config=config.model_dump(),
+        section=section,
+        seed=seed,
+        device=torch.device("cpu"),
+        progress=False,
+    )
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "train.csv").read_text(encoding="utf-8").splitlines()))
+
+
+def identical(one: Any, other: Any) -> bool:
+    """Bit by bit, through dictionaries and lists."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(identical(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(identical, one, other))
+    return bool(one == other)
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    for name in ("last", "best", "average"):
+        path = f"checkpoint_{name}.pt"
+        assert identical(load_checkpoint(one / path), load_checkpoint(other / path)), path
+    assert (one / "train.csv").read_bytes() == (other / "train.csv").read_bytes()
+
+
+def in_fork(work: Callable[[], None]) -> int:
+    """How a forked process ends that does ``work``: a signal as a negative number, or 0; 7 when interrupted."""
+    process = os.fork()
+    if process == 0:
+        try:
+            work()
+        except Interrupted:
+            os._exit(7)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def kill_me(number: int = signal.SIGKILL) -> None:
+    os.kill(os.getpid(), number)
+
+
+def kill_before_rename(which: int) -> None:
+    """From now on, this process dies just before it gives its ``which``-th file (from 0) its final name."""
+    rename, count = Path.replace, iter(range(1000))
+
+    def counted(self: Path, target: Path) -> Path:
+        if next(count) == which:
+            kill_me()
+        return rename(self, target)
+
+    Path.replace = counted  # type: ignore[method-assign, assignment]
+
+
+def child_main(data_dir: Path, folder: Path, section: str) -> None:
+    """Trains once undisturbed, then once for every way of being stopped, each time going on afterwards.
+
+    In a process of its own, because one that torch has already made threads in cannot be forked safely.
+    """
+    torch.set_num_threads(1)
+
+    def expect(code: int, work: Callable[[], None]) -> None:
+        found = in_fork(work)
+        assert found == code, (found, code)
+
+    def stopped_at(step: int, number: int) -> Callable[[int], None]:
+        return lambda at: kill_me(number) if at == step else None
+
+    train_once(data_dir, folder / "straight", section)  # not in a fork: what it imports, all forks then have
+    for step in (0, 5, 12, 19):
+        for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 7)):
+            target = folder / f"{signal.Signals(number).name}_{step}"
+            expect(code, lambda: train_once(data_dir, target, section, before=stopped_at(step, number)))  # noqa: B023
+            expect(0, lambda: train_once(data_dir, target, section))  # noqa: B023
+    for which in range(100):
+        target = folder / f"rename_{which}"
+
+        def killed(which: int = which, target: Path = target) -> None:
+            kill_before_rename(which)
+            train_once(data_dir, target, section)
+
+        if in_fork(killed) == 0:
+            shutil.rmtree(target)
+            break
+        expect(0, lambda: train_once(data_dir, target, section))  # noqa: B023
+    # Stopped twice, once within an epoch that was already cut before.
+    target = folder / "twice"
+    expect(7, lambda: train_once(data_dir, target, section, before=stopped_at(11, signal.SIGTERM)))
+    expect(-9, lambda: train_once(data_dir, target, section, before=stopped_at(13, signal.SIGKILL)))
+    expect(0, lambda: train_once(data_dir, target, section))
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_a_training_that_was_killed_or_stopped_anywhere_ends_as_an_undisturbed_one(
+    data_dir: Path, tmp_path: Path, section: str
+) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1])}
+    subprocess.run([sys.executable, __file__, data_dir, tmp_path, section], env=environment, check=True, timeout=120)
+    ways = sorted(path.name for path in tmp_path.iterdir())
+    # At least: 4 histories, 4 last, 1 best, 1 average.
+    assert len([way for way in ways if way.startswith("rename_")]) >= 10
+    for way in ways:
+        assert_same_training(tmp_path / "straight", tmp_path / way)
+        if not way.startswith("rename_"):  # what a kill leaves has no final name
+            assert not list((tmp_path / way).glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_within_an_epoch_saves_the_step_at_work(data_dir: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(Interrupted, match=rf"stopped by {name} at step 8 of 20; saved"):
+        train_once(data_dir, tmp_path, before=lambda step: kill_me(signal.Signals[name]) if step == 7 else None)
+    state = load_checkpoint(tmp_path / "checkpoint_last.pt")
+    assert (state["step"], len(state["history"])) == (8, 1)
+    assert not (tmp_path / "checkpoint_average.pt").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_two_runs_of_one_seed_are_identical_and_another_seed_is_not(data_dir: Path, tmp_path: Path) -> None:
+    train_once(data_dir, tmp_path / "one")
+    train_once(data_dir, tmp_path / "again")
+    train_once(data_dir, tmp_path / "other", seed=4)
+    assert_same_training(tmp_path / "one", tmp_path / "again")
+    one, other = (load_checkpoint(tmp_path / name / "checkpoint_last.pt") for name in ("one", "other"))
+    assert not identical(one["network"], other["network"])
+
+
+def test_training_twice_leaves_a_finished_one_as_it_is(data_dir: Path, tmp_path: Path) -> None:
+    train_once(data_dir, tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "again")
+    train_once(data_dir, tmp_path / "again", before=lambda step: pytest.fail(f"step {step} was done again"))
+    assert_same_training(tmp_path / "one", tmp_path / "again")
+
+
+def dev_eer_of(checkpoint: Path, data_dir: Path) -> float:
+    """EER over all pairs of development utterances, each embedded by itself; between two points of the ROC."""
+    network, index = network_of(load_checkpoint(checkpoint)), FeatureIndex(data_dir / "dev_nosil")
+    with torch.inference_mode():
+        embeddings = [network.embed(torch.from_numpy(index.read(u))[None])[0].numpy() for u in range(len(index))]
+    scores, labels = [], []
+    for first in range(len(index)):
+        for second in range(first + 1, len(index)):
+            scores.append(float(embeddings[first] @ embeddings[second]))
+            labels.append(index.speaker[first] == index.speaker[second])
+    p_fa, p_hit, _ = roc_curve(labels, scores, drop_intermediate=False)
+    at = int(np.argmax(p_fa >= 1 - p_hit))
+    # Linear between the two points around p_fa = p_miss.
+    gap = (1 - p_hit[at - 1]) - p_fa[at - 1], (1 - p_hit[at]) - p_fa[at]
+    share = gap[0] / (gap[0] - gap[1])
+    return float(p_fa[at - 1] + share * (p_fa[at] - p_fa[at - 1]))
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_history_checkpoints_and_figures_say_what_they_mean(data_dir: Path, tmp_path: Path, section: str) -> None:
+    folder = tmp_path / "training"
+
+    def keep(step: int) -> None:
+        if step and step % 6 == 0:
+            shutil.copy(folder / "checkpoint_last.pt", tmp_path / f"epoch_{step // 6}.pt")
+
+    train_once(data_dir, folder, section, before=keep, epochs=8, steps_per_epoch=6)
+    shutil.copy(folder / "checkpoint_last.pt", tmp_path / "epoch_8.pt")
+    states = [load_checkpoint(tmp_path / f"epoch_{epoch}.pt") for epoch in range(1, 9)]
+    rows = rows_of(folder)
+    assert [(row["epoch"], row["step"]) for row in rows] == [(str(e), str(6 * e)) for e in range(1, 9)]
+
+    schedule = getattr(CONFIG, section).optimiser.model_dump(
+        include={"learning_rate", "final_learning_rate", "schedule", "warmup_steps"}
+    )
+    for row in rows:
+        assert float(row["learning_rate"]) == learning_rate(int(row["step"]) - 1, 48, **schedule)
+    measured = [dev_eer_of(tmp_path / f"epoch_{epoch}.pt", data_dir) for epoch in range(1, 9)]
+    assert [float(row["dev_eer"]) for row in rows] == pytest.approx(measured, abs=0.03)
+
+    figures = {"softmax": ["accuracy"], "triplet": ["active_triplets", "positive_cosine", "negative_cosine"]}[section]
+    assert list(rows[0]) == ["epoch", "step", "learning_rate", "loss", *figures, "dev_eer"]
+    assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+
+    # The first of the epochs with the lowest development EER.
+    eers = [float(row["dev_eer"]) for row in rows]
+    best = load_checkpoint(folder / "checkpoint_best.pt")
+    assert identical(best["network"], states[eers.index(min(eers))]["network"])
+
+    average = load_checkpoint(folder / "checkpoint_average.pt")
+    for name, tensor in average["network"].items():
+        last_two = [state["network"][name] for state in states[-2:]]  # the last quarter of eight epochs
+        if tensor.is_floating_point():
+            expected = (last_two[0].double() + last_two[1].double()) / 2
+            torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-7)
+        else:
+            assert torch.equal(tensor, last_two[1])
+
+    for content in (best, average, states[-1]):
+        assert (content["stage"], content["seed"], content["feature_dim"]) == (section, 3, 8)
+        assert content["speakers"] == [f"t{number:02d}" for number in range(8)]
+        network_of(content)
+    assert list((folder / "tensorboard").glob("events.*"))
+
+
+def test_loss_falls_and_development_eer_gets_low_on_separable_speakers(
+    tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    write_features(tmp_path / "train_nosil", 24, 4, prefix="t", noise=0.5)
+    write_features(tmp_path / "dev_nosil", 8, 4, prefix="d", noise=0.5)
+    train_once(tmp_path, tmp_path / "softmax", epochs=8, steps_per_epoch=25, batch_size=16)
+    rows = rows_of(tmp_path / "softmax")
+    assert float(rows[-1]["loss"]) < 0.3 * float(rows[0]["loss"])
+    assert float(rows[-1]["accuracy"]) > 0.95
+    assert float(rows[-1]["dev_eer"]) < 0.1
+    torch.manual_seed(3)
+    untrained = build_model(8, **CONFIG.model.model_dump())
+    before = development_eer(untrained, FeatureIndex(tmp_path / "dev_nosil"), autocast=False)
+    assert before is not None
+    assert float(rows[-1]["dev_eer"]) < before / 2
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_steps(data_dir: Path, tmp_path: Path) -> None:
+    train_once(data_dir, tmp_path / "fine", epochs=6, steps_per_epoch=1)
+    train_once(data_dir, tmp_path / "coarse", epochs=2, steps_per_epoch=3)
+    fine = [float(row["loss"]) for row in rows_of(tmp_path / "fine")]
+    coarse = [float(row["loss"]) for row in rows_of(tmp_path / "coarse")]
+    assert coarse == pytest.approx([sum(fine[:3]) / 3, sum(fine[3:]) / 3], rel=1e-12)
+
+
+def test_without_development_speakers_best_is_the_last(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_once(data_dir, tmp_path, dev=False)
+    best, last = (load_checkpoint(tmp_path / f"checkpoint_{name}.pt") for name in ("best", "last"))
+    assert identical(best["network"], last["network"])
+    assert "dev_eer" not in rows_of(tmp_path)[0]
+    assert capsys.readouterr().out.count("no dev EER") == 4
+
+
+def test_no_epochs_leave_the_weights_as_they_were(data_dir: Path, tmp_path: Path) -> None:
+    train_once(data_dir, tmp_path, epochs=0)
+    torch.manual_seed(3)
+    fresh = build_model(8, **CONFIG.model.model_dump()).state_dict()
+    for name in ("last", "best", "average"):
+        assert identical(dict(fresh), load_checkpoint(tmp_path / f"checkpoint_{name}.pt")["network"])
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_bfloat16_trains_much_like_float32_and_reproducibly(data_dir: Path, tmp_path: Path, section: str) -> None:
+    train_once(data_dir, tmp_path / "float32", section)
+    train_once(data_dir, tmp_path / "bfloat16", section, precision="bfloat16")
+    train_once(data_dir, tmp_path / "again", section, precision="bfloat16")
+    assert_same_training(tmp_path / "bfloat16", tmp_path / "again")
+    exact, rough = (load_checkpoint(tmp_path / name / "checkpoint_last.pt") for name in ("float32", "bfloat16"))
+    assert not identical(exact["network"], rough["network"])
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in rough["network"].values())
+    first = [float(rows_of(tmp_path / name)[0]["loss"]) for name in ("float32", "bfloat16")]
+    assert first[0] == pytest.approx(first[1], rel=0.1)
+
+
+def test_precision_auto_is_settled_by_the_hardware() -> None:
+    cpu = torch.device("cpu")
+    assert resolve_precision("auto", cpu) in ("float32", "bfloat16")
+    assert resolve_precision("float32", cpu) == "float32"
+    assert resolve_precision("bfloat16", cpu) == "bfloat16"
+
+
+def test_gradient_clipping_bounds_the_step(data_dir: Path, tmp_path: Path) -> None:
+    optimiser = Optimiser(name="sgd", learning_rate=1.0, momentum=0.0, gradient_clip=1e-3)
+    train_once(data_dir, tmp_path, epochs=1, steps_per_epoch=1, optimiser=optimiser)
+    torch.manual_seed(3)
+    fresh = build_model(8, **CONFIG.model.model_dump())
+    moved = load_checkpoint(tmp_path / "checkpoint_last.pt")["network"]
+    length = sum(
+        float((moved[name].double() - parameter.detach().double()).square().sum())
+        for name, parameter in fresh.named_parameters()
+    )
+    assert 0 < length**0.5 <= 1.01e-3
+
+
+def test_development_eer_wants_target_and_nontarget_pairs(
+    tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    network = build_model(8, channels=[2], blocks=0, embedding_dim=4)
+    for speakers, utterances, there in ((1, 6, False), (5, 1, False), (2, 2, True)):
+        index = FeatureIndex(write_features(tmp_path / f"{speakers}_{utterances}", speakers, utterances))
+        assert (development_eer(network, index, autocast=False) is not None) == there
+
+
+def test_development_eer_takes_ten_utterances_of_a_speaker_evenly(
+    tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    index = FeatureIndex(write_features(tmp_path / "many", 3, 19))
+    read: list[int] = []
+    whole_read = index.read
+    index.read = lambda utterance: (read.append(utterance), whole_read(utterance))[1]  # type: ignore[method-assign]
+    development_eer(build_model(8, channels=[2], blocks=0, embedding_dim=4), index, autocast=False)
+    expected = [f"s{speaker:02d}-{which:02d}" for speaker in range(3) for which in range(0, 19, 2)]
+    assert sorted(index.utterances[utterance] for utterance in read) == expected
+
+
+if __name__ == "__main__":
+    child_main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

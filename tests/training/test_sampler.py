@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from deepspeaker.features import FeatureIndex
+from deepspeaker.training import Batch, SpeakerSampler, UtteranceSampler
+
+Utterances = list[NDArray[np.int64]]
+
+
+def speakers_of(sizes: list[int]) -> Utterances:
+    ends = np.cumsum([0, *sizes])
+    return [np.arange(first, last) for first, last in pairwise(ends)]
+
+
+def make(kind: str, seed: int) -> UtteranceSampler | SpeakerSampler:
+    if kind == "utterance":
+        return UtteranceSampler(23, 7, seed)
+    return SpeakerSampler(speakers_of([3, 1, 9, 4, 2, 6, 5]), 3, 4, seed)
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return np.array_equal(one.utterances, other.utterances) and np.array_equal(one.crop_positions, other.crop_positions)
+
+
+@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+def test_a_batch_is_a_function_of_seed_and_step_alone(kind: str) -> None:
+    in_order = make(kind, 5)
+    batches = [in_order.batch(step) for step in range(40)]
+    asked_otherwise = make(kind, 5)
+    for step in (39, 0, 17, 17, 3, 38, 1):
+        assert equal(asked_otherwise.batch(step), batches[step])
+        assert equal(make(kind, 5).batch(step), batches[step])
+    np.random.default_rng(0).random()
+    assert equal(make(kind, 5).batch(10**9), make(kind, 5).batch(10**9))
+
+
+@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+def test_other_seeds_and_other_steps_give_other_batches(kind: str) -> None:
+    sampler = make(kind, 5)
+    batches = [sampler.batch(step) for step in range(20)] + [make(kind, seed).batch(0) for seed in (0, 1, 2, 6)]
+    for number, one in enumerate(batches):
+        for other in batches[:number]:
+            assert not np.array_equal(one.crop_positions, other.crop_positions)
+    assert len({batch.utterances.tobytes() for batch in batches}) > len(batches) - 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 50), st.integers(0, 3))
+def test_every_utterance_comes_once_a_pass(utterances: int, batch_size: int, seed: int) -> None:
+    sampler = UtteranceSampler(utterances, batch_size, seed)
+    passes = 4
+    batches = [sampler.batch(step) for step in range(-(-passes * utterances // batch_size))]
+    stream = np.concatenate([batch.utterances for batch in batches])
+    assert all(batch.utterances.shape == batch.crop_positions.shape == (batch_size,) for batch in batches)
+    for number in range(passes):
+        assert sorted(stream[number * utterances : (number + 1) * utterances]) == list(range(utterances))
+
+
+def test_passes_have_orders_of_their_own() -> None:
+    sampler = UtteranceSampler(30, 30, 0)
+    orders = {sampler.batch(step).utterances.tobytes() for step in range(10)}
+    assert len(orders) == 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.integers(2, 6), st.integers(2, 6), st.integers(0, 3))
+def test_a_batch_has_p_speakers_with_k_utterances_each(
+    sizes: list[int], speakers: int, per_speaker: int, seed: int
+) -> None:
+    of_speaker = speakers_of(sizes)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    sampler = SpeakerSampler(of_speaker, speakers, per_speaker, seed)
+    present = min(speakers, len(sizes))  # with fewer than P speakers, all of them
+    for step in range(8):
+        batch = sampler.batch(step)
+        assert batch.utterances.shape == batch.crop_positions.shape == (present * per_speaker,)
+        groups = batch.utterances.reshape(present, per_speaker)
+        owners = owner[groups]
+        assert (owners == owners[:, :1]).all()
+        assert len(set(owners[:, 0])) == present
+        for group, size in zip(groups, np.array(sizes)[owners[:, 0]], strict=True):
+            counts = np.bincount(np.unique(group, return_inverse=True)[1])
+            # No utterance again before the speaker's others were taken.
+            assert len(counts) == min(size, per_speaker)
+            assert counts.max() - counts.min() <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 20), st.integers(2, 6), st.integers(0, 3))
+def test_no_speaker_comes_twice_a_pass(number: int, speakers: int, seed: int) -> None:
+    sampler = SpeakerSampler(speakers_of([3] * number), speakers, 2, seed)
+    steps = number // min(speakers, number)
+    for which in range(3):
+        seen = [
+            speaker
+            for step in range(which * steps, (which + 1) * steps)
+            for speaker in (sampler.batch(step).utterances.reshape(-1, 2)[:, 0] // 3).tolist()
+        ]
+        assert len(seen) == len(set(seen)) == steps * min(speakers, number)
+
+
+def test_every_speaker_comes_once_a_pass_where_p_divides_their_number() -> None:
+    sampler = SpeakerSampler(speakers_of([2] * 12), 4, 2, 0)
+    for which in range(5):
+        seen = np.concatenate([sampler.batch(which * 3 + step).utterances for step in range(3)]) // 2
+        assert sorted(set(seen.tolist())) == list(range(12))
+
+
+def test_speakers_that_one_pass_leaves_over_are_not_left_out_for_ever() -> None:
+    sampler = SpeakerSampler(speakers_of([2] * 7), 3, 2, 0)
+    seen = {int(u) // 2 for step in range(40) for u in sampler.batch(step).utterances}
+    assert seen == set(range(7))
+
+
+@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+def test_crop_positions_are_spread_over_0_to_1(kind: str) -> None:
+    sampler = make(kind, 0)
+    positions = np.concatenate([sampler.batch(step).crop_positions for step in range(300)])
+    assert positions.min() >= 0
+    assert positions.max() < 1
+    assert abs(positions.mean() - 0.5) < 0.03
+    assert np.histogram(positions, 4, (0, 1))[0].min() > 0.2 * len(positions)
+
+
+def test_crops_are_runs_of_frames_of_their_own_utterance(data_dir: Path) -> None:
+    index = FeatureIndex(data_dir / "train_nosil")
+    sampler, frames = UtteranceSampler(len(index), 16, 0), 20
+    starts = set()
+    for step in range(12):
+        batch = sampler.batch(step)
+        crops = index.crops(batch.utterances, batch.crop_positions, frames)
+        assert crops.shape == (16, frames, 8)
+        for crop, utterance in zip(crops, batch.utterances.tolist(), strict=True):
+            whole = index.read(utterance)
+            repeated = np.concatenate([whole] * 4)
+            last = max(len(whole) - frames, 0) if len(whole) >= frames else len(whole) - 1
+            found = [start for start in range(last + 1) if np.array_equal(repeated[start : start + frames], crop)]
+            assert len(found) == 1
+            starts.add(found[0])
+    assert len(starts) > 10
