@@ -6,7 +6,8 @@
 # librispeech without --corpus-dir: downloads --parts into data/C/corpus. With --corpus-dir: looks what is there.
 options="corpus corpus-dir parts nj"
 corpus=demo corpus_dir='' parts='' nj=$(nproc)
-. utils/stage.sh
+# shellcheck source=utils/stage.sh
+. "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C" "$@"
 data=$1
 

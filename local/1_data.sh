@@ -7,7 +7,8 @@
 # training when none are given.
 options="corpus corpus-dir train-parts dev-parts test-parts max-skipped allow-pipes"
 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' max_skipped=5 allow_pipes=false
-. utils/stage.sh
+# shellcheck source=utils/stage.sh
+. "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C" "$@"
 data=$1
 corpus_dir=${corpus_dir:-$data/corpus}

@@ -6,9 +6,13 @@
 # speech frames. A directory that brings its own feats.scp gets *_nosil alone (without vad.scp every frame is speech).
 options="nj max-skipped allow-pipes"
 nj=$(nproc) max_skipped=5 allow_pipes=false
-. utils/stage.sh
+# shellcheck source=utils/stage.sh
+. "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C/train" "$@"
 
+for data in "$@"; do
+  [ -d "$data" ] || { echo "2_fbank.sh: $data: no such data directory" >&2; exit 1; }
+done
 for data in "$@"; do
   (
     lock "$data"

@@ -7,7 +7,8 @@
 # A training that was killed goes on from its last epoch.
 options="device"
 device=auto
-. utils/stage.sh
+# shellcheck source=utils/stage.sh
+. "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 

@@ -6,7 +6,8 @@
 # exp/E/SYSTEM/embeddings_test/xvector.scp, and the speakers' means as spk_xvector.scp.
 options="nj device"
 nj=$(nproc) device=auto
-. utils/stage.sh
+# shellcheck source=utils/stage.sh
+. "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 

@@ -5,7 +5,8 @@
 # (EER, minDCF, rank-1 identification). A test speaker who was trained on stops it.
 options="max-skipped"
 max_skipped=5
-. utils/stage.sh
+# shellcheck source=utils/stage.sh
+. "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 

@@ -4,7 +4,8 @@
 # Stage 7: the table of results on the screen and in exp/E/RESULTS.md, the DET curves in exp/E/det.png, the training curves,
 # and all of it on one page, exp/E/report.html.
 options=""
-. utils/stage.sh
+# shellcheck source=utils/stage.sh
+. "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
