@@ -31,6 +31,7 @@ from deepspeaker.scoring import Trials, cosine_scores, labelled_scores, read_tri
 from deepspeaker.skipped import report_skipped
 
 SYSTEMS = ("untrained", "softmax", "triplet")
+LISTS = ("trials_all", "trials_1p99")
 P_TARGETS = (0.05, 0.01, 0.001)
 _ROW = 100
 
@@ -43,7 +44,7 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
     there is nothing to score.
     """
     corpus = _corpus(data_dir)
-    lists = {path.name: path for path in sorted((data_dir / "test").glob("trials_*")) if path.suffix == ""}
+    lists = {name: data_dir / "test" / name for name in LISTS if (data_dir / "test" / name).is_file()}
     if "trials_all" not in lists:
         raise InputError(f"{data_dir}/test/trials_all: no such trial list; run stage 1")
     utt2spk = read_table(data_dir / "test" / "utt2spk")

@@ -83,9 +83,13 @@ def download(folder: Path, parts: Sequence[str], base_url: str = "http://www.ope
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return Path(download_librispeech(folder, list(parts), base_url=base_url))
-    except (OSError, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error) as error:
+    except Exception as error:
+        expected = (OSError, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error)
+        if not isinstance(error, expected) and type(error) is not Exception:  # bare: a member outside the folder
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"download of {' '.join(parts)} from {base_url}: {reason}; "
-            "try again, or fetch the parts yourself and give --corpus-dir DIR"
+            f"try again (a damaged archive in {folder} must be removed first), or fetch the parts yourself and give "
+            "--corpus-dir DIR"
         ) from None

@@ -67,12 +67,13 @@ def read_kaldi(folder: Path) -> dict[str, DataDir]:
 
 def _absolute(location: str, folder: Path) -> str:
     """Relative paths count from where the tables' owner stood: here, their folder, or the one above (Kaldi's s5)."""
-    path = audio_file(location) or location.rpartition(":")[0]
-    if location.endswith("|") or not path or Path(path).is_absolute():
+    path = audio_file(location) or ("" if location.endswith("|") else location.rpartition(":")[0])
+    if not path or Path(path).is_absolute():
         return location
+    before, _, after = location.rpartition(path)
     for base in (Path(), folder, folder.parent):
         if (base / path.rpartition(":")[0]).is_file() or (base / path).is_file():
-            return str(base.resolve() / location)
+            return f"{before}{base.resolve() / path}{after}"
     return location
 
 

@@ -40,7 +40,7 @@ def write_trials_all(
     pairs = len(utterances) * (len(utterances) - 1) // 2
     sizes = np.unique(speakers, return_counts=True)[1].astype(np.int64)
     targets = int((sizes * (sizes - 1) // 2).sum())
-    share = 1.0 if pairs <= largest else max(largest - targets, 0) / (pairs - targets)
+    share = 1.0 if pairs <= largest else max(largest - targets, 0) / max(pairs - targets, 1)
     generator = _generator(seed, path.name)
     target = nontarget = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:

@@ -36,7 +36,7 @@ class FeatureIndex:
                 missing = "utt2spk" if utterance not in utt2spk else "utt2num_frames"
                 raise InputError(f"{self.data_dir}/{missing}: {utterance} of feats.scp is missing; run stage 2 again")
             if not num_frames[utterance].isdecimal() or int(num_frames[utterance]) == 0:
-                raise InputError(f"{self.data_dir}/utt2num_frames: {utterance} has no number of frames; run stage 2 again")
+                raise InputError(f"{self.data_dir}/utt2num_frames: {utterance} has no frames; run stage 2 again")
         utterances = sorted(feats)
         self.utterances = utterances
         self.speakers = sorted({utt2spk[utterance] for utterance in utterances})

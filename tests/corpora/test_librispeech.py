@@ -124,17 +124,17 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 class Failing(Quiet):
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_error(503)
 
 
 class Closing(Quiet):
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.close_connection = True
 
 
 class Babbling(Quiet):
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.wfile.write(b"this is no HTTP\r\n\r\n")
 
 

@@ -48,7 +48,7 @@ def reference(samples: Floats, rate: int = 16000, **mel: float) -> Floats:
 
 
 def definition(samples: Floats, frame: int) -> NDArray[np.float64]:
-    """The 64 log-mel energies of one frame, in float64, step by step as in Kaldi's feature-window.cc and mel-computations.cc."""
+    """The 64 log-mel energies of one frame, in float64, as in Kaldi's feature-window.cc and mel-computations.cc."""
     first = 160 * frame + 80 - 200
     at = np.arange(first, first + 400)
     while ((at < 0) | (at >= len(samples))).any():  # mirrored at the edges

@@ -46,7 +46,7 @@ def test_order_is_that_of_sort(table: dict[str, str]) -> None:
 
 
 def test_order_of_a_whole_line_is_that_of_sort_by_the_first_column(tmp_path: Path) -> None:
-    table = {key: "x y" for key in ("b", "B", "a-1", "a", "a1", "a-10", "a_1", "é", "z", "10", "9", "\U0001f600", "字")}
+    table = dict.fromkeys(("b", "B", "a-1", "a", "a1", "a-10", "a_1", "é", "z", "10", "9", "😀", "字"), "x y")
     write_table(tmp_path / "table", table)
     done = subprocess.run(
         ["sort", "-k1,1", tmp_path / "table"], env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=True

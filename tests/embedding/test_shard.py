@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deepspeaker.config import Model
+from deepspeaker.embedding import collect_embeddings, embed_shard, embed_utterances, system_checkpoint
+from deepspeaker.errors import InputError
+from deepspeaker.features import FeatureIndex
+from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
+from deepspeaker.models import build_model, load_checkpoint, network_of, save_checkpoint
+
+OPTIONS = Model(channels=[4, 6], blocks=1, embedding_dim=7).model_dump()
+
+
+def write_checkpoint(path: Path, bins: int = 9) -> Path:
+    torch.manual_seed(0)
+    network = build_model(bins, **OPTIONS)
+    network(torch.randn(8, 20, bins) * 2 + 1)
+    save_checkpoint(path, {"config": {"model": OPTIONS}, "feature_dim": bins, "network": network.state_dict()})
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    folder, generator = tmp_path / "test_nosil", np.random.default_rng(0)
+    names = [f"s{speaker}-{which:02d}" for speaker, count in enumerate((4, 1, 6)) for which in range(count)]
+    lengths = generator.integers(1, 80, len(names)).tolist()
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp", compression="one-byte") as writer:
+        for name, length in zip(names, lengths, strict=True):
+            writer.write(name, generator.normal(size=(length, 9)).astype(np.float32))
+    write_table(folder / "utt2spk", {name: name[:2] for name in names})
+    write_table(folder / "utt2num_frames", dict(zip(names, map(str, lengths), strict=True)))
+    return folder
+
+
+def embed(data_dir: Path, checkpoint: Path, output: Path, jobs: int) -> str:
+    for job in range(1, jobs + 1):
+        embed_shard(data_dir, checkpoint, output, job, jobs, "cpu")
+    return collect_embeddings(data_dir, output, jobs)
+
+
+def arks_of(output: Path, jobs: int) -> bytes:
+    return b"".join((output / f"xvector.{job}.ark").read_bytes() for job in range(1, jobs + 1))
+
+
+def test_any_number_of_jobs_and_threads_writes_the_same_bytes(
+    data_dir: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    for jobs in (1, 3, 11):
+        torch.set_num_threads(2 if jobs == 3 else 1)
+        embed(data_dir, checkpoint, tmp_path / f"jobs_{jobs}", jobs)
+    for jobs in (3, 11):
+        assert arks_of(tmp_path / f"jobs_{jobs}", jobs) == arks_of(tmp_path / "jobs_1", 1)
+        for name in ("spk_xvector.ark", "num_utts.ark"):
+            assert (tmp_path / f"jobs_{jobs}" / name).read_bytes() == (tmp_path / "jobs_1" / name).read_bytes()
+
+
+def test_tables_name_every_embedding_and_speaker(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "embeddings"
+    assert embed(data_dir, checkpoint, output, 3) == f"{output}: 11 utterances, 3 speakers, dimension 7"
+    index = FeatureIndex(data_dir)
+    locations = read_table(output / "xvector.scp")
+    assert list(locations) == index.utterances
+    embeddings = np.stack([read_vector(location) for location in locations.values()])
+    network = network_of(load_checkpoint(checkpoint))
+    np.testing.assert_allclose(embeddings, embed_utterances(network, index, range(len(index))), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=0, atol=1e-6)
+    means = {speaker: read_vector(place) for speaker, place in read_table(output / "spk_xvector.scp").items()}
+    assert list(means) == ["s0", "s1", "s2"]
+    for speaker, mean in means.items():
+        own = [embeddings[row] for row, utterance in enumerate(index.utterances) if utterance.startswith(speaker)]
+        np.testing.assert_allclose(mean, sum(own) / len(own), rtol=0, atol=1e-6)
+    assert read_table(output / "num_utts.ark") == {"s0": "4", "s1": "1", "s2": "6"}
+    assert {path.name for path in output.iterdir()} == {
+        *(f"xvector.{job}.ark" for job in (1, 2, 3)),
+        "xvector.scp",
+        "spk_xvector.ark",
+        "spk_xvector.scp",
+        "num_utts.ark",
+    }
+
+
+def test_arks_of_an_earlier_run_with_more_jobs_are_removed(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    embed(data_dir, checkpoint, tmp_path / "embeddings", 5)
+    embed(data_dir, checkpoint, tmp_path / "embeddings", 2)
+    arks = {path.name for path in (tmp_path / "embeddings").glob("xvector.*.ark")}
+    assert arks == {"xvector.1.ark", "xvector.2.ark"}
+
+
+def test_a_missing_shard_stops_the_collecting(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    for job in (1, 3):
+        embed_shard(data_dir, checkpoint, tmp_path / "embeddings", job, 3, "cpu")
+    with pytest.raises(InputError, match="shard 2 of 3 is missing; run stage 5 again"):
+        collect_embeddings(data_dir, tmp_path / "embeddings", 3)
+    assert not (tmp_path / "embeddings" / "xvector.scp").exists()
+
+
+def test_features_of_another_dimension_are_refused(data_dir: Path, tmp_path: Path) -> None:
+    other = write_checkpoint(tmp_path / "other.pt", bins=12)
+    with pytest.raises(InputError, match=r"feats\.scp: has 9 bins, the network of .*other\.pt wants 12"):
+        embed_shard(data_dir, other, tmp_path / "embeddings", 1, 1, "cpu")
+    assert not (tmp_path / "embeddings").exists()
+
+
+def test_a_broken_checkpoint_leaves_no_embeddings(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        embed_shard(data_dir, checkpoint, tmp_path / "embeddings", 1, 1, "cpu")
+    assert not (tmp_path / "embeddings").exists()
+
+
+def test_which_checkpoint_a_system_embeds_with(tmp_path: Path) -> None:
+    assert system_checkpoint(tmp_path / "triplet", "best") == tmp_path / "triplet" / "checkpoint_best.pt"
+    assert system_checkpoint(tmp_path / "triplet", "last") == tmp_path / "triplet" / "checkpoint_last.pt"
+    assert system_checkpoint(tmp_path / "untrained", "best") == tmp_path / "untrained" / "checkpoint_last.pt"

@@ -1,0 +1,185 @@
+"""The ``deepspeaker`` command: exit status, what is said, what is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import deepspeaker
+from deepspeaker.kaldi import DataDir, read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments: object, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *python, "-m", "deepspeaker", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=60)
+
+
+def one_line(done: subprocess.CompletedProcess[str], status: int, *parts: object) -> bool:
+    lines = done.stderr.splitlines()
+    return done.returncode == status and len(lines) == 1 and all(str(part) in lines[0] for part in parts)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "x.yaml").write_text("model: {blocks: 1}\n")
+    return tmp_path / "x.yaml"
+
+
+def test_help_names_the_commands_and_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from deepspeaker.cli import commands\n"
+        "commands.main(['--help'], standalone_mode=False)\n"
+        "heavy = ['torch', 'lhotse', 'numpy', 'scipy', 'kaldiio', 'soundfile', 'pydantic', 'matplotlib', 'polars']\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True, check=True)
+    for name in ("prepare", "fbank", "train", "embed", "score", "report"):
+        assert f"  {name} " in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["prepare", "fbank", "train", "mark", "look"])
+def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
+    done = run(command, "--help", python=("-X", "importtime"))
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: ")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported & {"torch", "lhotse", "numpy", "scipy", "kaldiio", "soundfile"}
+
+
+def test_the_command_starts_at_once() -> None:
+    def seconds(*command: str) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=True)
+        return time.perf_counter() - begin
+
+    # Against the bare interpreter in the same run: the machine may be busy.
+    bare = min(seconds("-c", "pass") for _ in range(3))
+    ours = min(seconds("-m", "deepspeaker", "--help") for _ in range(3))
+    assert ours - bare < 0.3 or ours < 12 * bare
+
+
+def test_version() -> None:
+    assert deepspeaker.__version__ in run("--version").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("prepare", "--sed", "3"), ("--sed", "--seed")),
+        (("fbank", "--num-job", "3"), ("--num-job", "--num-jobs")),
+        (("fbnk",), ("fbnk",)),
+        (("prepare", "--corpus", "timit"), ("timit", "librispeech")),
+        (("collect-fbank", "--num-jobs", "0", "x"), ("--num-jobs", "0")),
+        (("collect-fbank", "--max-skipped", "101", "x"), ("--max-skipped", "101")),
+        (("collect-fbank",), ("DATA_DIR",)),
+        (("train", "--config", "x"), ("softmax", "triplet")),
+        (("look", "--corpus", "kaldi"), ("FOLDER",)),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert one_line(done, 2, *parts), done.stderr
+    assert done.stdout == ""
+
+
+def test_no_command_shows_the_help_and_status_2() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "Usage: " in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_of_the_users_is_one_line_and_status_1(tmp_path: Path, config: Path) -> None:
+    assert one_line(run("look", "--corpus", "librispeech", tmp_path / "none"), 1, f"{tmp_path}/none: no such folder")
+    assert one_line(run("look", "--corpus", "kaldi", tmp_path), 1, f"{tmp_path}/train: no such data directory")
+    assert one_line(run("check-config", "--config", tmp_path / "none.yaml"), 1, "no such configuration file")
+    done = run("check-config", "--config", config, "--set", "model.block=2")
+    assert one_line(done, 1, "deepspeaker: --set model.block=2: model.block is unknown; did you mean blocks?")
+    assert one_line(run("fbank", "--config", config, tmp_path / "none"), 1, f"{tmp_path}/none: no such data directory")
+    done = run("download", "--parts", "train-clean-6", tmp_path / "d")
+    assert one_line(done, 1, "train-clean-6: LibriSpeech has no such part")
+
+
+def test_an_error_of_the_systems_is_one_line_too(tmp_path: Path, config: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("mark", "begin", "1", tmp_path / "file" / "below")
+    assert one_line(done, 1, "file"), done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = run("--debug", "look", "--corpus", "librispeech", tmp_path / "none")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("deepspeaker.errors.InputError: ")
+
+
+def test_a_good_configuration_says_nothing(config: Path) -> None:
+    done = run("check-config", "--config", config, "--set", "softmax.epochs=2")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def make_corpus(folder: Path) -> Path:
+    for part, first in {"train-clean-5": 10, "test-clean": 50}.items():
+        for reader in range(first, first + 3):
+            for number in range(2):
+                path = folder / part / str(reader) / "1" / f"{reader}-1-{number:04d}.flac"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                samples = 0.1 * np.random.default_rng([reader, number]).normal(size=8000)
+                samples[4000:] *= 1e-3
+                soundfile.write(path, samples, 16000)
+    return folder
+
+
+def test_stages_1_and_2_by_the_command(tmp_path: Path, config: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus")
+    assert run("look", "--corpus", "librispeech", corpus).stdout == f"{corpus}: parts test-clean train-clean-5\n"
+    prepare = ("prepare", "--config", config, "--corpus", "librispeech", "--name", "small", "--corpus-dir", corpus)
+    done = run(*prepare, tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "train: 3 speakers, 6 utterances" in done.stdout
+    assert "trials_all: 3 target, 12 nontarget trials, sha256 " in done.stdout
+    for job in (1, 2):
+        done = run("fbank", "--config", config, "--job", job, "--num-jobs", 2, tmp_path / "data" / "train")
+        assert done.returncode == 0, done.stderr
+    done = run("collect-fbank", "--num-jobs", 2, tmp_path / "data" / "train")
+    assert done.stdout.startswith(f"{tmp_path}/data/train: 6 utterances, 300 frames, ")
+    assert len(DataDir.read(tmp_path / "data" / "train_nosil").feats_scp) == 6
+    assert len(read_table(tmp_path / "data" / "train" / "vad.scp")) == 6
+
+    done = run(*prepare, "--test-parts", "test-other", tmp_path / "other")
+    assert one_line(done, 1, "no part test-other (--test-parts); there are: test-clean train-clean-5")
+    assert not (tmp_path / "other").exists()
+    kaldi = ("prepare", "--config", config, "--corpus", "kaldi", "--name", "x", "--corpus-dir", corpus)
+    assert one_line(run(*kaldi, "--dev-parts", "a", tmp_path / "other"), 1, "--dev-parts")
+
+
+def test_marks_by_the_command(tmp_path: Path, config: Path) -> None:
+    folder, output = tmp_path / "exp", tmp_path / "exp" / "output"
+    settings = ("--option", "seed=1", "--config", config, "--section", "model")
+
+    def begin(*more: object) -> tuple[int, str]:
+        done = run("mark", "begin", "3", folder, *settings, "--if-needed", "true", "--needs", output, *more)
+        return done.returncode, done.stdout
+
+    assert begin() == (0, f"stage 3 ({folder}): starts\n")
+    assert begin() == (0, f"stage 3 ({folder}): goes on: was begun and not finished\n")
+    output.mkdir()
+    assert run("mark", "end", "3", folder, *settings).returncode == 0
+    assert begin() == (10, f"stage 3 ({folder}): finished already, skipped\n")
+    assert begin("--set", "model.blocks=2") == (0, f"stage 3 ({folder}): starts: model.blocks changed from 1 to 2\n")
+    assert run("mark", "end", "3", folder, *settings).returncode == 0
+    output.rmdir()
+    assert begin() == (0, f"stage 3 ({folder}): starts: {output} is missing\n")
+    done = run("mark", "begin", "4", folder, "--after", folder / ".done.3")
+    assert one_line(done, 1, f"{folder}/.done.3: no such mark; run stage 3 first")

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_curve
+
+from deepspeaker.config import Config
+from deepspeaker.corpora import write_trials_1p99, write_trials_all
+from deepspeaker.errors import InputError
+from deepspeaker.evaluation import evaluate, write_report
+from deepspeaker.files import sha256_of
+from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
+from deepspeaker.models import build_model, save_checkpoint
+
+CONFIG = Config.model_validate({"model": {"channels": [2, 3], "blocks": 1, "embedding_dim": 6}})
+SPEAKERS, UTTERANCES = 24, 10
+NOISE = {"untrained": 3.0, "softmax": 0.8, "triplet": 0.4}
+
+
+def write_system(exp_dir: Path, name: str, utt2spk: dict[str, str]) -> None:
+    """A real checkpoint, embeddings that scatter around each speaker's mean, and a history."""
+    torch.manual_seed(0)
+    used = CONFIG.model_dump()
+    for section in ("softmax", "triplet"):
+        used[section]["precision"] = "float32"
+    content = {
+        "config": used,
+        "stage": name,
+        "seed": 0,
+        "feature_dim": 8,
+        "speakers": ["train-1", "train-2"],
+        "network": build_model(8, **used["model"]).state_dict(),
+    }
+    save_checkpoint(exp_dir / name / "checkpoint_last.pt", content)
+    generator = np.random.default_rng(5)
+    means = {speaker: generator.normal(size=6) for speaker in sorted(set(utt2spk.values()))}
+    folder = exp_dir / name / "embeddings_test"
+    with ArkWriter(folder / "xvector.1.ark", folder / "xvector.scp") as writer:
+        for utterance in sorted(utt2spk):
+            vector = means[utt2spk[utterance]] + NOISE[name] * generator.normal(size=6)
+            writer.write(utterance, vector.astype(np.float32))
+    if name != "untrained":
+        history = "epoch,step,learning_rate,loss,dev_eer\n1,5,0.01,1.5,0.2\n2,10,0.001,0.7,0.1\n"
+        (exp_dir / name / "train.csv").write_text(history, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``data`` and ``exp`` with everything that scoring reads; only copies of it are written to."""
+    root = tmp_path_factory.mktemp("experiment")
+    utt2spk = {f"r{s:02d}-{u:02d}": f"r{s:02d}" for s in range(SPEAKERS) for u in range(UTTERANCES)}
+    test = root / "data" / "test"
+    write_table(test / "utt2spk", utt2spk)
+    write_trials_all(test / "trials_all", utt2spk, 0)
+    write_trials_1p99(test / "trials_1p99", utt2spk, 0)
+    (root / "data" / "corpus.json").write_text('{"corpus": "made-up", "synthetic": true}', encoding="utf-8")
+    for name in NOISE:
+        write_system(root / "exp", name, utt2spk)
+    return root
+
+
+@pytest.fixture
+def root(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def score(root: Path, max_skipped: float = 5.0) -> dict[str, Any]:
+    evaluate(CONFIG, root / "data", root / "exp", 3, max_skipped)
+    content: dict[str, Any] = json.loads((root / "exp" / "results.json").read_text(encoding="utf-8"))
+    return content
+
+
+def system_of(results: dict[str, Any], name: str, trials: str) -> dict[str, Any]:
+    (found,) = [s for s in results["systems"] if (s["name"], s["trials"]) == (name, trials)]
+    return found
+
+
+def read_scores(root: Path, name: str, trials: str) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
+    """Pairs, scores and labels of a score file, joined with its list by hand."""
+    labels = {}
+    for line in (root / "data" / "test" / trials).read_text(encoding="utf-8").splitlines():
+        enrolment, test, label = line.split(" ")
+        labels[enrolment, test] = label == "target"
+    pairs, scores = [], []
+    for line in (root / "exp" / name / f"scores_{trials}_cosine").read_text(encoding="utf-8").splitlines():
+        enrolment, test, value = line.split(" ")
+        pairs.append((enrolment, test))
+        scores.append(float(value))
+    return pairs, np.array(scores), np.array([labels[pair] for pair in pairs])
+
+
+def eer_of(scores: np.ndarray, is_target: np.ndarray) -> float:
+    """Where p_miss = p_fa on the line between the two points of the ROC around it."""
+    p_fa, p_hit, _ = roc_curve(is_target, scores, drop_intermediate=False)
+    gap = (1 - p_hit) - p_fa
+    at = int(np.argmax(gap <= 0))
+    share = gap[at - 1] / (gap[at - 1] - gap[at])
+    return float(p_fa[at - 1] + share * (p_fa[at] - p_fa[at - 1]))
+
+
+def min_dcf_of(scores: np.ndarray, is_target: np.ndarray, p_target: float) -> float:
+    p_fa, p_hit, _ = roc_curve(is_target, scores, drop_intermediate=False)
+    costs = p_target * (1 - p_hit) + (1 - p_target) * p_fa
+    return float(costs.min() / min(p_target, 1 - p_target))
+
+
+def test_results_equal_figures_recomputed_from_the_score_files(root: Path) -> None:
+    results = score(root)
+    assert [(system["name"], system["trials"]) for system in results["systems"]] == [
+        (name, trials) for name in NOISE for trials in ("trials_all", "trials_1p99")
+    ]
+    parameters = sum(p.numel() for p in build_model(8, **CONFIG.model.model_dump()).parameters())
+    for system in results["systems"]:
+        pairs, scores, is_target = read_scores(root, system["name"], system["trials"])
+        listed = (root / "data" / "test" / system["trials"]).read_text(encoding="utf-8").splitlines()
+        assert [f"{a} {b}" for a, b in pairs] == [line.rpartition(" ")[0] for line in listed]
+        assert system["eer"] == pytest.approx(eer_of(scores, is_target), abs=1e-9)
+        for prior, cost in system["min_dcf"].items():
+            assert cost == pytest.approx(min_dcf_of(scores, is_target, float(prior)), abs=1e-9)
+        assert set(system["min_dcf"]) == {"0.05", "0.01", "0.001"}
+        assert np.float32(system["eer_threshold"]) in scores.astype(np.float32)
+        assert (system["model"], system["parameters"], system["backend"]) == ("rescnn", parameters, "cosine")
+        if system["trials"] == "trials_1p99":
+            rows = scores.reshape(-1, 100)
+            targets = rows[is_target.reshape(-1, 100)]
+            assert system["rank1"] == pytest.approx(np.mean(targets == rows.max(axis=1)), abs=1e-9)
+        else:
+            assert system.get("rank1") is None
+    eers = [system_of(results, name, "trials_all")["eer"] for name in NOISE]
+    assert eers == sorted(eers, reverse=True)
+
+
+def test_scores_are_the_cosines_of_the_embeddings(root: Path) -> None:
+    score(root)
+    locations = read_table(root / "exp" / "softmax" / "embeddings_test" / "xvector.scp")
+    embeddings = {name: read_vector(location).astype(np.float64) for name, location in locations.items()}
+    pairs, scores, is_target = read_scores(root, "softmax", "trials_1p99")
+    for (enrolment, test), value, target in zip(pairs, scores, is_target, strict=True):
+        one, other = embeddings[enrolment], embeddings[test]
+        assert value == pytest.approx(one @ other / np.sqrt(one @ one) / np.sqrt(other @ other), abs=1e-6)
+        assert target == (enrolment[:3] == test[:3])
+
+
+def test_results_describe_corpus_seed_configuration_and_trials(root: Path) -> None:
+    results = score(root)
+    assert (results["schema"], results["corpus"], results["synthetic"], results["seed"]) == (1, "made-up", True, 3)
+    expected = CONFIG.model_dump()
+    for section in ("softmax", "triplet"):
+        expected[section]["precision"] = "float32"  # as the checkpoints say, not "auto"
+    assert results["config"] == expected
+    utterances = SPEAKERS * UTTERANCES
+    target = SPEAKERS * UTTERANCES * (UTTERANCES - 1) // 2
+    assert results["trials"]["trials_all"] == {
+        "target": target,
+        "nontarget": utterances * (utterances - 1) // 2 - target,
+        "speakers": SPEAKERS,
+        "sha256": sha256_of(root / "data" / "test" / "trials_all"),
+    }
+    assert results["trials"]["trials_1p99"]["target"] * 99 == results["trials"]["trials_1p99"]["nontarget"]
+
+
+def test_two_runs_give_the_same_bytes_wherever_they_lie(root: Path, finished: Path, tmp_path: Path) -> None:
+    score(root)
+    first = (root / "exp" / "results.json").read_bytes()
+    score(root)
+    assert (root / "exp" / "results.json").read_bytes() == first
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(finished, elsewhere)
+    score(elsewhere)
+    assert (elsewhere / "exp" / "results.json").read_bytes() == first
+    assert str(tmp_path).encode() not in first
+
+
+def test_systems_without_embeddings_are_left_out(root: Path) -> None:
+    shutil.rmtree(root / "exp" / "triplet")
+    assert {system["name"] for system in score(root)["systems"]} == {"untrained", "softmax"}
+
+
+def remove_embeddings(root: Path, name: str, utterances: list[str]) -> None:
+    path = root / "exp" / name / "embeddings_test" / "xvector.scp"
+    write_table(path, {u: place for u, place in read_table(path).items() if u not in utterances})
+
+
+def test_a_few_missing_embeddings_are_listed_and_their_trials_left_out(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complete = score(root)
+    missing = ["r03-01", "r11-09"]
+    remove_embeddings(root, "softmax", missing)
+    results = score(root)
+    said = capsys.readouterr().err
+    assert f"skipped 2 of {SPEAKERS * UTTERANCES} utterances of trials_all" in said
+    for trials in ("trials_all", "trials_1p99"):
+        listed = root / "exp" / "softmax" / f"missing_{trials}"
+        assert read_table(listed) == dict.fromkeys(missing, "has no embedding")
+        assert str(listed) in said
+        assert results["trials"][trials] == complete["trials"][trials]
+        assert system_of(results, "triplet", trials) == system_of(complete, "triplet", trials)
+
+    lines = (root / "data" / "test" / "trials_all").read_text(encoding="utf-8").splitlines()
+    expected = [tuple(line.split(" ")[:2]) for line in lines if not any(u in line for u in missing)]
+    pairs, scores, is_target = read_scores(root, "softmax", "trials_all")
+    assert pairs == expected
+    assert system_of(results, "softmax", "trials_all")["eer"] == pytest.approx(eer_of(scores, is_target), abs=1e-9)
+
+    # A row of the 1 + 99 protocol that misses one trial is no row of it any more.
+    lines = (root / "data" / "test" / "trials_1p99").read_text(encoding="utf-8").splitlines()
+    rows = [lines[first : first + 100] for first in range(0, len(lines), 100)]
+    whole = [row for row in rows if not any(u in line for line in row for u in missing)]
+    assert 0 < len(whole) < len(rows)
+    pairs, scores, is_target = read_scores(root, "softmax", "trials_1p99")
+    assert pairs == [tuple(line.split(" ")[:2]) for row in whole for line in row]
+    rank1 = np.mean(scores.reshape(-1, 100)[:, 0] == scores.reshape(-1, 100).max(axis=1))
+    assert system_of(results, "softmax", "trials_1p99")["rank1"] == pytest.approx(rank1, abs=1e-9)
+
+
+def test_a_list_of_missing_embeddings_goes_when_they_are_there_again(root: Path) -> None:
+    path = root / "exp" / "softmax" / "embeddings_test" / "xvector.scp"
+    before = path.read_bytes()
+    remove_embeddings(root, "softmax", ["r03-01"])
+    score(root)
+    path.write_bytes(before)
+    score(root)
+    assert not list((root / "exp" / "softmax").glob("missing_*"))
+
+
+def refusal(root: Path, max_skipped: float = 5.0) -> str:
+    with pytest.raises(InputError) as caught:
+        score(root, max_skipped)
+    assert "\n" not in str(caught.value)
+    assert not (root / "exp" / "results.json").exists()
+    return str(caught.value)
+
+
+def test_more_than_five_percent_of_missing_embeddings_stop_scoring(root: Path) -> None:
+    missing = [f"r00-{which:02d}" for which in range(10)] + ["r01-00", "r01-01", "r01-02"]
+    remove_embeddings(root, "softmax", missing)
+    said = refusal(root)
+    assert "13 of 240 utterances of trials_all had to be skipped, more than 5 %" in said
+    assert "first r00-00: has no embedding" in said
+    assert "raise --max-skipped" in said
+
+
+def test_no_embedding_at_all_stops_scoring_whatever_may_be_skipped(root: Path) -> None:
+    write_table(root / "exp" / "softmax" / "embeddings_test" / "xvector.scp", {})
+    assert "240 of 240" in refusal(root, max_skipped=100)
+
+
+def test_a_test_speaker_in_training_stops_scoring(root: Path) -> None:
+    path = root / "exp" / "triplet" / "checkpoint_last.pt"
+    content = torch.load(path, weights_only=True)
+    content["speakers"] = ["a", "r07", "r05", "z"]
+    del content["format"]
+    save_checkpoint(path, content)
+    said = refusal(root)
+    assert said.startswith("2 test speakers were in the training of triplet (first: r05)")
+
+
+def test_what_is_not_there_is_named(root: Path) -> None:
+    trials = root / "data" / "test" / "trials_all"
+    text = trials.read_text(encoding="utf-8")
+    trials.write_text("nobody-1 r00-00 target\n" + text, encoding="utf-8")
+    assert "nobody-1 is not an utterance" in refusal(root)
+    trials.unlink()
+    assert "trials_all: no such trial list; run stage 1" in refusal(root)
+    trials.write_text(text, encoding="utf-8")
+    (root / "data" / "corpus.json").write_text("{", encoding="utf-8")
+    assert "corpus.json: not JSON" in refusal(root)
+    (root / "data" / "corpus.json").unlink()
+    assert "corpus.json: no such file; run stage 1" in refusal(root)
+    (root / "data" / "corpus.json").write_text('{"corpus": "made-up", "synthetic": false}', encoding="utf-8")
+    (root / "exp" / "softmax" / "checkpoint_last.pt").unlink()
+    assert "softmax/checkpoint_last.pt: no such checkpoint" in refusal(root)
+    for name in NOISE:
+        shutil.rmtree(root / "exp" / name / "embeddings_test")
+    assert "no system has embeddings of the test part; run stage 5" in refusal(root)
+
+
+def test_the_report_is_written_from_results_scores_and_histories(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = score(root)
+    capsys.readouterr()
+    write_report(root / "data", root / "exp")
+    table = capsys.readouterr().out
+    for path in ("det.png", "softmax/training.png", "triplet/training.png"):
+        assert (root / "exp" / path).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert not (root / "exp" / "untrained" / "training.png").exists()
+    page = (root / "exp" / "report.html").read_text(encoding="utf-8")
+    markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
+    for system in results["systems"]:
+        for text in (table, page, markdown):
+            assert f"{100 * system['eer']:.2f}" in text
+            assert f"{system['min_dcf']['0.01']:.3f}" in text
+    assert page.count("data:image/png;base64,") == 3
+    for text in (table, page, markdown):
+        assert "synthetic" in text
+
+
+def test_a_report_without_results_or_scores_is_refused(root: Path) -> None:
+    with pytest.raises(InputError, match=r"results\.json: no such file; stage 6 writes it"):
+        write_report(root / "data", root / "exp")
+    score(root)
+    (root / "exp" / "softmax" / "scores_trials_all_cosine").unlink()
+    with pytest.raises(InputError, match="scores_trials_all_cosine: no such file"):
+        write_report(root / "data", root / "exp")
+    assert not (root / "exp" / "report.html").exists()

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import deepspeaker
+from deepspeaker.config import Config, dump_config
+from deepspeaker.errors import InputError
+from deepspeaker.models import build_model, load_checkpoint
+from deepspeaker.training import train_softmax, train_triplet
+
+SMALL = {
+    "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
+    "softmax": {"epochs": 2, "steps_per_epoch": 4, "crop_frames": 16, "batch_size": 8},
+    "triplet": {
+        "epochs": 2,
+        "steps_per_epoch": 4,
+        "crop_frames": 16,
+        "speakers_per_batch": 4,
+        "utterances_per_speaker": 2,
+    },
+}
+
+
+def config_with(**sections: dict[str, Any]) -> Config:
+    return Config.model_validate({name: {**SMALL[name], **sections.get(name, {})} for name in SMALL})
+
+
+CONFIG = config_with()
+
+
+def softmax(data_dir: Path, exp_dir: Path, config: Config = CONFIG, seed: int = 1) -> None:
+    train_softmax(config, data_dir, exp_dir, seed, "auto" if not torch.cuda.is_available() else "cpu", False)
+
+
+def triplet(data_dir: Path, exp_dir: Path, config: Config = CONFIG, seed: int = 1) -> None:
+    train_triplet(config, data_dir, exp_dir, seed, "cpu", False)
+
+
+def test_both_stages_leave_what_the_design_says(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    softmax(data_dir, tmp_path)
+    triplet(data_dir, tmp_path)
+    said = capsys.readouterr().out
+    assert "8 speakers (0 with a single utterance), 32 utterances, 8 bins; cpu" in said
+    parameters = sum(p.numel() for p in build_model(8, **SMALL["model"]).parameters())
+    for stage in ("softmax", "triplet"):
+        assert f"rescnn: {parameters:,} parameters; {stage} training, 2 epochs of 4 steps" in said
+        names = {path.name for path in (tmp_path / stage).iterdir()}
+        assert names == {
+            "config.yaml",
+            "checkpoint_last.pt",
+            "checkpoint_best.pt",
+            "checkpoint_average.pt",
+            "train.csv",
+            "tensorboard",
+        }
+        used = yaml.safe_load((tmp_path / stage / "config.yaml").read_text(encoding="utf-8"))
+        assert used[stage]["precision"] in ("float32", "bfloat16")  # what auto became
+        expected = CONFIG.model_dump()
+        expected[stage]["precision"] = used[stage]["precision"]
+        assert used == expected
+        assert load_checkpoint(tmp_path / stage / "checkpoint_last.pt")["config"] == used
+    assert re.findall(r"epoch \d/2", said) == ["epoch 1/2", "epoch 2/2"] * 2
+    assert "active triplets" in said
+    assert "utterances/s" in said
+
+
+def test_the_untrained_network_is_kept_as_the_seed_made_it(data_dir: Path, tmp_path: Path) -> None:
+    softmax(data_dir, tmp_path, seed=7)
+    torch.manual_seed(7)
+    fresh = build_model(8, **CONFIG.model.model_dump()).state_dict()
+    content = load_checkpoint(tmp_path / "untrained" / "checkpoint_last.pt")
+    assert content["stage"] == "untrained"
+    assert content["speakers"] == [f"t{number:02d}" for number in range(8)]
+    assert all(torch.equal(content["network"][name], tensor) for name, tensor in fresh.items())
+    trained = load_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")["network"]
+    assert not torch.equal(trained["affine.weight"], fresh["affine.weight"])
+
+
+def test_triplet_training_begins_with_the_last_softmax_weights(data_dir: Path, tmp_path: Path) -> None:
+    softmax(data_dir, tmp_path)
+    triplet(data_dir, tmp_path, config_with(triplet={"epochs": 0}))
+    before, after = (load_checkpoint(tmp_path / stage / "checkpoint_last.pt") for stage in ("softmax", "triplet"))
+    assert all(torch.equal(after["network"][name], tensor) for name, tensor in before["network"].items())
+    assert after["objective"] == {}
+
+
+def test_two_runs_of_both_stages_write_equal_bytes(data_dir: Path, tmp_path: Path) -> None:
+    for name in ("one", "again"):
+        softmax(data_dir, tmp_path / name)
+        triplet(data_dir, tmp_path / name)
+    for stage in ("softmax", "triplet"):
+        for name in ("checkpoint_last.pt", "checkpoint_best.pt", "checkpoint_average.pt", "train.csv", "config.yaml"):
+            one, again = (tmp_path / run / stage / name for run in ("one", "again"))
+            assert one.read_bytes() == again.read_bytes(), f"{stage}/{name}"
+
+
+def test_no_development_part_works_and_is_said(
+    tmp_path: Path, write_features: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_features(tmp_path / "data" / "train_nosil", 4, 3)
+    softmax(tmp_path / "data", tmp_path)
+    triplet(tmp_path / "data", tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("too few development speakers for a development EER; checkpoint_best is the last one") == 2
+    assert said.count("no dev EER") == 4
+    assert "dev_eer" not in (tmp_path / "triplet" / "train.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("speakers", "utterances"), [(1, 6), (6, 1)])
+def test_too_few_development_speakers_are_said(
+    tmp_path: Path,
+    write_features: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    speakers: int,
+    utterances: int,
+) -> None:
+    write_features(tmp_path / "data" / "train_nosil", 4, 3)
+    write_features(tmp_path / "data" / "dev_nosil", speakers, utterances, prefix="d")
+    softmax(tmp_path / "data", tmp_path)
+    said = capsys.readouterr().out
+    assert "too few development speakers" in said
+    assert said.count("no dev EER") == 2
+
+
+def test_readers_with_a_single_utterance_are_trained_on(
+    tmp_path: Path, write_features: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_features(tmp_path / "data" / "train_nosil", 5, 1)
+    softmax(tmp_path / "data", tmp_path)
+    triplet(tmp_path / "data", tmp_path)
+    assert "5 speakers (5 with a single utterance)" in capsys.readouterr().out
+    network = load_checkpoint(tmp_path / "triplet" / "checkpoint_last.pt")["network"]
+    assert all(bool(tensor.isfinite().all()) for tensor in network.values())
+
+
+def refusal(work: Callable[[], None]) -> str:
+    with pytest.raises(InputError) as caught:
+        work()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_triplet_training_refuses_what_does_not_fit(
+    data_dir: Path, tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    checkpoint = tmp_path / "softmax" / "checkpoint_last.pt"
+    assert f"{checkpoint}: no such checkpoint" in refusal(lambda: triplet(data_dir, tmp_path))
+    softmax(data_dir, tmp_path)
+    for change in ({"channels": [4, 9]}, {"blocks": 2}, {"batch_norm": "channel"}, {"embedding_dim": 9}):
+        said = refusal(lambda: triplet(data_dir, tmp_path, config_with(model=change)))  # noqa: B023
+        assert said == f"{checkpoint}: its model is not the one of this configuration; run stage 3 again"
+    write_features(tmp_path / "other" / "train_nosil", 3, 2, bins=10)
+    said = refusal(lambda: triplet(tmp_path / "other", tmp_path))
+    assert f"{checkpoint}: was trained on 8 bins, {tmp_path}/other/train_nosil has 10; run stage 3 again" == said
+    assert not (tmp_path / "triplet").exists()
+
+
+def test_wrong_data_is_refused(tmp_path: Path, write_features: Callable[..., Path]) -> None:
+    assert "train_nosil/feats.scp: no such file; run stage 2" in refusal(lambda: softmax(tmp_path, tmp_path))
+    write_features(tmp_path / "lonely" / "train_nosil", 1, 5)
+    assert "training needs two speakers" in refusal(lambda: softmax(tmp_path / "lonely", tmp_path))
+    write_features(tmp_path / "mixed" / "train_nosil", 3, 2)
+    write_features(tmp_path / "mixed" / "dev_nosil", 3, 2, bins=9)
+    assert "dev_nosil: has 9 bins, training 8" in refusal(lambda: softmax(tmp_path / "mixed", tmp_path))
+    assert not (tmp_path / "softmax").exists()
+
+
+def test_sigterm_stops_the_command_in_one_line_and_it_goes_on_from_there(data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(dump_config(config_with(softmax={"epochs": 2000})), encoding="utf-8")
+    command = [sys.executable, "-m", "deepspeaker", "train", "softmax", "--config", tmp_path / "small.yaml"]
+    command += ["--seed", "1", "--device", "cpu", "--progress", "false", "--data-dir", data_dir, "--exp-dir", tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stdout.read()
+        said = process.stderr.read().strip().splitlines()
+        assert process.wait(60) == 1
+    assert len(said) == 1
+    found = re.search(r"stopped by SIGTERM at step (\d+) of 8000; saved; the same command goes on from there", said[0])
+    assert found
+    state = load_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")
+    assert state["step"] == int(found[1]) >= 12
+    assert len(state["history"]) == state["step"] // 4
+    losses = [row["loss"] for row in state["history"]]
+    assert np.isfinite(losses).all()
