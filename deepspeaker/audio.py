@@ -70,12 +70,13 @@ def read_audio(location: str, sampling_rate: int = 16000, allow_pipes: bool = Fa
         with soundfile.SoundFile(source) as stream:
             _check_whole(stream, source, location)
             rate, expected = stream.samplerate, stream.frames
+            estimated = stream.format == "MP3"  # its header need not know its length
             samples: NDArray[np.float32] = stream.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(location, error) from None
     if len(samples) == 0:
         raise InputError(f"{location}: has no samples")
-    if len(samples) < expected:
+    if len(samples) < expected and not estimated:
         raise InputError(f"{location}: is truncated, {len(samples)} of {expected} samples can be read")
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if not np.isfinite(mono).all():

@@ -70,16 +70,18 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
             report_skipped(
                 folder / f"missing_{list_name}", missing, len(whole.ids), f"utterances of {list_name}", max_skipped
             )
-            kept = _without(whole, set(missing), in_rows=list_name == "trials_1p99")
-            matrix = np.stack([embeddings.get(u, np.zeros_like(next(iter(embeddings.values())))) for u in kept.ids])
-            scores = cosine_scores(matrix, kept.enrolment, kept.test)
+            there = np.array([utterance not in missing for utterance in whole.ids])
+            kept = there[whole.enrolment] & there[whole.test]
+            nothing = np.zeros_like(next(iter(embeddings.values())))
+            matrix = np.stack([embeddings.get(utterance, nothing) for utterance in whole.ids])
+            scores = cosine_scores(matrix, whole.enrolment, whole.test)
             path = folder / f"scores_{list_name}_{backend}"
-            write_scores(path, kept.ids, kept.enrolment, kept.test, scores)
-            points = det_points(scores[kept.is_target], scores[~kept.is_target])
+            write_scores(path, whole.ids, whole.enrolment[kept], whole.test[kept], scores[kept])
+            points = det_points(scores[kept & whole.is_target], scores[kept & ~whole.is_target])
             eer, threshold = equal_error_rate(points)
             ranked = {}
             if list_name == "trials_1p99":
-                ranked["rank1"] = rank1(scores, kept.is_target)
+                ranked["rank1"] = _rank1(lists[list_name], scores, whole.is_target, kept)
             systems.append(
                 SystemResult(
                     name=name,
@@ -162,12 +164,10 @@ def _refuse_training_speakers(trained: list[str], utt2spk: dict[str, str], syste
         )
 
 
-def _without(trials: Trials, missing: set[str], in_rows: bool) -> Trials:
-    """The trials whose utterances are all there; with ``in_rows``, the rows of 100 that are whole."""
-    if not missing:
-        return trials
-    there = np.array([utterance not in missing for utterance in trials.ids])
-    kept: NDArray[np.bool_] = there[trials.enrolment] & there[trials.test]
-    if in_rows:
-        kept = kept.reshape(-1, _ROW).all(axis=1).repeat(_ROW)
-    return Trials(trials.ids, trials.enrolment[kept], trials.test[kept], trials.is_target[kept])
+def _rank1(path: Path, scores: NDArray[np.float32], is_target: NDArray[np.bool_], kept: NDArray[np.bool_]) -> float:
+    """Rank-1 over the rows whose target trial is kept; other trials that are not kept cannot win."""
+    if len(scores) % _ROW:
+        raise InputError(f"{path}: its {len(scores)} trials are not rows of {_ROW}; run stage 1 again")
+    usable = (kept & is_target).reshape(-1, _ROW).any(axis=1)
+    ranked = np.where(kept, scores, -np.inf).reshape(-1, _ROW)
+    return rank1(ranked[usable], is_target.reshape(-1, _ROW)[usable])

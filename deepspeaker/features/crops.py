@@ -67,7 +67,13 @@ class FeatureIndex:
 
     def read(self, utterance: int) -> NDArray[np.float32]:
         """All frames of an utterance (by its number), (frames, feature_dim)."""
-        return self._rows(utterance, 0, None)
+        rows = self._rows(utterance, 0, None)
+        if len(rows) != self.frames[utterance]:
+            raise InputError(
+                f"{self.data_dir}/utt2num_frames: {self.utterances[utterance]} has {len(rows)} frames in its ark, "
+                f"{self.frames[utterance]} here; run stage 2 again"
+            )
+        return rows
 
     def crops(self, utterances: NDArray[np.int64], uniform: NDArray[np.float64], frames: int) -> NDArray[np.float32]:
         """A crop of ``frames`` frames of each utterance, (len(utterances), frames, feature_dim).
