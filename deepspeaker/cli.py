@@ -64,7 +64,7 @@ def commands(debug: bool) -> None:
 @click.argument("folder", type=_FOLDER)
 def make_demo(config: Path, overrides: tuple[str, ...], seed: int, jobs: int | None, folder: Path) -> None:
     """Stage 0: synthesises the demo corpus (synthetic speech, offline)."""
-    from deepspeaker.corpora.demo import make_demo_corpus
+    from deepspeaker.corpora import make_demo_corpus
 
     make_demo_corpus(folder, seed, **_load(config, overrides).demo.model_dump(), jobs=jobs)
     print(f"{folder}: synthetic speech, made from seed {seed}")
@@ -330,7 +330,7 @@ def _settings(
         loaded = _load(config, overrides).model_dump()
         settings.update({section: loaded[section] for section in sections})
     if corpus is not None and corpus_dir is not None:
-        from deepspeaker.corpora.fingerprint import fingerprint
+        from deepspeaker.corpora import fingerprint
 
         settings["files of the corpus"] = fingerprint(corpus, corpus_dir)
     return settings

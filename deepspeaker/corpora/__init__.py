@@ -1,5 +1,6 @@
 """Where speech comes from, and the trial lists made of it."""
 
+from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.fingerprint import fingerprint
 from deepspeaker.corpora.librispeech import download, find_parts
 from deepspeaker.corpora.prepare import prepare, read_kaldi, read_librispeech
@@ -10,6 +11,7 @@ __all__ = [
     "download",
     "find_parts",
     "fingerprint",
+    "make_demo_corpus",
     "prepare",
     "read_kaldi",
     "read_librispeech",
