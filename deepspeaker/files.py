@@ -15,11 +15,13 @@ from pathlib import Path
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path``; when the block ends well, the file is synced and takes the name.
 
-    When the block raises, the temporary file is removed and ``path`` stays as it was.
+    When the block raises, the temporary file is removed and ``path`` stays as it was. The temporary name is always the
+    same, so that what a killed process left is overwritten by the next; writers of one file must not run at once (the
+    recipe's locks see to it).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)

@@ -177,7 +177,7 @@ class ArkWriter:
         self._ark = Path(ark).resolve()
         self._scp = Path(scp)
         self._method = COMPRESSIONS[compression]
-        self._temporary = self._ark.with_name(f".{self._ark.name}.tmp{os.getpid()}")
+        self._temporary = self._ark.with_name(f".{self._ark.name}.tmp")
         self._lines: list[str] = []
         self._last = ""
 
