@@ -42,14 +42,14 @@ class Recipe:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "DEEPSPEAKER_PYTHON": sys.executable}
 
-    def run(self, *options: str, script: str = "./run.sh") -> subprocess.CompletedProcess[str]:
+    def run(self, *options: str, script: str = "./run.sh", timeout: float = 600) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*options, script=script),
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=timeout,
         )
 
     def start(self, *options: str) -> subprocess.Popen[str]:
