@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepspeaker.embedding import embed_utterances
+from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
 from deepspeaker.metrics import det_points, equal_error_rate
@@ -107,7 +109,8 @@ def train(
     end ``checkpoint_average.pt``. With a ``checkpoint_last.pt`` in ``folder`` it goes on from there: batches and
     crops are functions of seed and step, so a resumed training equals an uninterrupted one.
 
-    Raises ``Interrupted`` after SIGTERM or Ctrl-C, when the step at work is saved.
+    Raises ``Interrupted`` after SIGTERM or Ctrl-C, when the step at work is saved; ``InputError`` when the loss is not
+    finite any more (the last good checkpoint stays), and when ``folder`` holds a training with other settings.
     """
     from torch.utils.tensorboard.writer import SummaryWriter
     from tqdm import tqdm
@@ -142,6 +145,8 @@ def train(
     last = folder / "checkpoint_last.pt"
     if last.is_file():
         state = load_checkpoint(last)
+        if (state["config"][section], state["seed"], state["speakers"]) != (options, seed, train_index.speakers):
+            raise InputError(f"{last}: has other settings, seed or speakers; remove {folder} to start anew")
         network.load_state_dict(state["network"])
         objective.load_state_dict(state["objective"])
         optimiser.load_state_dict(state["optimiser"])
@@ -211,6 +216,11 @@ def train(
                 epoch = step // steps_per_epoch
                 row = {"epoch": epoch, "step": step, "learning_rate": rate}
                 row.update({name: value / steps_per_epoch for name, value in totals.items()})
+                if not math.isfinite(row["loss"]):
+                    raise InputError(
+                        f"{folder}: the loss is not a finite number in epoch {epoch}; lower "
+                        f"{section}.optimiser.learning_rate or set {section}.optimiser.gradient_clip"
+                    )
                 totals = {}
                 eer = development_eer(network, dev_index, autocast) if dev_index else None
                 if eer is not None:

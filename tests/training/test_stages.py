@@ -204,3 +204,20 @@ def test_sigterm_stops_the_command_in_one_line_and_it_goes_on_from_there(data_di
     assert len(state["history"]) == state["step"] // 4
     losses = [row["loss"] for row in state["history"]]
     assert np.isfinite(losses).all()
+
+
+def test_a_training_of_other_settings_is_not_gone_on_with(data_dir: Path, tmp_path: Path) -> None:
+    softmax(data_dir, tmp_path)
+    before = (tmp_path / "softmax" / "checkpoint_last.pt").read_bytes()
+    with pytest.raises(InputError, match="other settings, seed or speakers; remove"):
+        softmax(data_dir, tmp_path, config_with(softmax={"epochs": 3}))
+    with pytest.raises(InputError, match="other settings, seed or speakers; remove"):
+        softmax(data_dir, tmp_path, seed=2)
+    assert (tmp_path / "softmax" / "checkpoint_last.pt").read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_checkpoint(data_dir: Path, tmp_path: Path) -> None:
+    rate = {"name": "sgd", "learning_rate": 1e30}
+    with pytest.raises(InputError, match=r"not a finite number in epoch 1; lower softmax\.optimiser\.learning_rate"):
+        softmax(data_dir, tmp_path, config_with(softmax={"optimiser": rate}))
+    assert not (tmp_path / "softmax" / "checkpoint_last.pt").exists()
