@@ -90,6 +90,9 @@ class Softmax(_Training):
     """Stage 3: softmax pre-training."""
 
     batch_size: int = Field(64, gt=1)
+    head: Literal["affine", "additive_margin"] = "affine"
+    scale: float = Field(30.0, gt=0)
+    margin: float = Field(0.2, ge=0)
 
 
 class Triplet(_Training):

@@ -49,7 +49,9 @@ def train_softmax(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
     options = config.softmax
     torch.manual_seed(seed)
     network = build_model(index.feature_dim, **config.model.model_dump())
-    objective = SoftmaxObjective(network.embedding_dim, len(index.speakers))
+    objective = SoftmaxObjective(
+        network.embedding_dim, len(index.speakers), options.head, options.scale, options.margin
+    )
     untrained = {
         "config": config.model_dump(),
         "stage": "untrained",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -124,3 +125,22 @@ def test_softmax_objective_is_the_mean_cross_entropy_of_its_classifier() -> None
     right = sum(int(shares[row].argmax()) == int(speaker) for row, speaker in enumerate(speakers)) / 5
     assert float(loss.detach()) == pytest.approx(expected, abs=1e-6)
     assert figures == pytest.approx({"loss": expected, "accuracy": right}, abs=1e-6)
+
+
+def test_the_additive_margin_head_against_its_formula_written_out() -> None:
+    torch.manual_seed(3)
+    objective = SoftmaxObjective(4, 3, "additive_margin", scale=7.0, margin=0.3)
+    outputs, speakers = torch.randn(5, 4), torch.tensor([0, 2, 1, 1, 0])
+    loss, figures = objective(outputs, speakers)
+    x = outputs.double().numpy()
+    w = objective.classifier.weight.detach().double().numpy()
+    losses, hits = [], 0
+    for row, speaker in zip(x, speakers.tolist(), strict=True):
+        cosine = [row @ other / np.linalg.norm(row) / np.linalg.norm(other) for other in w]
+        true = np.exp(7.0 * (cosine[speaker] - 0.3))
+        rest = sum(np.exp(7.0 * cosine[other]) for other in range(3) if other != speaker)
+        losses.append(-np.log(true / (true + rest)))
+        hits += int(np.argmax(cosine)) == speaker
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert figures["accuracy"] == pytest.approx(hits / 5)
+    assert objective.classifier.bias is None
