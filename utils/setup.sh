@@ -47,7 +47,7 @@ done
 
 version=$("$python" -c 'import platform; print(platform.python_version())')
 log=$root/.venv.log
-echo "setup.sh: making .venv with Python $version (once; 1 to 5 minutes, about 1.5 GB of disk; log: $log)" >&2
+echo "setup.sh: making .venv with Python $version (once; 1 to 5 minutes, about 1.7 GB of disk; log: $log)" >&2
 [ -f "$venv/.setup_done" ] || rm -rf "$venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || die "$python -m venv failed"
 

@@ -12,7 +12,7 @@ from deepspeaker.embedding.extractor import embed_utterances, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, shard_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
-from deepspeaker.models import load_checkpoint, network_of
+from deepspeaker.models import choose_device, load_checkpoint, network_of
 
 _SHARDS = ".shards"
 
@@ -40,8 +40,7 @@ def embed_shard(data_dir: Path, checkpoint: Path, output: Path, job: int, num_jo
             f"{network.feature_dim}; take features of the same configuration"
         )
     torch.set_num_threads(1)
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        network.cuda()
+    network.to(choose_device(device))
     mine = shard_of(range(len(index)), job, num_jobs)
     with ArkWriter(output / f"xvector.{job}.ark", output / _SHARDS / f"xvector.{job}") as writer:
         for utterance in mine:

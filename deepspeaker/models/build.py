@@ -19,6 +19,13 @@ def build_model(feature_dim: int, name: str = "rescnn", **options: Any) -> ResCN
     return network
 
 
+def choose_device(name: str) -> torch.device:
+    """The device that "auto" (a GPU where there is one), "cpu" or "cuda" stands for."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no usable GPU is here; take --device auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
 def parameter_count(network: torch.nn.Module) -> int:
     """The number of trained values."""
     return sum(parameter.numel() for parameter in network.parameters())

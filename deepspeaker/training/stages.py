@@ -10,7 +10,15 @@ from deepspeaker.config import Config, dump_config
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
-from deepspeaker.models import ResCNN, build_model, load_checkpoint, network_of, parameter_count, save_checkpoint
+from deepspeaker.models import (
+    ResCNN,
+    build_model,
+    choose_device,
+    load_checkpoint,
+    network_of,
+    parameter_count,
+    save_checkpoint,
+)
 from deepspeaker.training.loop import Sampler, resolve_precision, train
 from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
 from deepspeaker.training.sampler import SpeakerSampler, UtteranceSampler
@@ -20,7 +28,7 @@ def _begin(
     config: Config, section: str, data_dir: Path, device: str
 ) -> tuple[Config, FeatureIndex, FeatureIndex | None, torch.device]:
     """Opens training and development features, settles device and precision."""
-    where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+    where = choose_device(device)
     precision = resolve_precision(getattr(config, section).precision, where)
     config = config.model_copy(update={section: getattr(config, section).model_copy(update={"precision": precision})})
     index = FeatureIndex(data_dir / "train_nosil")
