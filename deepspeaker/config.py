@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from deepspeaker.errors import InputError
 
@@ -53,6 +53,12 @@ class Features(_Section):
     variance_floor: float = Field(0.01, ge=0)
     raw_compression: Compression = "none"
     compression: Compression = "one-byte"
+
+    @model_validator(mode="after")
+    def _band_fits(self) -> Features:
+        if not self.low_freq < self.high_freq <= self.sampling_rate / 2:
+            raise ValueError("low_freq must lie below high_freq, and that at or below half the sampling_rate")
+        return self
 
 
 class Model(_Section):
@@ -183,7 +189,7 @@ def _validated(content: dict[str, Any], source: str) -> Config:
             near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
             mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
             raise InputError(f"{source}: {key} is unknown; {mend}") from None
-        raise InputError(f"{source}: {key}: {first['msg']} (found {first['input']!r})") from None
+        raise InputError(f"{source}: {key}: {first['msg'].removeprefix('Value error, ')} (found {first['input']!r})") from None
 
 
 def _keys_at(where: list[str]) -> list[str]:
