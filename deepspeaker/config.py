@@ -189,7 +189,8 @@ def _validated(content: dict[str, Any], source: str) -> Config:
             near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
             mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
             raise InputError(f"{source}: {key} is unknown; {mend}") from None
-        raise InputError(f"{source}: {key}: {first['msg'].removeprefix('Value error, ')} (found {first['input']!r})") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{source}: {key}: {said} (found {first['input']!r})") from None
 
 
 def _keys_at(where: list[str]) -> list[str]:
