@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from deepspeaker.errors import InputError
 
+WarpFactor = Annotated[float, Field(ge=0.5, le=2.0)]
 Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]
 
 
@@ -88,6 +89,7 @@ class _Training(_Section):
     epochs: int = Field(10, ge=0)
     steps_per_epoch: int = Field(1000, gt=0)
     crop_frames: int = Field(160, gt=0)
+    vtlp: list[WarpFactor] = []
     optimiser: Optimiser = Optimiser()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from deepspeaker.embedding import embed_utterances
 from deepspeaker.errors import InputError
-from deepspeaker.features import FeatureIndex
+from deepspeaker.features import FeatureIndex, frequency_warp
 from deepspeaker.files import atomic_write
 from deepspeaker.metrics import det_points, equal_error_rate
 from deepspeaker.models import ResCNN, load_checkpoint, save_checkpoint
@@ -135,6 +135,11 @@ def train(
     }
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
+    band = config["features"]["low_freq"], config["features"]["high_freq"]
+    factors = (1.0, *options["vtlp"])
+    matrices = np.stack([frequency_warp(factor, train_index.feature_dim, *band) for factor in factors])
+    warps = torch.from_numpy(matrices).to(device)
+
     step = 0
     history: list[dict[str, float]] = []
     totals: dict[str, float] = {}
@@ -191,6 +196,10 @@ def train(
             crops = train_index.crops(batch.utterances, batch.crop_positions, options["crop_frames"])
             features = torch.from_numpy(crops).to(device)
             speakers = torch.from_numpy(train_index.speaker[batch.utterances]).to(device, torch.int64)
+            if len(warps) > 1:
+                copies = torch.from_numpy(batch.copies).to(device)
+                features = features @ warps[copies]
+                speakers = speakers + copies * len(train_index.speakers)
 
             rate = learning_rate(step, steps, **schedule)
             for group in optimiser.param_groups:

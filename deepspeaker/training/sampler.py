@@ -14,6 +14,7 @@ class Batch(NamedTuple):
 
     utterances: NDArray[np.int64]  # (batch,)
     crop_positions: NDArray[np.float64]  # (batch,), in [0, 1)
+    copies: NDArray[np.int64]  # (batch,), which copy of the speaker: 0 is as recorded, others are warped
 
 
 def _generator(seed: int, *position: int) -> np.random.Generator:
@@ -35,10 +36,10 @@ class _Passes:
 
 
 class UtteranceSampler:
-    """Every utterance once a pass, in random order: for softmax training."""
+    """Every utterance once a pass, in random order, as a random one of its copies: for softmax training."""
 
-    def __init__(self, utterances: int, batch_size: int, seed: int) -> None:
-        self.batch_size, self.seed = batch_size, seed
+    def __init__(self, utterances: int, batch_size: int, seed: int, copies: int = 1) -> None:
+        self.batch_size, self.seed, self.copies = batch_size, seed, copies
         self._passes = _Passes(utterances, seed)
 
     def batch(self, step: int) -> Batch:
@@ -49,7 +50,9 @@ class UtteranceSampler:
             number, begin = divmod(first, self._passes.items)
             chosen.append(self._passes.order(number)[begin : begin + missing])
             first, missing = first + len(chosen[-1]), missing - len(chosen[-1])
-        return Batch(np.concatenate(chosen), _generator(self.seed, 1, step).random(self.batch_size))
+        generator = _generator(self.seed, 1, step)
+        positions = generator.random(self.batch_size)
+        return Batch(np.concatenate(chosen), positions, generator.integers(self.copies, size=self.batch_size))
 
 
 class SpeakerSampler:
@@ -57,11 +60,14 @@ class SpeakerSampler:
 
     Every speaker once a pass, in random order (the few that are left when P does not divide their number wait for the
     next pass); of each, K utterances without repetition. A speaker with fewer than K utterances gives some of them
-    again, in other crops. With fewer than P speakers a batch has all of them.
+    again, in other crops. With fewer than P speakers a batch has all of them. All K are of one random copy of the
+    speaker.
     """
 
-    def __init__(self, of_speaker: Sequence[NDArray[np.int64]], speakers: int, utterances: int, seed: int) -> None:
-        self.of_speaker, self.seed = of_speaker, seed
+    def __init__(
+        self, of_speaker: Sequence[NDArray[np.int64]], speakers: int, utterances: int, seed: int, copies: int = 1
+    ) -> None:
+        self.of_speaker, self.seed, self.copies = of_speaker, seed, copies
         self.speakers, self.per_speaker = min(speakers, len(of_speaker)), utterances
         self._passes = _Passes(len(of_speaker), seed)
 
@@ -71,7 +77,9 @@ class SpeakerSampler:
         speakers = self._passes.order(number)[within * self.speakers : (within + 1) * self.speakers]
         generator = _generator(self.seed, 1, step)
         chosen = [self._of(self.of_speaker[speaker], generator) for speaker in speakers]
-        return Batch(np.concatenate(chosen), generator.random(self.speakers * self.per_speaker))
+        positions = generator.random(self.speakers * self.per_speaker)
+        copies = np.repeat(generator.integers(self.copies, size=self.speakers), self.per_speaker)
+        return Batch(np.concatenate(chosen), positions, copies)
 
     def _of(self, own: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
         rounds = -(-self.per_speaker // len(own))

@@ -55,10 +55,11 @@ def train_softmax(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
     """
     config, index, dev_index, where = _begin(config, "softmax", data_dir, device)
     options = config.softmax
+    copies = 1 + len(options.vtlp)
     torch.manual_seed(seed)
     network = build_model(index.feature_dim, **config.model.model_dump())
     objective = SoftmaxObjective(
-        network.embedding_dim, len(index.speakers), options.head, options.scale, options.margin
+        network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
     )
     untrained = {
         "config": config.model_dump(),
@@ -69,7 +70,7 @@ def train_softmax(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
         "network": network.state_dict(),
     }
     save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
-    sampler = UtteranceSampler(len(index), options.batch_size, seed)
+    sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
     _run(config, "softmax", network, objective, sampler, index, dev_index, exp_dir, seed, where, progress)
 
 
@@ -88,7 +89,9 @@ def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
     if pretrained["config"]["model"] != config.model.model_dump():
         raise InputError(f"{initial}: its model is not the one of this configuration; run stage 3 again")
     network = network_of(pretrained)
-    sampler = SpeakerSampler(index.of_speaker, options.speakers_per_batch, options.utterances_per_speaker, seed)
+    sampler = SpeakerSampler(
+        index.of_speaker, options.speakers_per_batch, options.utterances_per_speaker, seed, 1 + len(options.vtlp)
+    )
     objective = TripletObjective(options.margin)
     _run(config, "triplet", network, objective, sampler, index, dev_index, exp_dir, seed, where, progress)
 

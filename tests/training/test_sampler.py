@@ -27,7 +27,7 @@ def make(kind: str, seed: int) -> UtteranceSampler | SpeakerSampler:
 
 
 def equal(one: Batch, other: Batch) -> bool:
-    return np.array_equal(one.utterances, other.utterances) and np.array_equal(one.crop_positions, other.crop_positions)
+    return all(np.array_equal(mine, its) for mine, its in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["utterance", "speaker"])
@@ -146,3 +146,23 @@ def test_crops_are_runs_of_frames_of_their_own_utterance(data_dir: Path) -> None
             assert len(found) == 1
             starts.add(found[0])
     assert len(starts) > 10
+
+
+@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+def test_copies_come_equally_often_and_change_nothing_else(kind: str) -> None:
+    def of(copies: int) -> UtteranceSampler | SpeakerSampler:
+        if kind == "utterance":
+            return UtteranceSampler(23, 7, 5, copies)
+        return SpeakerSampler(speakers_of([3, 1, 9, 4, 2, 6, 5]), 3, 4, 5, copies)
+
+    counts = np.zeros(3)
+    for step in range(600):
+        one, three = of(1).batch(step), of(3).batch(step)
+        assert not one.copies.any()
+        np.testing.assert_array_equal(one.utterances, three.utterances)
+        np.testing.assert_array_equal(one.crop_positions, three.crop_positions)
+        counts += np.bincount(three.copies, minlength=3)
+        if kind == "speaker":
+            assert (three.copies.reshape(3, 4) == three.copies.reshape(3, 4)[:, :1]).all()
+    assert len(counts) == 3
+    assert (abs(counts / counts.sum() - 1 / 3) < 0.05).all()

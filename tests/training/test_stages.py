@@ -17,8 +17,10 @@ import yaml
 import deepspeaker
 from deepspeaker.config import Config, dump_config
 from deepspeaker.errors import InputError
-from deepspeaker.models import build_model, load_checkpoint
-from deepspeaker.training import train_softmax, train_triplet
+from deepspeaker.features import FeatureIndex, frequency_warp
+from deepspeaker.models import ResCNN, build_model, load_checkpoint
+from deepspeaker.training import UtteranceSampler, train_softmax, train_triplet
+from deepspeaker.training.objectives import SoftmaxObjective
 
 SMALL = {
     "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
@@ -221,3 +223,38 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_checkpoint(data_
     with pytest.raises(InputError, match=r"not a finite number in epoch 1; lower softmax\.optimiser\.learning_rate"):
         softmax(data_dir, tmp_path, config_with(softmax={"optimiser": rate}))
     assert not (tmp_path / "softmax" / "checkpoint_last.pt").exists()
+
+
+def test_vtlp_makes_warped_copies_speakers_of_their_own(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    forward = SoftmaxObjective.forward
+
+    def watched(self: SoftmaxObjective, outputs: torch.Tensor, speakers: torch.Tensor) -> Any:
+        seen.append(speakers)
+        return forward(self, outputs, speakers)
+
+    crops = []
+    network_forward = ResCNN.forward
+
+    def watched_forward(self: ResCNN, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        if self.training:
+            crops.append(features)
+        return network_forward(self, features, lengths)
+
+    monkeypatch.setattr(SoftmaxObjective, "forward", watched)
+    monkeypatch.setattr(ResCNN, "forward", watched_forward)
+    softmax(data_dir, tmp_path, config_with(softmax={"vtlp": [0.8, 1.2]}))
+    weight = load_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")["objective"]["classifier.weight"]
+    assert weight.shape == (8 * 3, 8)
+    index = FeatureIndex(data_dir / "train_nosil")
+    sampler = UtteranceSampler(len(index), 8, 1, 3)
+    warps = [frequency_warp(factor, 8, 20.0, 7600.0) for factor in (1.0, 0.8, 1.2)]
+    for step in range(8):
+        batch = sampler.batch(step)
+        plain = index.crops(batch.utterances, batch.crop_positions, 16)
+        for row, copy in enumerate(batch.copies):
+            np.testing.assert_allclose(crops[step][row].numpy(), plain[row] @ warps[copy], atol=1e-5)
+            assert seen[step][row] == index.speaker[batch.utterances[row]] + 8 * copy
+    assert {int(speaker) // 8 for batch in seen for speaker in batch} == {0, 1, 2}
