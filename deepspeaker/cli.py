@@ -5,6 +5,7 @@ Thin: it turns options into arguments. Imports are inside the functions, so that
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -181,10 +182,26 @@ def collect_fbank(num_jobs: int, max_skipped: float, data_dir: Path) -> None:
     print(collect_shards(data_dir, num_jobs, max_skipped))
 
 
+@commands.command("describe")
+@_config_options
+@click.option("--feature-dim", type=click.IntRange(1), default=None, help="default: features.num_bins")
+def describe_network(config: Path, overrides: tuple[str, ...], feature_dim: int | None) -> None:
+    """The network of a configuration: layers, output shapes, parameters, multiply-adds a second of speech."""
+    settings = _load(config, overrides)
+    from deepspeaker.models import build_model, description
+
+    network = build_model(feature_dim or settings.features.num_bins, **settings.model.model_dump())
+    print(description(network, settings.features.frame_shift))
+
+
 @commands.command()
 @click.argument("objective", type=click.Choice(["softmax", "triplet"]))
 @_config_options
 @_seed_option
+@click.option("--init-from", type=_PATH, default=None, help="a checkpoint to start from, for softmax")
+@click.option("--nproc", type=click.IntRange(1), default=1, show_default=True, help="processes a machine")
+@click.option("--nnodes", type=click.IntRange(1), default=1, show_default=True, help="machines")
+@click.option("--rdzv-endpoint", default="", metavar="HOST:PORT", help="one of several machines")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--progress", type=bool, default=True, help="show a bar on stderr")
 @click.option("--data-dir", type=_FOLDER, required=True, help="holds train_nosil and dev_nosil")
@@ -196,16 +213,30 @@ def train(
     seed: int,
     device: str,
     progress: bool,
+    init_from: Path | None,
+    nproc: int,
+    nnodes: int,
+    rdzv_endpoint: str,
     data_dir: Path,
     exp_dir: Path,
 ) -> None:
-    """Stages 3 and 4: softmax pre-training, triplet training."""
+    """Stages 3 and 4: softmax pre-training, triplet training.
+
+    Started by torchrun (or with --nproc or --nnodes above 1) the processes train as one.
+    """
     settings = _load(config, overrides)
+    if objective == "triplet" and init_from is not None:
+        raise click.UsageError("--init-from is for softmax; triplet training goes on from exp/E/softmax")
     from deepspeaker import training
 
-    stage = training.train_softmax if objective == "softmax" else training.train_triplet
+    if nproc * nnodes > 1 and "RANK" not in os.environ:
+        training.launch(sys.argv[1:], nproc, nnodes, rdzv_endpoint)
+        return
     try:
-        stage(settings, data_dir, exp_dir, seed, device, progress)
+        if objective == "softmax":
+            training.train_softmax(settings, data_dir, exp_dir, seed, device, progress, init_from)
+        else:
+            training.train_triplet(settings, data_dir, exp_dir, seed, device, progress)
     except training.Interrupted as interrupted:
         raise InputError(f"{interrupted}; the same command goes on from there") from None
 

@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from deepspeaker.errors import InputError
 
+Negatives = Literal["hardest", "semi-hard", "random"]
 WarpFactor = Annotated[float, Field(ge=0.5, le=2.0)]
 Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]
 
@@ -62,14 +72,38 @@ class Features(_Section):
         return self
 
 
-class Model(_Section):
-    """The network."""
+class ResCNNModel(_Section):
+    """The convolutional network."""
 
     name: Literal["rescnn"] = "rescnn"
     channels: list[PositiveInt] = Field([64, 128, 256, 512], min_length=1)
     blocks: int = Field(3, ge=0)
     embedding_dim: int = Field(512, gt=0)
     batch_norm: Literal["channel", "sequence"] = "sequence"
+
+
+class GRUModel(_Section):
+    """The recurrent network."""
+
+    name: Literal["gru"] = "gru"
+    channels: int = Field(64, gt=0)
+    hidden: int = Field(1024, gt=0)
+    layers: int = Field(3, gt=0)
+    embedding_dim: int = Field(512, gt=0)
+    batch_norm: Literal["channel", "sequence"] = "sequence"
+
+
+_MODELS: dict[str, type[_Section]] = {"rescnn": ResCNNModel, "gru": GRUModel}
+
+
+def _model_name(model: Any) -> str:
+    return str(model.get("name", "rescnn") if isinstance(model, dict) else getattr(model, "name", "rescnn"))
+
+
+#: ``name`` decides which keys the section has.
+Model = Annotated[
+    Annotated[ResCNNModel, Tag("rescnn")] | Annotated[GRUModel, Tag("gru")], Discriminator(_model_name)
+]
 
 
 class Optimiser(_Section):
@@ -92,13 +126,15 @@ class _Training(_Section):
     vtlp: list[WarpFactor] = []
     optimiser: Optimiser = Optimiser()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    accumulate: int = Field(1, gt=0)
+    compile: bool = False
 
 
 class Softmax(_Training):
     """Stage 3: softmax pre-training."""
 
     batch_size: int = Field(64, gt=1)
-    head: Literal["affine", "additive_margin"] = "affine"
+    head: Literal["affine", "additive_margin", "additive_angular_margin"] = "affine"
     scale: float = Field(30.0, gt=0)
     margin: float = Field(0.2, ge=0)
 
@@ -109,6 +145,11 @@ class Triplet(_Training):
     speakers_per_batch: int = Field(16, gt=1)
     utterances_per_speaker: int = Field(4, gt=1)
     margin: float = Field(0.1, gt=0)
+    negatives: Negatives = "hardest"
+    early_negatives: Negatives = "semi-hard"
+    early_steps: int = Field(0, ge=0)
+    history: int = Field(0, ge=0)
+    collapse_patience: int = Field(500, ge=0)
 
 
 class Embedding(_Section):
@@ -128,7 +169,7 @@ class Config(_Section):
 
     demo: Demo = Demo()
     features: Features = Features()
-    model: Model = Model()
+    model: Model = ResCNNModel()
     softmax: Softmax = Softmax()
     triplet: Triplet = Triplet()
     embedding: Embedding = Embedding()
@@ -185,7 +226,13 @@ def _validated(content: dict[str, Any], source: str) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         where = [str(part) for part in first["loc"]]
-        key = ".".join(where)
+        shown = where.copy()
+        if where[0] == "model" and len(where) > 1:
+            del shown[1]  # the kind of model, which pydantic puts between
+        key = ".".join(shown)
+        if first["type"] == "union_tag_invalid":
+            name = _model_name(first["input"])
+            raise InputError(f"{source}: model.name: {name} is unknown; take {' or '.join(_MODELS)}") from None
         if first["type"] == "extra_forbidden":
             known = _keys_at(where[:-1])
             near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
@@ -198,7 +245,9 @@ def _validated(content: dict[str, Any], source: str) -> Config:
 def _keys_at(where: list[str]) -> list[str]:
     section: type[BaseModel] = Config
     for name in where:
-        inner = section.model_fields[name].annotation
+        if name == "model":
+            continue  # the kind of model follows
+        inner = _MODELS.get(name) or section.model_fields[name].annotation
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         section = inner

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # usage: local/4_triplet.sh [--config FILE] [--set section.key=value] [--seed N] [--cmd "utils/run.py"] [--device auto|cpu|cuda]
-#        data/C exp/E
+#        [--nproc N] [--nnodes N] [--rdzv-endpoint HOST:PORT] data/C exp/E
 #
 # Stage 4: triplet training on cosine, from exp/E/softmax on, on data/C/train_nosil; exp/E/triplet gets the checkpoints,
 # train.csv and TensorBoard scalars.
 # A training that was killed goes on from its last epoch.
-options="device"
-device=auto
+options="device nproc nnodes rdzv-endpoint"
+device=auto nproc=1 nnodes=1 rdzv_endpoint=''
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
@@ -17,5 +17,6 @@ begin 4 "$exp/triplet" "${config_options[@]}" --section triplet --option seed="$
   --needs "$exp/triplet/checkpoint_last.pt" --clear "$exp/triplet"
 if [ -t 2 ]; then progress=true; else progress=false; fi
 $cmd --follow true "$exp/triplet/log/train.log" deepspeaker train triplet "${config_options[@]}" --seed "$seed" \
-  --device "$device" --progress "$progress" --data-dir "$data" --exp-dir "$exp"
+  --device "$device" --progress "$progress" --nproc "$nproc" --nnodes "$nnodes" --rdzv-endpoint "$rdzv_endpoint" \
+  --data-dir "$data" --exp-dir "$exp"
 finish

@@ -9,11 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from deepspeaker.features import FeatureIndex
-from deepspeaker.models import ResCNN
+from deepspeaker.models import Network
 
 
 def embed_utterances(
-    network: ResCNN, index: FeatureIndex, utterances: Sequence[int], *, batch_frames: int = 8192, autocast: bool = False
+    network: Network,
+    index: FeatureIndex,
+    utterances: Sequence[int],
+    *,
+    batch_frames: int = 8192,
+    autocast: bool = False,
 ) -> NDArray[np.float32]:
     """Unit-length embeddings (len(utterances), embedding_dim) of whole utterances, in the order given.
 

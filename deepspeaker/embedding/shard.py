@@ -44,7 +44,7 @@ def embed_shard(data_dir: Path, checkpoint: Path, output: Path, job: int, num_jo
     mine = shard_of(range(len(index)), job, num_jobs)
     with ArkWriter(output / f"xvector.{job}.ark", output / _SHARDS / f"xvector.{job}") as writer:
         for utterance in mine:
-            writer.write(index.utterances[utterance], embed_utterances(network, index, [utterance])[0])
+            writer.write(index.utterance_id(utterance), embed_utterances(network, index, [utterance])[0])
 
 
 def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:

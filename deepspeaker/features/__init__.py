@@ -1,6 +1,6 @@
 """Log-mel features, VAD, normalisation; crops straight from arks, warps of them."""
 
-from deepspeaker.features.crops import FeatureIndex
+from deepspeaker.features.crops import FeatureIndex, Groups
 from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import mean_variance_normalised
 from deepspeaker.features.shard import collect_shards, compute_shard, nosil_dir, shard_of
@@ -10,6 +10,7 @@ from deepspeaker.features.warp import frequency_warp
 __all__ = [
     "FbankExtractor",
     "FeatureIndex",
+    "Groups",
     "collect_shards",
     "compute_shard",
     "energy_vad",

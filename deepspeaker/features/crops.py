@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,71 +13,107 @@ from numpy.typing import NDArray
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import parse_location, read_header, read_rows, read_table
 
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Groups(Sequence[NDArray[np.int32]]):
+    """For each speaker number the numbers of its utterances, ascending; 4 bytes an utterance, 8 a speaker."""
+
+    def __init__(self, speaker: NDArray[np.int32], speakers: int) -> None:
+        self._order = np.argsort(speaker, kind="stable").astype(np.int32)
+        self._bounds = np.concatenate([[0], np.cumsum(np.bincount(speaker, minlength=speakers))])
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    @overload
+    def __getitem__(self, number: int) -> NDArray[np.int32]: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[NDArray[np.int32]]: ...
+    def __getitem__(self, number: int | slice) -> NDArray[np.int32] | list[NDArray[np.int32]]:
+        if isinstance(number, slice):
+            return [self[which] for which in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self._order[self._bounds[number] : self._bounds[number + 1]]
+
+    def sizes(self) -> NDArray[np.int64]:
+        """How many utterances each speaker has, (speakers,)."""
+        return np.diff(self._bounds)
+
 
 class FeatureIndex:
     """Where the features of each utterance of a Kaldi data directory lie, and whose they are.
 
     Utterances stand in the order of their ids; utterance ``i`` has ``frames[i]`` frames and speaker
-    ``speaker[i]``, a number into ``speakers``, the sorted speaker ids. The arks stay open and are read with pread,
-    so threads and forked processes may share an index.
+    ``speaker[i]``, a number into ``speakers``, the sorted speaker ids; ``of_speaker`` has the utterances of each. The
+    arks stay open and are read with pread, so threads and forked processes may share an index.
+
+    In memory an utterance takes 32 bytes; its id is looked up in ``feats.scp``, which stays open too.
 
     Raises ``InputError`` when the directory has no ``feats.scp`` or ``utt2spk``, or they do not fit together.
     """
 
     def __init__(self, data_dir: str | Path) -> None:
         self.data_dir = Path(data_dir)
-        if not (self.data_dir / "feats.scp").is_file():
-            raise InputError(f"{self.data_dir}/feats.scp: no such file; run stage 2 (local/2_fbank.sh) first")
-        feats = read_table(self.data_dir / "feats.scp")
-        utt2spk = read_table(self.data_dir / "utt2spk")
-        num_frames = read_table(self.data_dir / "utt2num_frames")
-        if not feats:
-            raise InputError(f"{self.data_dir}/feats.scp: has no utterance")
-        for utterance in feats:
-            if utterance not in utt2spk or utterance not in num_frames:
-                missing = "utt2spk" if utterance not in utt2spk else "utt2num_frames"
-                raise InputError(f"{self.data_dir}/{missing}: {utterance} of feats.scp is missing; run stage 2 again")
-            if not num_frames[utterance].isdecimal() or int(num_frames[utterance]) == 0:
-                raise InputError(f"{self.data_dir}/utt2num_frames: {utterance} has no frames; run stage 2 again")
-        utterances = sorted(feats)
-        self.utterances = utterances
-        self.speakers = sorted({utt2spk[utterance] for utterance in utterances})
-        number = {speaker: index for index, speaker in enumerate(self.speakers)}
-        self.speaker = np.array([number[utt2spk[utterance]] for utterance in utterances], dtype=np.int32)
-        self.frames = np.array([int(num_frames[utterance]) for utterance in utterances], dtype=np.int32)
-        order = np.argsort(self.speaker, kind="stable")
-        bounds = np.searchsorted(self.speaker[order], np.arange(len(self.speakers) + 1))
-        #: for each speaker its utterances
-        self.of_speaker = [order[bounds[i] : bounds[i + 1]] for i in range(len(self.speakers))]
-        locations = [parse_location(feats[utterance]) for utterance in utterances]
-        paths = sorted({path for path, _ in locations})
-        self._descriptor: dict[str, int] = {}
+        scp = self.data_dir / "feats.scp"
+        if not scp.is_file():
+            raise InputError(f"{scp}: no such file; run stage 2 (local/2_fbank.sh) first")
+        table = _joined_tables(self.data_dir)
+        self.speakers: list[str] = table["speaker"].unique().sort().to_list()
+        number = table["speaker"].replace_strict(self.speakers, list(range(len(self.speakers))))
+        self.speaker = number.to_numpy().astype(np.int32)
+        self.of_speaker = Groups(self.speaker, len(self.speakers))
+        self.frames = table["frames"].to_numpy().astype(np.int32)
+        self._line = table["line"].to_numpy().astype(np.int64)
+        self._offset = table["offset"].to_numpy().astype(np.int64)
+        paths: list[str] = table["path"].unique().sort().to_list()
+        self._descriptors: list[int] = []
         try:
-            for path in paths:
-                self._descriptor[path] = os.open(path, os.O_RDONLY)
+            self._scp = self._opened(scp)
+            opened = [self._opened(path) for path in paths]
         except OSError as error:
-            raise InputError(f"{error.filename}: {error.strerror}; {self.data_dir}/feats.scp names it") from None
-        self._file = np.array([self._descriptor[path] for path, _ in locations], dtype=np.int32)
-        self._offset = np.array([offset for _, offset in locations], dtype=np.int64)
+            raise InputError(f"{error.filename}: {error.strerror}; {scp} names it") from None
+        self._file = table["path"].replace_strict(paths, opened).to_numpy().astype(np.int32)
         try:
             self.feature_dim = read_header(int(self._file[0]), int(self._offset[0])).cols
         except InputError as error:
-            raise InputError(f"{self.data_dir}/feats.scp: {utterances[0]}: {locations[0][0]}: {error}") from None
+            raise InputError(f"{scp}: {self.utterance_id(0)}: {table['path'][0]}: {error}") from None
+
+    def _opened(self, path: str | Path) -> int:
+        self._descriptors.append(os.open(path, os.O_RDONLY))
+        return self._descriptors[-1]
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return len(self.frames)
+
+    def utterance_id(self, utterance: int) -> str:
+        """The id of an utterance (by its number)."""
+        line = b""
+        while not line.split(maxsplit=1)[1:]:
+            more = os.pread(self._scp, 256, int(self._line[utterance]) + len(line))
+            if not more:
+                break
+            line += more
+        return line.split(maxsplit=1)[0].decode()
+
+    @property
+    def utterances(self) -> list[str]:
+        """The ids of all utterances, in order."""
+        return [self.utterance_id(utterance) for utterance in range(len(self))]
 
     def read(self, utterance: int) -> NDArray[np.float32]:
         """All frames of an utterance (by its number), (frames, feature_dim)."""
         rows = self._rows(utterance, 0, None)
         if len(rows) != self.frames[utterance]:
             raise InputError(
-                f"{self.data_dir}/utt2num_frames: {self.utterances[utterance]} has {len(rows)} frames in its ark, "
+                f"{self.data_dir}/utt2num_frames: {self.utterance_id(utterance)} has {len(rows)} frames in its ark, "
                 f"{self.frames[utterance]} here; run stage 2 again"
             )
         return rows
 
-    def crops(self, utterances: NDArray[np.int64], uniform: NDArray[np.float64], frames: int) -> NDArray[np.float32]:
+    def crops(self, utterances: NDArray[np.int32], uniform: NDArray[np.float64], frames: int) -> NDArray[np.float32]:
         """A crop of ``frames`` frames of each utterance, (len(utterances), frames, feature_dim).
 
         ``uniform`` in [0, 1) decides where each crop begins. An utterance that is shorter than a crop is repeated
@@ -97,16 +135,75 @@ class FeatureIndex:
         try:
             rows = read_rows(int(self._file[utterance]), int(self._offset[utterance]), start, count)
         except InputError as error:
-            raise InputError(f"{self.data_dir}/feats.scp: {self.utterances[utterance]}: {error}") from None
+            raise InputError(f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)}: {error}") from None
         if rows.shape[1] != self.feature_dim:
             raise InputError(
-                f"{self.data_dir}/feats.scp: {self.utterances[utterance]} has {rows.shape[1]} bins, "
+                f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)} has {rows.shape[1]} bins, "
                 f"the first utterance {self.feature_dim}; all must have the same"
             )
         return rows
 
     def close(self) -> None:
-        """Closes the arks."""
-        for descriptor in self._descriptor.values():
-            os.close(descriptor)
-        self._descriptor.clear()
+        """Closes the files."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def _joined_tables(data_dir: Path) -> pl.DataFrame:
+    """Columns path, offset, line (where its line of feats.scp begins), speaker and frames, in the order of the ids."""
+    import polars as pl
+
+    feats, utt2spk = _table(data_dir / "feats.scp"), _table(data_dir / "utt2spk").drop("line")
+    num_frames = _table(data_dir / "utt2num_frames").drop("line")
+    if not len(feats):
+        raise InputError(f"{data_dir}/feats.scp: has no utterance")
+    if not feats["key"].is_sorted():
+        feats = feats.sort("key")
+    place = pl.col("value").str.extract_groups(r"^(.*):([0-9]{1,18})$")
+    feats = feats.with_columns(path=place.struct[0].fill_null(pl.col("value")), offset=place.struct[1].fill_null("0"))
+    odd = feats.filter(pl.col("value").str.contains(r"[|\]]$"))
+    if len(odd):
+        parse_location(odd["value"][0])
+    table = feats.drop("value")
+    for name, other, column in (("utt2spk", utt2spk, "speaker"), ("utt2num_frames", num_frames, "frames")):
+        other = other.rename({"value": column})
+        if other["key"].equals(table["key"]):
+            table = table.with_columns(other[column])
+            continue
+        table = table.join(other, on="key", how="left", maintain_order="left")
+        missing = table.filter(pl.col(column).is_null())
+        if len(missing):
+            raise InputError(f"{data_dir}/{name}: {missing['key'][0]} of feats.scp is missing; run stage 2 again")
+    wrong = table.filter(~pl.col("frames").str.contains("^0*[1-9][0-9]{0,8}$"))
+    if len(wrong):
+        raise InputError(f"{data_dir}/utt2num_frames: {wrong['key'][0]} has no frames; run stage 2 again")
+    return table.with_columns(pl.col("offset", "frames").cast(pl.Int64)).drop("key")
+
+
+def _table(path: Path) -> pl.DataFrame:
+    """``read_table`` for millions of lines: columns key, value and line, the byte at which the line begins."""
+    import polars as pl
+
+    try:
+        lines = pl.read_csv(
+            path, has_header=False, separator="\x1f", quote_char=None, schema={"text": pl.String}, encoding="utf8"
+        )
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (pl.exceptions.PolarsError, OSError):
+        lines = pl.DataFrame({"text": [None]}, schema={"text": pl.String})
+    table = lines.select(
+        pl.col("text").str.splitn(" ", 2).struct.rename_fields(["key", "value"]).alias("entry"),
+        line=(pl.col("text").str.len_bytes().cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0),
+    ).unnest("entry")
+    odd = pl.col("key").is_null() | pl.col("value").is_null() | pl.col("key").str.contains(r"\s")
+    odd |= pl.col("value").str.contains(r"^\s|\s$") | (pl.col("key") == "")
+    if len(table) and not table.select(odd.any()).item() and table["key"].n_unique() == len(table):
+        return table
+    # Something out of the ordinary: a blank more, another line end, an error that read_table names.
+    plain = read_table(path)
+    begins = np.cumsum([0, *(len(line) + 1 for line in path.read_bytes().split(b"\n"))])[: len(plain)]
+    return pl.DataFrame(
+        {"key": list(plain), "value": list(plain.values()), "line": begins},
+        schema={"key": pl.String, "value": pl.String, "line": pl.Int64},
+    )

@@ -7,14 +7,18 @@ from typing import Any
 import torch
 
 from deepspeaker.errors import InputError
+from deepspeaker.models.gru import GRU
+from deepspeaker.models.network import Network
 from deepspeaker.models.rescnn import ResCNN
 
+_NETWORKS: dict[str, type[Network]] = {"rescnn": ResCNN, "gru": GRU}
 
-def build_model(feature_dim: int, name: str = "rescnn", **options: Any) -> ResCNN:
+
+def build_model(feature_dim: int, name: str = "rescnn", **options: Any) -> Network:
     """A network with fresh weights (from torch's random state) for features of ``feature_dim`` bins."""
-    if name != "rescnn":
-        raise InputError(f"model.name: {name} is unknown; take rescnn")
-    network = ResCNN(feature_dim, **options)
+    if name not in _NETWORKS:
+        raise InputError(f"model.name: {name} is unknown; take {' or '.join(_NETWORKS)}")
+    network = _NETWORKS[name](feature_dim, **options)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 

@@ -10,7 +10,7 @@ import torch
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path
 from deepspeaker.models.build import build_model
-from deepspeaker.models.rescnn import ResCNN
+from deepspeaker.models.network import Network
 
 _FORMAT = 1
 
@@ -36,7 +36,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def network_of(checkpoint: dict[str, Any]) -> ResCNN:
+def network_of(checkpoint: dict[str, Any]) -> Network:
     """The network of a checkpoint with its weights, in evaluation mode."""
     network = build_model(checkpoint["feature_dim"], **checkpoint["config"]["model"])
     network.load_state_dict(checkpoint["network"])

@@ -83,6 +83,11 @@ def average_over_time(x: Tensor, lengths: Tensor | None) -> Tensor:
     return (masked(x, lengths).sum(dim=2) / lengths[:, None, None]).flatten(1)
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """bfloat16 and float16 become float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def length_normalised(x: Tensor) -> Tensor:
-    """Each row divided by its Euclidean length, in float32."""
-    return F.normalize(x.float(), dim=1)
+    """Each row divided by its Euclidean length, in float32 at least."""
+    return F.normalize(full_precision(x), dim=1)

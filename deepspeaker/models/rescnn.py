@@ -7,15 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.models.layers import (
-    Downsampling,
-    ResidualBlock,
-    average_over_time,
-    length_normalised,
-)
+from deepspeaker.models.layers import Downsampling, ResidualBlock, average_over_time
+from deepspeaker.models.network import Network
 
 
-class ResCNN(nn.Module):
+class ResCNN(Network):
     """Log-mel frames -> utterance embedding.
 
     One stage for each number in ``channels``: a 5x5 convolution with stride 2 in time and frequency, then ``blocks``
@@ -23,11 +19,7 @@ class ResCNN(nn.Module):
     64 bins and embeddings of 512: 24,266,304 parameters with ``batch_norm="sequence"`` (every row of the paper's
     table fits that reading), 24,165,056 with "channel".
 
-    ``forward(features, lengths)`` takes features (batch, frames, feature_dim) and, for a batch of padded utterances,
-    lengths (batch,) in frames; it returns the affine layer's output (batch, embedding_dim) in float32, before the
-    length normalisation, because softmax pre-training classifies that. ``embed`` gives the unit-length embedding.
-    Padding never enters the result: it is masked before each convolution. In training mode all crops of a batch have
-    one length.
+    ``forward`` and ``embed`` are those of ``Network``; padding is masked before each convolution.
     """
 
     def __init__(
@@ -38,9 +30,7 @@ class ResCNN(nn.Module):
         embedding_dim: int = 512,
         batch_norm: str = "sequence",
     ) -> None:
-        super().__init__()
-        self.feature_dim = feature_dim
-        self.embedding_dim = embedding_dim
+        super().__init__(feature_dim, embedding_dim)
         stages: list[nn.Module] = []
         channels_in, bins = 1, feature_dim
         for width in channels:
@@ -54,17 +44,11 @@ class ResCNN(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        if lengths is not None and self.training:
-            raise ValueError("lengths are for evaluation; crops of a training batch have one length")
+    def outputs(self, features: Tensor, lengths: Tensor | None) -> Tensor:
         x = features[:, None].contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
             x = stage(x, lengths)
             if lengths is not None and isinstance(stage, Downsampling):
                 lengths = (lengths + 1) // 2
         affine: Tensor = self.affine(average_over_time(x, lengths))
-        return affine.float()
-
-    def embed(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Unit-length embeddings (batch, embedding_dim), whose inner product is the cosine score."""
-        return length_normalised(self(features, lengths))
+        return affine

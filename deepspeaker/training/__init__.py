@@ -1,5 +1,7 @@
 """Losses, samplers, the loop."""
 
+from deepspeaker.training.collapse import CollapseError
+from deepspeaker.training.launch import launch
 from deepspeaker.training.loop import Interrupted
 from deepspeaker.training.losses import TripletLoss, triplet_loss
 from deepspeaker.training.sampler import Batch, SpeakerSampler, UtteranceSampler
@@ -7,10 +9,12 @@ from deepspeaker.training.stages import train_softmax, train_triplet
 
 __all__ = [
     "Batch",
+    "CollapseError",
     "Interrupted",
     "SpeakerSampler",
     "TripletLoss",
     "UtteranceSampler",
+    "launch",
     "train_softmax",
     "train_triplet",
     "triplet_loss",

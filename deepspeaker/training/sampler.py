@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.errors import InputError
+
 
 class Batch(NamedTuple):
     """The utterances of a step and where their crops begin, as a share of the frames that there are to choose from."""
 
-    utterances: NDArray[np.int64]  # (batch,)
+    utterances: NDArray[np.int32]  # (batch,)
     crop_positions: NDArray[np.float64]  # (batch,), in [0, 1)
     copies: NDArray[np.int64]  # (batch,), which copy of the speaker: 0 is as recorded, others are warped
 
@@ -26,12 +28,12 @@ class _Passes:
 
     def __init__(self, items: int, seed: int) -> None:
         self.items, self.seed = items, seed
-        self._latest = (-1, np.empty(0, dtype=np.int64))
+        self._latest = (-1, np.empty(0, dtype=np.int32))
 
-    def order(self, number: int) -> NDArray[np.int64]:
+    def order(self, number: int) -> NDArray[np.int32]:
         """The order of a pass, (items,)."""
         if self._latest[0] != number:
-            self._latest = (number, _generator(self.seed, 0, number).permutation(self.items))
+            self._latest = (number, _generator(self.seed, 0, number).permutation(np.arange(self.items, dtype=np.int32)))
         return self._latest[1]
 
 
@@ -44,7 +46,7 @@ class UtteranceSampler:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0; a batch may run from one pass into the next."""
-        chosen: list[NDArray[np.int64]] = []
+        chosen: list[NDArray[np.int32]] = []
         first, missing = step * self.batch_size, self.batch_size
         while missing:
             number, begin = divmod(first, self._passes.items)
@@ -60,27 +62,59 @@ class SpeakerSampler:
 
     Every speaker once a pass, in random order (the few that are left when P does not divide their number wait for the
     next pass); of each, K utterances without repetition. A speaker with fewer than K utterances gives some of them
-    again, in other crops. With fewer than P speakers a batch has all of them. All K are of one random copy of the
-    speaker.
+    again, in other crops; one with a single utterance gives disjoint crops of it, and is left out when it is shorter
+    than two crops of ``crop_frames`` (``frames``: the frames of each utterance). With fewer than P speakers a batch
+    has all of them. All K are of one random copy of the speaker.
+
+    ``left_out`` is the number of speakers that are. Raises ``InputError`` when fewer than two are left.
     """
 
     def __init__(
-        self, of_speaker: Sequence[NDArray[np.int64]], speakers: int, utterances: int, seed: int, copies: int = 1
+        self,
+        of_speaker: Sequence[NDArray[np.int32]],
+        speakers: int,
+        utterances: int,
+        seed: int,
+        copies: int = 1,
+        *,
+        frames: NDArray[np.int32],
+        crop_frames: int,
     ) -> None:
-        self.of_speaker, self.seed, self.copies = of_speaker, seed, copies
-        self.speakers, self.per_speaker = min(speakers, len(of_speaker)), utterances
-        self._passes = _Passes(len(of_speaker), seed)
+        self.of_speaker, self.frames, self.crop_frames = of_speaker, frames, crop_frames
+        self.seed, self.copies = seed, copies
+        usable = [n for n, own in enumerate(of_speaker) if len(own) > 1 or frames[own[0]] >= 2 * crop_frames]
+        self._usable = np.array(usable, dtype=np.int32)
+        self.left_out = len(of_speaker) - len(usable)
+        if len(usable) < 2:
+            raise InputError(
+                f"triplets need two speakers with two utterances, or one of {2 * crop_frames} frames, each; there are "
+                f"{len(usable)} of {len(of_speaker)}"
+            )
+        self.speakers, self.per_speaker = min(speakers, len(usable)), utterances
+        self._passes = _Passes(len(usable), seed)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0; the K utterances of a speaker stand together."""
-        number, within = divmod(step, len(self.of_speaker) // self.speakers)
-        speakers = self._passes.order(number)[within * self.speakers : (within + 1) * self.speakers]
+        number, within = divmod(step, len(self._usable) // self.speakers)
+        speakers = self._usable[self._passes.order(number)[within * self.speakers : (within + 1) * self.speakers]]
         generator = _generator(self.seed, 1, step)
         chosen = [self._of(self.of_speaker[speaker], generator) for speaker in speakers]
         positions = generator.random(self.speakers * self.per_speaker)
         copies = np.repeat(generator.integers(self.copies, size=self.speakers), self.per_speaker)
+        for place, own in enumerate(chosen):
+            if len(self.of_speaker[speakers[place]]) == 1:
+                its = slice(place * self.per_speaker, (place + 1) * self.per_speaker)
+                positions[its] = self._disjoint(positions[its], int(self.frames[own[0]]))
         return Batch(np.concatenate(chosen), positions, copies)
 
-    def _of(self, own: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+    def _of(self, own: NDArray[np.int32], generator: np.random.Generator) -> NDArray[np.int32]:
         rounds = -(-self.per_speaker // len(own))
         return np.concatenate([generator.permutation(own) for _ in range(rounds)])[: self.per_speaker]
+
+    def _disjoint(self, uniform: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+        """Positions of crops that share no frame, as many as there is room for, by turns."""
+        count = min(len(uniform), frames // self.crop_frames)
+        spare = frames - count * self.crop_frames
+        gaps = np.sort((uniform[:count] * (spare + 1)).astype(int))
+        starts = (gaps + np.arange(count) * self.crop_frames)[np.arange(len(uniform)) % count]
+        return np.asarray((starts + 0.5) / (frames - self.crop_frames + 1))

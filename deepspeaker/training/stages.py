@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,7 +12,7 @@ from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
 from deepspeaker.models import (
-    ResCNN,
+    Network,
     build_model,
     choose_device,
     load_checkpoint,
@@ -19,115 +20,187 @@ from deepspeaker.models import (
     parameter_count,
     save_checkpoint,
 )
-from deepspeaker.training.loop import Sampler, resolve_precision, train
+from deepspeaker.training.batches import Sampler
+from deepspeaker.training.distributed import broadcast, process_count, process_device, process_rank, processes
+from deepspeaker.training.loop import train
 from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
+from deepspeaker.training.precision import measured_precision
 from deepspeaker.training.sampler import SpeakerSampler, UtteranceSampler
 
 
-def _begin(
-    config: Config, section: str, data_dir: Path, device: str
-) -> tuple[Config, FeatureIndex, FeatureIndex | None, torch.device]:
-    """Opens training and development features, settles device and precision."""
-    where = choose_device(device)
-    precision = resolve_precision(getattr(config, section).precision, where)
-    config = config.model_copy(update={section: getattr(config, section).model_copy(update={"precision": precision})})
+class _Prepared(NamedTuple):
+    config: Config  # with the precision settled
+    train_index: FeatureIndex
+    dev_index: FeatureIndex | None
+    device: torch.device
+    exp_dir: Path
+    seed: int
+    progress: bool
+
+
+def _prepared(
+    config: Config, section: str, data_dir: Path, exp_dir: Path, seed: int, device: torch.device, progress: bool
+) -> _Prepared:
+    """Opens training and development features, settles the precision."""
     index = FeatureIndex(data_dir / "train_nosil")
     if len(index.speakers) < 2:
         raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
     dev_index = FeatureIndex(data_dir / "dev_nosil") if (data_dir / "dev_nosil").is_dir() else None
     if dev_index is not None and dev_index.feature_dim != index.feature_dim:
         raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
-    single = sum(len(own) == 1 for own in index.of_speaker)
-    print(
+    settings = getattr(config, section)
+    if settings.precision == "auto":
+        precision = broadcast(_precision(config, section, index.feature_dim, exp_dir, device))
+        settings = settings.model_copy(update={"precision": precision})
+        config = config.model_copy(update={section: settings})
+    single = int((index.of_speaker.sizes() == 1).sum())
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    _say(
         f"{len(index.speakers)} speakers ({single} with a single utterance), {len(index)} utterances, "
-        f"{index.feature_dim} bins; {where.type}, {precision}, {torch.get_num_threads()} threads"
+        f"{index.feature_dim} bins; {process_count()} x {device.type}, {settings.precision}{threads}"
     )
-    if dev_index is None or len(dev_index.speakers) < 2 or all(len(own) < 2 for own in dev_index.of_speaker):
-        print("too few development speakers for a development EER; checkpoint_best is the last one")
-    return config, index, dev_index, where
+    if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
+        _say("too few development speakers for a development EER; checkpoint_best is the last one")
+    return _Prepared(config, index, dev_index, device, exp_dir, seed, progress)
 
 
-def train_softmax(config: Config, data_dir: Path, exp_dir: Path, seed: int, device: str, progress: bool) -> None:
-    """Stage 3: a network with fresh weights (kept in ``exp_dir/untrained``) learns to classify the speakers.
+def _precision(config: Config, section: str, feature_dim: int, exp_dir: Path, device: torch.device) -> str:
+    """What "auto" stands for: what this experiment has settled on already, else what a measurement says."""
+    for stage in (section, "softmax"):
+        checkpoint = exp_dir / stage / "checkpoint_last.pt"
+        if checkpoint.is_file():
+            settled: str = load_checkpoint(checkpoint)["config"][stage]["precision"]
+            if settled != "auto":
+                return settled
+    network = build_model(feature_dim, **config.model.model_dump())
+    precision, ratio = measured_precision(network, getattr(config, section).crop_frames, device)
+    _say(f"precision: {precision}; training in bfloat16 is {ratio:.1f} times as fast as in float32 here")
+    return precision
 
-    ``data_dir`` holds ``train_nosil`` and, if there are development speakers, ``dev_nosil``; the result goes to
-    ``exp_dir/softmax``.
+
+def _say(line: str) -> None:
+    if process_rank() == 0:
+        print(line, flush=True)
+
+
+def train_softmax(
+    config: Config,
+    data_dir: Path,
+    exp_dir: Path,
+    seed: int,
+    device: str,
+    progress: bool,
+    init_from: Path | None = None,
+) -> None:
+    """Stage 3: a network learns to classify the speakers.
+
+    It has fresh weights, or those of the checkpoint ``init_from`` (of a network of the same shape; its speakers may be
+    others), and is kept as it was in ``exp_dir/untrained``. ``data_dir`` holds ``train_nosil`` and, if there are
+    development speakers, ``dev_nosil``; the result goes to ``exp_dir/softmax``.
     """
-    config, index, dev_index, where = _begin(config, "softmax", data_dir, device)
-    options = config.softmax
-    copies = 1 + len(options.vtlp)
-    torch.manual_seed(seed)
-    network = build_model(index.feature_dim, **config.model.model_dump())
-    objective = SoftmaxObjective(
-        network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
-    )
-    untrained = {
-        "config": config.model_dump(),
-        "stage": "untrained",
-        "seed": seed,
-        "feature_dim": index.feature_dim,
-        "speakers": index.speakers,
-        "network": network.state_dict(),
-    }
-    save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
-    sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
-    _run(config, "softmax", network, objective, sampler, index, dev_index, exp_dir, seed, where, progress)
+    with processes(where := process_device(choose_device(device))):
+        prepared = _prepared(config, "softmax", data_dir, exp_dir, seed, where, progress)
+        config, index = prepared.config, prepared.train_index
+        options = config.softmax
+        copies = 1 + len(options.vtlp)
+        torch.manual_seed(seed)
+        network = build_model(index.feature_dim, **config.model.model_dump())
+        objective = SoftmaxObjective(
+            network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
+        )
+        if init_from is not None:
+            network.load_state_dict(_fitting(init_from, config, index)["network"])
+            _say(f"starts from the weights of {init_from}")
+        untrained = {
+            "config": config.model_dump(),
+            "stage": "untrained",
+            "seed": seed,
+            "feature_dim": index.feature_dim,
+            "speakers": index.speakers,
+            "network": network.state_dict(),
+        }
+        if process_rank() == 0:
+            save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
+        sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
+        _run(prepared, "softmax", network, objective, sampler)
 
 
 def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, device: str, progress: bool) -> None:
     """Stage 4: the network of ``exp_dir/softmax`` goes on with the triplet loss; the result goes to
     ``exp_dir/triplet``."""
-    config, index, dev_index, where = _begin(config, "triplet", data_dir, device)
-    options = config.triplet
-    initial = exp_dir / "softmax" / "checkpoint_last.pt"
-    pretrained = load_checkpoint(initial)
-    if pretrained["feature_dim"] != index.feature_dim:
-        raise InputError(
-            f"{initial}: was trained on {pretrained['feature_dim']} bins, {index.data_dir} has {index.feature_dim}; "
-            "run stage 3 again"
+    with processes(where := process_device(choose_device(device))):
+        prepared = _prepared(config, "triplet", data_dir, exp_dir, seed, where, progress)
+        config, index = prepared.config, prepared.train_index
+        options = config.triplet
+        network = network_of(_fitting(exp_dir / "softmax" / "checkpoint_last.pt", config, index))
+        sampler = SpeakerSampler(
+            index.of_speaker,
+            options.speakers_per_batch,
+            options.utterances_per_speaker,
+            seed,
+            1 + len(options.vtlp),
+            frames=index.frames,
+            crop_frames=options.crop_frames,
         )
-    if pretrained["config"]["model"] != config.model.model_dump():
-        raise InputError(f"{initial}: its model is not the one of this configuration; run stage 3 again")
-    network = network_of(pretrained)
-    sampler = SpeakerSampler(
-        index.of_speaker, options.speakers_per_batch, options.utterances_per_speaker, seed, 1 + len(options.vtlp)
-    )
-    objective = TripletObjective(options.margin)
-    _run(config, "triplet", network, objective, sampler, index, dev_index, exp_dir, seed, where, progress)
+        if sampler.left_out:
+            _say(
+                f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
+                f"of {options.crop_frames} frames"
+            )
+        objective = TripletObjective(
+            options.margin,
+            options.negatives,
+            early_negatives=options.early_negatives,
+            early_steps=options.early_steps * options.accumulate,
+            history=options.history,
+            embedding_dim=network.embedding_dim,
+            seed=seed,
+        )
+        _run(prepared, "triplet", network, objective, sampler)
+
+
+def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str, Any]:
+    """A checkpoint whose network is that of the configuration and features."""
+    content = load_checkpoint(checkpoint)
+    if content["feature_dim"] != index.feature_dim:
+        raise InputError(
+            f"{checkpoint}: was trained on {content['feature_dim']} bins, {index.data_dir} has {index.feature_dim}; "
+            "train on such features (stage 3)"
+        )
+    if content["config"]["model"] != config.model.model_dump():
+        raise InputError(
+            f"{checkpoint}: its model is not this configuration's; run stage 3 again, or take its model section"
+        )
+    return content
 
 
 def _run(
-    config: Config,
+    prepared: _Prepared,
     section: str,
-    network: ResCNN,
+    network: Network,
     objective: SoftmaxObjective | TripletObjective,
     sampler: Sampler,
-    index: FeatureIndex,
-    dev_index: FeatureIndex | None,
-    exp_dir: Path,
-    seed: int,
-    device: torch.device,
-    progress: bool,
 ) -> None:
+    config = prepared.config
     options = getattr(config, section)
-    print(
+    _say(
         f"{config.model.name}: {parameter_count(network):,} parameters; {section} training, "
-        f"{options.epochs} epochs of {options.steps_per_epoch} steps",
-        flush=True,
+        f"{options.epochs} epochs of {options.steps_per_epoch} steps"
     )
-    folder = exp_dir / section
-    atomic_write(folder / "config.yaml", dump_config(config))
+    folder = prepared.exp_dir / section
+    if process_rank() == 0:
+        atomic_write(folder / "config.yaml", dump_config(config))
     train(
         network,
         objective,
         sampler,
-        index,
-        dev_index,
+        prepared.train_index,
+        prepared.dev_index,
         folder,
         config=config.model_dump(),
         section=section,
-        seed=seed,
-        device=device,
-        progress=progress,
+        seed=prepared.seed,
+        device=prepared.device,
+        progress=prepared.progress and process_rank() == 0,
     )
-    print(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+    _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")

@@ -29,8 +29,9 @@
 #   --device auto|cpu|cuda      where networks run (default auto)
 #   --max-skipped PERCENT       a stage stops when more of its items cannot be used (default 5)
 #   --allow-pipes true          runs the commands that stand in wav.scp
+#   --init-from CHECKPOINT      stage 3 starts from its weights, for fine-tuning; the speakers may be others
 #   --nproc N, --nnodes N, --rdzv-endpoint HOST:PORT
-#                               training on several processes or machines (only 1 so far)
+#                               training on N processes of each of N machines (one process a GPU)
 #   --help                      this text
 set -euo pipefail
 export LC_ALL=C
@@ -38,9 +39,9 @@ export LC_ALL=C
 from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 options="stage stop-stage corpus corpus-dir train-parts dev-parts test-parts config set exp seed nj cmd device max-skipped
-allow-pipes nproc nnodes rdzv-endpoint"
+allow-pipes init-from nproc nnodes rdzv-endpoint"
 stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' config='' exp='' seed=0
-nj=$(nproc) device=auto max_skipped=5 allow_pipes=false nproc=1 nnodes=1 rdzv_endpoint=''
+nj=$(nproc) device=auto max_skipped=5 allow_pipes=false init_from='' nproc=1 nnodes=1 rdzv_endpoint=''
 . ./path.sh
 . ./cmd.sh
 . utils/parse_options.sh
@@ -54,8 +55,10 @@ given_path() {
 [ $# -eq 0 ] || stop 2 "unexpected argument $1; --help lists the options"
 [ "$stop_stage" -ge "${stage:-0}" ] && [ "$stop_stage" -le 7 ] ||
   stop 2 "--stage ${stage:-0} --stop-stage $stop_stage: stages run from 0 to 7"
-if [ "$nproc" != 1 ] || [ "$nnodes" != 1 ] || [ -n "$rdzv_endpoint" ]; then
-  stop 2 "training on several processes is not there yet; leave --nproc and --nnodes at 1, without --rdzv-endpoint"
+[ "$nnodes" = 1 ] || [ -n "$rdzv_endpoint" ] || stop 2 "--nnodes $nnodes needs --rdzv-endpoint HOST:PORT, one of the machines"
+if [ -n "$init_from" ]; then
+  init_from=$(given_path "$init_from")
+  [ -f "$init_from" ] || stop 1 "--init-from $init_from: no such checkpoint"
 fi
 if [ -n "$corpus_dir" ]; then
   corpus_dir=$(given_path "$corpus_dir")
@@ -109,8 +112,9 @@ if wanted 2; then
   local/2_fbank.sh "${common[@]}" --nj "$nj" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" \
     "${parts[@]}" "$data/test"
 fi
-if wanted 3; then local/3_softmax.sh "${common[@]}" --device "$device" "$data" "$exp"; fi
-if wanted 4; then local/4_triplet.sh "${common[@]}" --device "$device" "$data" "$exp"; fi
+processes=(--device "$device" --nproc "$nproc" --nnodes "$nnodes" --rdzv-endpoint "$rdzv_endpoint")
+if wanted 3; then local/3_softmax.sh "${common[@]}" "${processes[@]}" --init-from "$init_from" "$data" "$exp"; fi
+if wanted 4; then local/4_triplet.sh "${common[@]}" "${processes[@]}" "$data" "$exp"; fi
 if wanted 5; then local/5_embed.sh "${common[@]}" --nj "$nj" --device "$device" "$data" "$exp"; fi
 if wanted 6; then local/6_score.sh "${common[@]}" --max-skipped "$max_skipped" "$data" "$exp"; fi
 if wanted 7; then

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from deepspeaker.config import Model
+from deepspeaker.config import ResCNNModel
 from deepspeaker.embedding import collect_embeddings, embed_shard, embed_utterances, system_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, load_checkpoint, network_of, save_checkpoint
 
-OPTIONS = Model(channels=[4, 6], blocks=1, embedding_dim=7).model_dump()
+OPTIONS = ResCNNModel(channels=[4, 6], blocks=1, embedding_dim=7).model_dump()
 
 
 def write_checkpoint(path: Path, bins: int = 9) -> Path:

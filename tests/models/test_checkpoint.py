@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from deepspeaker.config import Model
+from deepspeaker.config import ResCNNModel
 from deepspeaker.errors import InputError
 from deepspeaker.models import ResCNN, build_model, load_checkpoint, network_of, save_checkpoint
 
-OPTIONS = Model(channels=[2, 3], blocks=1, embedding_dim=4).model_dump()
+OPTIONS = ResCNNModel(channels=[2, 3], blocks=1, embedding_dim=4).model_dump()
 
 
 def content_of(network: ResCNN) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_a_batch_without_pairs_or_with_one_speaker_is_an_error() -> None:
 def test_triplet_objective_normalises_the_outputs_first() -> None:
     outputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(2)) * 30
     speakers = torch.tensor([0, 0, 1, 1, 2, 2])
-    loss, figures = TripletObjective(0.2)(outputs, speakers)
+    loss, figures = TripletObjective(0.2)(outputs, speakers, 0)
     expected, active, positive, negative = brute_triplets(F.normalize(outputs.double(), dim=1), speakers.tolist(), 0.2)
     assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-6)
     assert figures == pytest.approx(
@@ -108,6 +108,7 @@ def test_triplet_objective_normalises_the_outputs_first() -> None:
             "active_triplets": active,
             "positive_cosine": positive,
             "negative_cosine": negative,
+            "spread": 1 - float(F.normalize(outputs.double(), dim=1).mean(dim=0).square().sum()),
         },
         abs=1e-6,
     )
@@ -117,7 +118,7 @@ def test_softmax_objective_is_the_mean_cross_entropy_of_its_classifier() -> None
     torch.manual_seed(0)
     objective = SoftmaxObjective(4, 3)
     outputs, speakers = torch.randn(5, 4), torch.tensor([0, 2, 1, 1, 0])
-    loss, figures = objective(outputs, speakers)
+    loss, figures = objective(outputs, speakers, 0)
     weight, bias = (parameter.detach().double() for parameter in objective.classifier.parameters())
     logits = outputs.double() @ weight.T + bias
     shares = logits.exp() / logits.exp().sum(dim=1, keepdim=True)
@@ -131,7 +132,7 @@ def test_the_additive_margin_head_against_its_formula_written_out() -> None:
     torch.manual_seed(3)
     objective = SoftmaxObjective(4, 3, "additive_margin", scale=7.0, margin=0.3)
     outputs, speakers = torch.randn(5, 4), torch.tensor([0, 2, 1, 1, 0])
-    loss, figures = objective(outputs, speakers)
+    loss, figures = objective(outputs, speakers, 0)
     x = outputs.double().numpy()
     w = objective.classifier.weight.detach().double().numpy()
     losses, hits = [], 0

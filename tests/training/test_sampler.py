@@ -9,21 +9,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.training import Batch, SpeakerSampler, UtteranceSampler
 
-Utterances = list[NDArray[np.int64]]
+Utterances = list[NDArray[np.int32]]
 
 
 def speakers_of(sizes: list[int]) -> Utterances:
     ends = np.cumsum([0, *sizes])
-    return [np.arange(first, last) for first, last in pairwise(ends)]
+    return [np.arange(first, last, dtype=np.int32) for first, last in pairwise(ends)]
+
+
+def speaker_sampler(
+    sizes: list[int], speakers: int, per_speaker: int, seed: int, copies: int = 1, frames: int = 400
+) -> SpeakerSampler:
+    """Of utterances of ``frames`` frames, in crops of 100."""
+    of_all = np.full(sum(sizes), frames, dtype=np.int32)
+    return SpeakerSampler(speakers_of(sizes), speakers, per_speaker, seed, copies, frames=of_all, crop_frames=100)
 
 
 def make(kind: str, seed: int) -> UtteranceSampler | SpeakerSampler:
     if kind == "utterance":
         return UtteranceSampler(23, 7, seed)
-    return SpeakerSampler(speakers_of([3, 1, 9, 4, 2, 6, 5]), 3, 4, seed)
+    return speaker_sampler([3, 1, 9, 4, 2, 6, 5], 3, 4, seed)
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -75,9 +84,8 @@ def test_passes_have_orders_of_their_own() -> None:
 def test_a_batch_has_p_speakers_with_k_utterances_each(
     sizes: list[int], speakers: int, per_speaker: int, seed: int
 ) -> None:
-    of_speaker = speakers_of(sizes)
     owner = np.repeat(np.arange(len(sizes)), sizes)
-    sampler = SpeakerSampler(of_speaker, speakers, per_speaker, seed)
+    sampler = speaker_sampler(sizes, speakers, per_speaker, seed)
     present = min(speakers, len(sizes))  # with fewer than P speakers, all of them
     for step in range(8):
         batch = sampler.batch(step)
@@ -96,7 +104,7 @@ def test_a_batch_has_p_speakers_with_k_utterances_each(
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 20), st.integers(2, 6), st.integers(0, 3))
 def test_no_speaker_comes_twice_a_pass(number: int, speakers: int, seed: int) -> None:
-    sampler = SpeakerSampler(speakers_of([3] * number), speakers, 2, seed)
+    sampler = speaker_sampler([3] * number, speakers, 2, seed)
     steps = number // min(speakers, number)
     for which in range(3):
         seen = [
@@ -108,16 +116,46 @@ def test_no_speaker_comes_twice_a_pass(number: int, speakers: int, seed: int) ->
 
 
 def test_every_speaker_comes_once_a_pass_where_p_divides_their_number() -> None:
-    sampler = SpeakerSampler(speakers_of([2] * 12), 4, 2, 0)
+    sampler = speaker_sampler([2] * 12, 4, 2, 0)
     for which in range(5):
         seen = np.concatenate([sampler.batch(which * 3 + step).utterances for step in range(3)]) // 2
         assert sorted(set(seen.tolist())) == list(range(12))
 
 
 def test_speakers_that_one_pass_leaves_over_are_not_left_out_for_ever() -> None:
-    sampler = SpeakerSampler(speakers_of([2] * 7), 3, 2, 0)
+    sampler = speaker_sampler([2] * 7, 3, 2, 0)
     seen = {int(u) // 2 for step in range(40) for u in sampler.batch(step).utterances}
     assert seen == set(range(7))
+
+
+def test_a_speaker_with_one_utterance_gives_disjoint_crops_or_is_left_out() -> None:
+    frames = np.array([199, 200, 437, 1000, 50, 60], dtype=np.int32)
+    sampler = SpeakerSampler(speakers_of([1, 1, 1, 1, 2]), 5, 4, 0, frames=frames, crop_frames=100)
+    assert (sampler.left_out, sampler.speakers) == (1, 4)
+    seen = set()
+    for step in range(200):
+        batch = sampler.batch(step)
+        for row in range(0, 16, 4):
+            utterance = int(batch.utterances[row])
+            seen.add(utterance)
+            if utterance > 3:
+                continue
+            assert (batch.utterances[row : row + 4] == utterance).all()
+            length = int(frames[utterance])
+            starts = [int(place * (length - 100 + 1)) for place in batch.crop_positions[row : row + 4]]
+            assert all(0 <= start <= length - 100 for start in starts)
+            room = min(4, length // 100)
+            assert len(set(starts)) == room
+            for one, other in pairwise(sorted(set(starts))):
+                assert other - one >= 100
+    assert seen == {1, 2, 3, 4, 5}
+
+
+def test_too_few_speakers_for_triplets_are_said() -> None:
+    with pytest.raises(InputError, match=r"triplets need two speakers .* of 200 frames, each; there are 1 of 3"):
+        SpeakerSampler(
+            speakers_of([1, 1, 2]), 5, 4, 0, frames=np.full(4, 100, dtype=np.int32), crop_frames=100
+        )
 
 
 @pytest.mark.parametrize("kind", ["utterance", "speaker"])
@@ -153,7 +191,7 @@ def test_copies_come_equally_often_and_change_nothing_else(kind: str) -> None:
     def of(copies: int) -> UtteranceSampler | SpeakerSampler:
         if kind == "utterance":
             return UtteranceSampler(23, 7, 5, copies)
-        return SpeakerSampler(speakers_of([3, 1, 9, 4, 2, 6, 5]), 3, 4, 5, copies)
+        return speaker_sampler([3, 1, 9, 4, 2, 6, 5], 3, 4, 5, copies)
 
     counts = np.zeros(3)
     for step in range(600):
