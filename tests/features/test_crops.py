@@ -165,3 +165,62 @@ def test_missing_and_damaged_arks_are_named(tmp_path: Path) -> None:
     (tmp_path / "f.1.ark").unlink()
     with pytest.raises(InputError, match=r"f\.1\.ark: No such file or directory; .*feats\.scp names it"):
         FeatureIndex(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["plain", "tabs", "blanks", "crlf", "shuffled", "no last newline"])
+def test_tables_as_people_write_them(tmp_path: Path, form: str) -> None:
+    whole = make(tmp_path)
+    for name in ("feats.scp", "utt2spk", "utt2num_frames"):
+        path = tmp_path / name
+        lines = path.read_text().splitlines()
+        if form == "tabs":
+            lines = [line.replace(" ", "\t", 1) for line in lines]
+        elif form == "blanks":
+            lines = [f" {line.replace(' ', '  ', 1)} " for line in lines]
+        elif form == "shuffled":
+            lines = list(np.random.default_rng(len(name)).permutation(lines))
+        end = "\r\n" if form == "crlf" else "\n"
+        path.write_text(end.join(lines) + ("" if form == "no last newline" else end), newline="")
+    index = FeatureIndex(tmp_path)
+    assert index.utterances == sorted(FRAMES)
+    assert [index.speakers[number] for number in index.speaker] == [utterance[0] for utterance in sorted(FRAMES)]
+    for number, utterance in enumerate(index.utterances):
+        assert index.utterance_id(number) == utterance
+        assert np.array_equal(index.read(number), whole[utterance])
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "message"),
+    [
+        ("feats.scp", "a-1 x.ark:3\n", r"feats\.scp:7: a-1 comes twice"),
+        ("feats.scp", "\nz-1 x.ark:3\n", r"feats\.scp:7: empty line"),
+        ("utt2spk", "a-1 other\n", r"utt2spk:7: a-1 comes twice"),
+        ("feats.scp", "z-1 copy-feats x.ark - |\n", r"copy-feats x\.ark - \|: pipes and row ranges"),
+        ("feats.scp", "z-1 x.ark:3[0:5]\n", r"x\.ark:3\[0:5\]: pipes and row ranges"),
+    ],
+)
+def test_wrong_lines_are_named(tmp_path: Path, table: str, line: str, message: str) -> None:
+    make(tmp_path)
+    with (tmp_path / table).open("a") as stream:
+        stream.write(line)
+    with pytest.raises(InputError, match=message):
+        FeatureIndex(tmp_path)
+
+
+def test_an_utterance_takes_32_bytes(tmp_path: Path) -> None:
+    make(tmp_path)
+    location = read_table(tmp_path / "feats.scp")["a-1"]
+    names = [f"s{number // 40:05d}-{number:08d}" for number in range(100_000)]
+    (tmp_path / "feats.scp").write_text("".join(f"{name} {location}\n" for name in names))
+    (tmp_path / "utt2spk").write_text("".join(f"{name} {name[:6]}\n" for name in names))
+    (tmp_path / "utt2num_frames").write_text("".join(f"{name} 40\n" for name in names))
+    index = FeatureIndex(tmp_path)
+    held = [value for value in vars(index).values() if isinstance(value, np.ndarray)]
+    held += [value for value in vars(index.of_speaker).values() if isinstance(value, np.ndarray)]
+    assert sum(array.nbytes for array in held) <= 32 * len(names) + 8 * (len(index.speakers) + 1)
+    assert not any(isinstance(value, list) and len(value) == len(names) for value in vars(index).values())
+    assert index.utterance_id(77_777) == names[77_777]
+    assert index.of_speaker[100].tolist() == list(range(4000, 4040))
+    assert index.of_speaker.sizes().tolist() == [40] * 2500
+    index.close()
