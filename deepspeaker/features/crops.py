@@ -192,13 +192,16 @@ def _table(path: Path) -> pl.DataFrame:
         raise InputError(f"{path}: no such file") from None
     except (pl.exceptions.PolarsError, OSError):
         lines = pl.DataFrame({"text": [None]}, schema={"text": pl.String})
+    # Where the last line ends if each one's end is a single byte.
+    end = lines.select(pl.col("text").str.len_bytes().cast(pl.Int64).sum() + pl.len() - 1).item()
     table = lines.select(
         pl.col("text").str.splitn(" ", 2).struct.rename_fields(["key", "value"]).alias("entry"),
         line=(pl.col("text").str.len_bytes().cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0),
     ).unnest("entry")
     odd = pl.col("key").is_null() | pl.col("value").is_null() | pl.col("key").str.contains(r"\s")
     odd |= pl.col("value").str.contains(r"^\s|\s$") | (pl.col("key") == "")
-    if len(table) and not table.select(odd.any()).item() and table["key"].n_unique() == len(table):
+    regular = len(table) and not table.select(odd.any()).item() and path.stat().st_size in (end, end + 1)
+    if regular and table["key"].n_unique() == len(table):
         return table
     # Something out of the ordinary: a blank more, another line end, an error that read_table names.
     plain = read_table(path)
