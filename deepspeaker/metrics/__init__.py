@@ -1,5 +1,14 @@
-"""How good scores are: verification error rates and identification, as pure functions of arrays."""
+"""How good scores are: error rates, costs, identification, their uncertainty, as pure functions of arrays."""
 
+from deepspeaker.metrics.bootstrap import (
+    Difference,
+    Interval,
+    Replicates,
+    SpeakerBootstrap,
+    confidence_interval,
+    paired_difference,
+)
+from deepspeaker.metrics.calibration import act_dcf, cllr, min_cllr, roc_auc
 from deepspeaker.metrics.identification import rank1
 from deepspeaker.metrics.verification import (
     DetPoints,
@@ -12,10 +21,20 @@ from deepspeaker.metrics.verification import (
 
 __all__ = [
     "DetPoints",
+    "Difference",
+    "Interval",
     "OperatingPoint",
+    "Replicates",
+    "SpeakerBootstrap",
+    "act_dcf",
+    "cllr",
+    "confidence_interval",
     "det_points",
     "equal_error_rate",
+    "min_cllr",
     "min_dcf",
     "min_dcf_point",
+    "paired_difference",
     "rank1",
+    "roc_auc",
 ]

@@ -65,7 +65,7 @@ def det_points(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> DetPoin
     Each class is sorted by itself, in one copy, which needs neither an index array nor a label beside the
     score: memory is that of the scores once more, and the time is that of the sort.
     """
-    targets, nontargets = _sorted_scores(target_scores, nontarget_scores)
+    targets, nontargets = sorted_scores(target_scores, nontarget_scores)
     n_targets, n_nontargets = len(targets), len(nontargets)
 
     # The miss rate changes at target scores only, so the curve turns at most where a target score is just
@@ -153,18 +153,23 @@ def min_dcf_point(
 
     Arguments and errors are those of `min_dcf`.
     """
-    if not 0 < p_target < 1:
-        raise InputError(f"p_target is {p_target}; a prior probability lies between 0 and 1, both excluded")
-    for name, cost in (("c_miss", c_miss), ("c_fa", c_fa)):
-        if not 0 < cost < np.inf:
-            raise InputError(f"{name} is {cost}; give a cost above 0")
+    check_costs(p_target, c_miss, c_fa)
     best = int(np.argmin(c_miss * p_target * points.p_miss + c_fa * (1 - p_target) * points.p_fa))
     return OperatingPoint(
         float(points.thresholds[best]), float(points.p_miss[best]), float(points.p_fa[best])
     )
 
 
-def _sorted_scores(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> tuple[Scores, Scores]:
+def check_costs(p_target: float, c_miss: float, c_fa: float) -> None:
+    """Raises `InputError` when the prior or a cost is out of range."""
+    if not 0 < p_target < 1:
+        raise InputError(f"p_target is {p_target}; a prior probability lies between 0 and 1, both excluded")
+    for name, cost in (("c_miss", c_miss), ("c_fa", c_fa)):
+        if not 0 < cost < np.inf:
+            raise InputError(f"{name} is {cost}; give a cost above 0")
+
+
+def sorted_scores(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> tuple[Scores, Scores]:
     """Both classes flat, ascending, in their common precision (at least float32), as copies; refuses NaN."""
     given = {"target": np.asarray(target_scores), "non-target": np.asarray(nontarget_scores)}
     for name, scores in given.items():
