@@ -162,6 +162,7 @@ class Scoring(_Section):
     """Stage 6."""
 
     backend: Literal["cosine"] = "cosine"
+    bootstrap: int = Field(1000, ge=0)
 
 
 class Config(_Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,21 @@ from deepspeaker.embedding import system_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write, sha256_of
 from deepspeaker.kaldi import read_table, read_vector
-from deepspeaker.metrics import det_points, equal_error_rate, min_dcf, rank1
+from deepspeaker.metrics import (
+    Replicates,
+    SpeakerBootstrap,
+    confidence_interval,
+    det_points,
+    equal_error_rate,
+    min_cllr,
+    min_dcf,
+    paired_difference,
+    rank1,
+    roc_auc,
+)
 from deepspeaker.models import load_checkpoint, network_of, parameter_count
 from deepspeaker.report import (
+    Comparison,
     Results,
     SystemResult,
     TrialListInfo,
@@ -26,6 +39,7 @@ from deepspeaker.report import (
     results_markdown,
     results_page,
     results_table,
+    shown_rate,
 )
 from deepspeaker.scoring import Trials, cosine_scores, labelled_scores, read_trials, write_scores
 from deepspeaker.skipped import report_skipped
@@ -34,6 +48,8 @@ SYSTEMS = ("untrained", "softmax", "triplet")
 LISTS = ("trials_all", "trials_1p99")
 P_TARGETS = (0.05, 0.01, 0.001)
 _ROW = 100
+#: With fewer speakers that have target trials, an interval would itself be too uncertain to print.
+FEWEST_SPEAKERS = 5
 
 
 def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipped: float) -> None:
@@ -54,7 +70,9 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
     trials = {name: read_trials(path) for name, path in lists.items()}
     info = {name: _describe(trials[name], lists[name], utt2spk) for name in lists}
     backend = config.scoring.backend
-    systems, used = [], config.model_dump()
+    systems: list[SystemResult] = []
+    replicates: dict[tuple[str, str], Replicates] = {}
+    used = config.model_dump()
     for name in found:
         checkpoint = load_checkpoint(system_checkpoint(exp_dir / name, config.embedding.checkpoint))
         _refuse_training_speakers(checkpoint["speakers"], utt2spk, name)
@@ -77,25 +95,16 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
             scores = cosine_scores(matrix, whole.enrolment, whole.test)
             path = folder / f"scores_{list_name}_{backend}"
             write_scores(path, whole.ids, whole.enrolment[kept], whole.test[kept], scores[kept])
-            points = det_points(scores[kept & whole.is_target], scores[kept & ~whole.is_target])
-            eer, threshold = equal_error_rate(points)
-            ranked = {}
+            figures, drawn = _figures(scores[kept], whole, kept, utt2spk, config.scoring.bootstrap, seed)
             if list_name == "trials_1p99":
-                ranked["rank1"] = _rank1(lists[list_name], scores, whole.is_target, kept)
-            systems.append(
-                SystemResult(
-                    name=name,
-                    model=config.model.name,
-                    parameters=parameters,
-                    backend=backend,
-                    trials=list_name,
-                    eer=eer,
-                    eer_threshold=threshold,
-                    min_dcf={str(p): min_dcf(points, p) for p in P_TARGETS},
-                    **ranked,
-                )
+                figures["rank1"] = _rank1(lists[list_name], scores, whole.is_target, kept)
+            system = SystemResult(
+                name=name, model=config.model.name, parameters=parameters, backend=backend, trials=list_name, **figures
             )
-            print(f"{name}, {list_name}: EER {100 * eer:.2f} %; scores in {path}")
+            if drawn is not None and not missing:
+                replicates[name, list_name] = drawn
+            systems.append(system)
+            print(f"{name}, {list_name}: EER {shown_rate(system.eer, system.eer_ci95)} %; scores in {path}")
     results = Results(
         corpus=corpus["corpus"],
         synthetic=corpus["synthetic"],
@@ -103,6 +112,7 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
         config=used,
         trials=info,
         systems=systems,
+        comparisons=_comparisons(systems, replicates, info),
     )
     results.write(exp_dir / "results.json")
 
@@ -162,6 +172,68 @@ def _refuse_training_speakers(trained: list[str], utt2spk: dict[str, str], syste
             f"{len(shared)} test speakers were in the training of {system} (first: {shared[0]}); "
             "results on them would mean nothing: take other test speakers or train without them"
         )
+
+
+def _figures(
+    scores: NDArray[np.float32],
+    trials: Trials,
+    kept: NDArray[np.bool_],
+    utt2spk: dict[str, str],
+    bootstrap: int,
+    seed: int,
+) -> tuple[dict[str, Any], Replicates | None]:
+    """The figures of a ``SystemResult`` from the scores of the trials kept, and the bootstrap's replicates."""
+    is_target = trials.is_target[kept]
+    targets, nontargets = scores[is_target], scores[~is_target]
+    points = det_points(targets, nontargets)
+    eer, threshold = equal_error_rate(points)
+    figures: dict[str, Any] = {
+        "eer": eer,
+        "eer_threshold": threshold,
+        "min_dcf": {str(p): min_dcf(points, p) for p in P_TARGETS},
+        "min_cllr": min_cllr(targets, nontargets),
+        "roc_auc": roc_auc(targets, nontargets),
+    }
+    number = {speaker: n for n, speaker in enumerate(sorted({utt2spk[utterance] for utterance in trials.ids}))}
+    speaker = np.array([number[utt2spk[utterance]] for utterance in trials.ids])
+    enrolment, test = speaker[trials.enrolment[kept]], speaker[trials.test[kept]]
+    if not bootstrap or len(np.unique(enrolment[is_target])) < FEWEST_SPEAKERS:
+        return figures, None
+    drawn = SpeakerBootstrap(scores, is_target, enrolment, test).replicates(bootstrap, seed, P_TARGETS)
+    least = 0.5 / min(len(targets), len(nontargets))
+    speakers = len(number)
+    figures["eer_ci95"] = list(confidence_interval(eer, drawn.eer, speakers, least))
+    figures["min_dcf_ci95"] = {
+        str(p): list(confidence_interval(figures["min_dcf"][str(p)], drawn.min_dcf[:, column], speakers, least))
+        for column, p in enumerate(P_TARGETS)
+    }
+    return figures, drawn
+
+
+def _comparisons(
+    systems: list[SystemResult], replicates: dict[tuple[str, str], Replicates], info: dict[str, TrialListInfo]
+) -> list[Comparison]:
+    """Each trained system against the one before it, on every list that both were drawn on."""
+    comparisons = []
+    for list_name in info:
+        own = [s for s in systems if s.trials == list_name and (s.name, list_name) in replicates]
+        for before, after in pairwise(own):
+            difference, interval, p_value = paired_difference(
+                (after.eer, before.eer),
+                (replicates[after.name, list_name].eer, replicates[before.name, list_name].eer),
+                info[list_name].speakers,
+            )
+            comparisons.append(
+                Comparison(
+                    systems=[after.name, before.name],
+                    backend=after.backend,
+                    trials=list_name,
+                    eer_difference=difference,
+                    ci95=list(interval),
+                    p_value=p_value,
+                )
+            )
+    return comparisons
 
 
 def _rank1(path: Path, scores: NDArray[np.float32], is_target: NDArray[np.bool_], kept: NDArray[np.bool_]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from deepspeaker.config import Config
 from deepspeaker.corpora import write_trials_1p99, write_trials_all
@@ -124,7 +124,12 @@ def test_results_equal_figures_recomputed_from_the_score_files(root: Path) -> No
         assert system["eer"] == pytest.approx(eer_of(scores, is_target), abs=1e-9)
         for prior, cost in system["min_dcf"].items():
             assert cost == pytest.approx(min_dcf_of(scores, is_target, float(prior)), abs=1e-9)
-        assert set(system["min_dcf"]) == {"0.05", "0.01", "0.001"}
+        assert set(system["min_dcf"]) == {"0.05", "0.01", "0.001"} == set(system["min_dcf_ci95"])
+        low, high = system["eer_ci95"]
+        assert low <= system["eer"] <= high
+        assert low < high or system["eer"] == 0
+        assert system["roc_auc"] == pytest.approx(roc_auc_score(is_target, scores), abs=1e-9)
+        assert 0 <= system["min_cllr"] <= 1
         assert np.float32(system["eer_threshold"]) in scores.astype(np.float32)
         assert (system["model"], system["parameters"], system["backend"]) == ("rescnn", parameters, "cosine")
         if system["trials"] == "trials_1p99":

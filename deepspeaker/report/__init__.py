@@ -2,11 +2,12 @@
 
 from deepspeaker.report.page import results_page
 from deepspeaker.report.plots import plot_det, plot_training
-from deepspeaker.report.results import Results, SystemResult, TrialListInfo
+from deepspeaker.report.results import Comparison, Results, SystemResult, TrialListInfo
 from deepspeaker.report.summary import summary
-from deepspeaker.report.table import results_markdown, results_table
+from deepspeaker.report.table import results_markdown, results_table, shown_rate
 
 __all__ = [
+    "Comparison",
     "Results",
     "SystemResult",
     "TrialListInfo",
@@ -15,5 +16,6 @@ __all__ = [
     "results_markdown",
     "results_page",
     "results_table",
+    "shown_rate",
     "summary",
 ]

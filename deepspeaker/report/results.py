@@ -21,6 +21,7 @@ from deepspeaker.files import atomic_write
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Range = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 
 _DEFAULT_PRIORS = ("0.05", "0.01", "0.001")
 
@@ -60,6 +61,12 @@ class SystemResult(_Record):
     """By target prior as it is written, ``"0.05"``, ``"0.01"`` and ``"0.001"`` at least; equal costs."""
     rank1: Fraction | None = None
     """Absent where the list is not in rows of one target and 99 non-targets."""
+    min_cllr: Annotated[float, Field(ge=0)] | None = None
+    """In bits: the cost of the scores over all operating points, were they calibrated at best."""
+    roc_auc: Fraction | None = None
+    eer_ci95: Range | None = None
+    """95 % confidence interval, by bootstrap over speakers; absent where there are too few of them."""
+    min_dcf_ci95: dict[str, Range] | None = None
 
     @field_validator("min_dcf")
     @classmethod
@@ -68,6 +75,18 @@ class SystemResult(_Record):
         if missing:
             raise ValueError(f"the target prior {missing[0]} is missing")
         return dict(sorted(value.items(), key=lambda item: -float(item[0])))
+
+
+class Comparison(_Record):
+    """The EER of one system minus that of another on one trial list, tested by paired bootstrap over speakers."""
+
+    systems: Annotated[list[str], Field(min_length=2, max_length=2)]
+    backend: str
+    trials: str
+    eer_difference: Annotated[float, Field(ge=-1, le=1)]
+    ci95: Annotated[list[float], Field(min_length=2, max_length=2)]
+    p_value: Fraction
+    """How probable a difference of this size, either way, is between systems that are equally good."""
 
 
 class Results(_Record):
@@ -83,6 +102,7 @@ class Results(_Record):
     trials: dict[str, TrialListInfo]
     systems: list[SystemResult]
     """In the order in which tables show them."""
+    comparisons: list[Comparison] = []
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Results:

@@ -12,7 +12,12 @@ from deepspeaker.report.results import Results, SystemResult
 _FEW_SPEAKERS = 30
 _FEW_TARGET_TRIALS = 300
 
-_FIGURES = ("EER %", "minDCF(0.05)", "(0.01)", "(0.001)", "rank-1 %")
+_FIGURES = ("EER %", "minDCF(0.05)", "(0.01)", "(0.001)", "minCllr", "rank-1 %")
+
+
+def shown_rate(rate: float, ci95: list[float] | None) -> str:
+    """A rate and its interval in percent."""
+    return f"{100 * rate:.2f}" + (f" [{100 * ci95[0]:.2f}, {100 * ci95[1]:.2f}]" if ci95 else "")
 
 
 def results_table(results: Results) -> str:
@@ -34,7 +39,7 @@ def results_table(results: Results) -> str:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
-    notes = list(_coarse(results))
+    notes = [*comparison_lines(results), *_coarse(results)]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
@@ -60,10 +65,11 @@ def results_markdown(results: Results) -> str:
         "EER is the error rate at the threshold where misses and false alarms are equally frequent. minDCF(p) is"
         " the lowest detection cost over all thresholds for a target prior p and equal costs of both errors;"
         " 1.000 is the cost of answering without listening. rank-1 is the share of rows of one target and 99"
-        " non-targets in which the target scores highest. All are point estimates on the trials below.",
+        " non-targets in which the target scores highest. minCllr is the cost over all operating points, in bits, were"
+        " the scores calibrated at best. In brackets: 95 % confidence intervals by bootstrap over speakers.",
         "",
     ]
-    for note in _coarse(results):
+    for note in (*comparison_lines(results), *_coarse(results)):
         lines += [note, ""]
     lines += ["## Trials", ""]
     lines += [
@@ -81,7 +87,20 @@ def _figures(system: SystemResult) -> list[str]:
     """The cells under `_FIGURES`."""
     costs = [f"{system.min_dcf[prior]:.3f}" for prior in ("0.05", "0.01", "0.001")]
     rank1 = "-" if system.rank1 is None else f"{100 * system.rank1:.1f}"
-    return [f"{100 * system.eer:.2f}", *costs, rank1]
+    least = "-" if system.min_cllr is None else f"{system.min_cllr:.3f}"
+    return [shown_rate(system.eer, system.eer_ci95), *costs, least, rank1]
+
+
+def comparison_lines(results: Results) -> Iterator[str]:
+    """A line for each pair of systems that was tested."""
+    for one in results.comparisons:
+        after, before = one.systems
+        low, high = (100 * end for end in one.ci95)
+        p_value = f"p = {one.p_value:.3f}" if one.p_value >= 0.001 else "p < 0.001"
+        yield (
+            f"{after} - {before}, {one.trials}: EER {100 * one.eer_difference:+.2f} [{low:+.2f}, {high:+.2f}] points, "
+            f"{p_value} (paired bootstrap over speakers)"
+        )
 
 
 def _coarse(results: Results) -> Iterator[str]:

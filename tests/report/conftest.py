@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepspeaker.report import Results, SystemResult, TrialListInfo
+from deepspeaker.report import Comparison, Results, SystemResult, TrialListInfo
 
 
 @pytest.fixture
@@ -18,6 +18,10 @@ def results() -> Results:
             eer_threshold=0.1 + 0.2,
             min_dcf={"0.001": 0.75, "0.05": 0.25, "0.01": 1 / 3},
             rank1=rank1,
+            min_cllr=0.125,
+            roc_auc=0.99,
+            eer_ci95=[eer / 2, eer * 1.5],
+            min_dcf_ci95={prior: [0.2, 0.8] for prior in ("0.05", "0.01", "0.001")},
         )
 
     return Results(
@@ -33,5 +37,15 @@ def results() -> Results:
             system("untrained", "trials_all", 0.341, None),
             system("triplet", "trials_all", 0.04217, None),
             system("triplet", "trials_1p99", 0.04, 0.9333),
+        ],
+        comparisons=[
+            Comparison(
+                systems=["triplet", "untrained"],
+                backend="cosine",
+                trials="trials_all",
+                eer_difference=-0.29883,
+                ci95=[-0.35, -0.25],
+                p_value=0.0004,
+            )
         ],
     )
