@@ -16,7 +16,11 @@ from scipy.special import expit, logit
 from scipy.stats import t as student
 
 from deepspeaker.errors import InputError
-from deepspeaker.metrics.verification import DetPoints, equal_error_rate, min_dcf
+from deepspeaker.metrics.verification import DetPoints, Scores, equal_error_rate, min_dcf
+
+#: More trials than this are counted in bins of scores, about so many.
+MOST_EXACT = 10**7
+_BINS = 1000
 
 
 class Interval(NamedTuple):
@@ -50,6 +54,9 @@ class SpeakerBootstrap:
         is_target: boolean, the same shape.
         enrolment_speaker, test_speaker: the number of each side's speaker, from 0; those of a target trial are equal.
 
+    Up to ten million trials every score counts as it is; more are counted in about a thousand bins of scores, narrow
+    where either class has its operating points.
+
     Raises:
         InputError: a class has no trial, scores are NaN, fewer than two speakers.
     """
@@ -66,6 +73,10 @@ class SpeakerBootstrap:
         self.speakers = int(max(one.max(), other.max())) + 1
         if len(np.unique(one[labels])) < 2:
             raise InputError("a bootstrap over speakers needs target trials of two speakers at least")
+        self._binned = len(values) > MOST_EXACT
+        if self._binned:
+            edges = _edges(values[labels], values[~labels])
+            values = edges[np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)]
         order = np.flatnonzero(labels)[np.argsort(values[labels], kind="stable")]
         targets = values[order]
         self._target_speaker = one[order]
@@ -73,63 +84,76 @@ class SpeakerBootstrap:
         last = np.append(targets[1:] != targets[:-1], True)
         self._miss_end = np.concatenate([[0], np.flatnonzero(last) + 1])
         self._distinct = targets[last]
-        rejected = np.flatnonzero(~labels)
         # In which cell a non-target trial lies: even ones are the gaps between distinct target scores, odd ones ties.
-        at = np.searchsorted(self._distinct, values[rejected])
+        rejected = values[~labels]
+        at = np.searchsorted(self._distinct, rejected)
         nearest = self._distinct[np.minimum(at, len(self._distinct) - 1)]
-        tied = (at < len(self._distinct)) & (nearest == values[rejected])
-        self._cells = 2 * len(self._distinct) + 1
-        cell = 2 * at + tied
-        low, high = np.minimum(one, other)[rejected], np.maximum(one, other)[rejected]
-        # Trials of one pair of speakers in one cell share a weight.
-        key = (cell.astype(np.int64) * self.speakers + low) * self.speakers + high
-        unique, counts = np.unique(key, return_counts=True)
-        self._cell_of = unique // self.speakers**2
-        self._low = unique // self.speakers % self.speakers
-        self._high = unique % self.speakers
-        self._counts = counts.astype(np.float64)
-        self._cell_begin = np.searchsorted(self._cell_of, np.arange(self._cells + 1))
+        cell = 2 * at + ((at < len(self._distinct)) & (nearest == rejected))
+        order = np.argsort(cell, kind="stable")
+        self._cell_begin = np.searchsorted(cell[order], np.arange(2 * len(self._distinct) + 2))
+        self._one, self._other = one[~labels][order], other[~labels][order]
+
+    def _below(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """For each row of weights (draws, speakers) the weight of non-target trials in the cells before each."""
+        if not self._binned:
+            pairs = np.cumsum(weights[:, self._one] * weights[:, self._other], axis=1)
+            return np.concatenate([np.zeros((len(weights), 1)), pairs], axis=1)[:, self._cell_begin]
+        # A draw weighs the trials of a cell as the quadratic form of their counts by speaker and speaker.
+        below = np.zeros((len(weights), len(self._cell_begin)))
+        single = weights.astype(np.float32)
+        for cell in range(len(self._cell_begin) - 1):
+            own = slice(self._cell_begin[cell], self._cell_begin[cell + 1])
+            key = self._one[own].astype(np.int64) * self.speakers + self._other[own]
+            counts = np.bincount(key, minlength=self.speakers**2).astype(np.float32)
+            products = single @ counts.reshape(self.speakers, self.speakers)
+            below[:, cell + 1] = np.einsum("ds,ds->d", products, single, dtype=np.float64) if len(key) else 0.0
+        return np.cumsum(below, axis=1)
 
     def points(self, weights: NDArray[np.float64]) -> DetPoints:
         """The DET curve with speaker i counted ``weights[i]`` times; thresholds are those of the target scores."""
+        return self._points(weights, self._below(weights[None])[0])
+
+    def _points(self, weights: NDArray[np.float64], below: NDArray[np.float64]) -> DetPoints:
         missed = np.concatenate([[0.0], np.cumsum(weights[self._target_speaker])])[self._miss_end]
-        pair = np.concatenate([[0.0], np.cumsum(weights[self._low] * weights[self._high] * self._counts)])
-        below = pair[self._cell_begin]  # the weight of non-target trials in the cells before each
         n_target, n_nontarget = missed[-1], below[-1]
         if n_target == 0 or n_nontarget == 0:
             raise InputError("a replicate has no trial of a class; take more speakers")
         # At distinct target score k: accepted with all at it (cells before 2k+1), or rejected (cells before 2k+2).
         count = len(self._distinct)
-        p_miss = np.empty(2 * count + 2)
-        p_fa = np.empty(2 * count + 2)
-        p_miss[0], p_fa[0] = 0.0, 1.0
-        p_miss[1:-1:2], p_miss[2:-1:2] = missed[:-1], missed[1:]
-        p_miss[-1] = n_target
-        p_fa[1:-1:2] = n_nontarget - below[1 : 2 * count : 2]
-        p_fa[2:-1:2] = n_nontarget - below[2 : 2 * count + 1 : 2]
-        p_fa[-1] = 0.0
-        p_miss[1:] /= n_target
-        p_fa[1:] /= n_nontarget
-        thresholds = np.empty(2 * count + 2)
+        p_miss, p_fa, thresholds = (np.empty(2 * count + 2) for _ in range(3))
+        p_miss[0], p_miss[1:-1:2], p_miss[2:-1:2], p_miss[-1] = 0.0, missed[:-1], missed[1:], n_target
+        accepted = n_nontarget - below
+        p_fa[0], p_fa[-1] = n_nontarget, 0.0
+        p_fa[1:-1:2], p_fa[2:-1:2] = accepted[1 : 2 * count : 2], accepted[2 : 2 * count + 1 : 2]
         thresholds[0], thresholds[-1] = -np.inf, np.inf
-        thresholds[1:-1:2] = self._distinct
-        thresholds[2:-1:2] = np.append(self._distinct[1:], np.inf)
-        return DetPoints(thresholds, p_miss, p_fa)
+        thresholds[1:-1:2], thresholds[2:-1:2] = self._distinct, np.append(self._distinct[1:], np.inf)
+        return DetPoints(thresholds, p_miss / n_target, p_fa / n_nontarget)
 
     def replicates(self, number: int = 1000, seed: int = 0, p_targets: Sequence[float] = ()) -> Replicates:
         """EER and minDCF of ``number`` draws of as many speakers as there are; a function of ``seed``."""
         generator = np.random.default_rng(seed)
-        eers, costs = np.empty(number), np.empty((number, len(p_targets)))
-        for which in range(number):
+        weights = np.empty((number, self.speakers))
+        for draw in weights:
             while True:
-                drawn = generator.integers(0, self.speakers, self.speakers)
-                weights = np.bincount(drawn, minlength=self.speakers).astype(np.float64)
-                if np.count_nonzero(weights) > 1 and weights[self._target_speaker].any():
+                draw[:] = np.bincount(generator.integers(0, self.speakers, self.speakers), minlength=self.speakers)
+                if np.count_nonzero(draw) > 1 and draw[self._target_speaker].any():
                     break
-            points = self.points(weights)
-            eers[which] = equal_error_rate(points)[0]
-            costs[which] = [min_dcf(points, p) for p in p_targets]
+        eers, costs = np.empty(number), np.empty((number, len(p_targets)))
+        together = number if self._binned else 1
+        for first in range(0, number, together):
+            for which, below in enumerate(self._below(weights[first : first + together]), first):
+                points = self._points(weights[which], below)
+                eers[which] = equal_error_rate(points)[0]
+                costs[which] = [min_dcf(points, p) for p in p_targets]
         return Replicates(eers, costs)
+
+
+def _edges(targets: Scores, nontargets: Scores) -> Scores:
+    """Ascending ends of bins: quantiles of the target scores, and of the non-target scores towards their upper tail."""
+    tail = 1 - np.logspace(-6, 0, _BINS // 2)
+    ends = [np.quantile(targets, np.linspace(0, 1, _BINS // 2)), np.quantile(nontargets, tail)]
+    lowest = min(float(targets.min()), float(nontargets.min()))
+    return np.unique(np.concatenate([[lowest], *ends]).astype(targets.dtype))
 
 
 def confidence_interval(

@@ -14,6 +14,7 @@ from deepspeaker.metrics import (
     min_dcf,
     paired_difference,
 )
+from deepspeaker.metrics import bootstrap as bootstrap_module
 
 
 def trial_list(seed: int, speakers: int = 8, utterances: int = 4, ties: bool = False) -> tuple[np.ndarray, ...]:
@@ -155,3 +156,14 @@ def test_the_paired_test_finds_a_difference_that_is_there_and_none_where_there_i
             found[worse] += result.p_value < 0.05
     assert found[0.0] <= 12
     assert found[0.25] >= 90
+
+
+def test_scores_in_bins_give_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, owner = corpus(np.random.default_rng(0), 40, 10, 0.5)
+    one, other = np.triu_indices(len(owner), 1)
+    trials = ((embeddings @ embeddings.T)[one, other], owner[one] == owner[other], owner[one], owner[other])
+    exact = SpeakerBootstrap(*trials).replicates(40, 0, (0.05, 0.01))
+    monkeypatch.setattr(bootstrap_module, "MOST_EXACT", 1000)
+    binned = SpeakerBootstrap(*trials).replicates(40, 0, (0.05, 0.01))
+    np.testing.assert_allclose(binned.eer, exact.eer, atol=5e-4)
+    np.testing.assert_allclose(binned.min_dcf, exact.min_dcf, atol=0.02)
