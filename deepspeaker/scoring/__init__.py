@@ -1,6 +1,15 @@
 """Back ends that turn embeddings into scores, and their run over trial lists."""
 
 from deepspeaker.scoring.backends import cosine_scores
+from deepspeaker.scoring.foreign import LabelledScores, read_labelled_scores
 from deepspeaker.scoring.trials import Trials, labelled_scores, read_trials, write_scores
 
-__all__ = ["Trials", "cosine_scores", "labelled_scores", "read_trials", "write_scores"]
+__all__ = [
+    "LabelledScores",
+    "Trials",
+    "cosine_scores",
+    "labelled_scores",
+    "read_labelled_scores",
+    "read_trials",
+    "write_scores",
+]

@@ -1,0 +1,93 @@
+"""Figures of anybody's score and trial files: what utils/compute_eer.py and its like print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deepspeaker.errors import InputError
+from deepspeaker.kaldi import read_table
+from deepspeaker.metrics import (
+    DetPoints,
+    SpeakerBootstrap,
+    confidence_interval,
+    det_points,
+    equal_error_rate,
+    min_dcf,
+    min_dcf_point,
+)
+from deepspeaker.report import plot_det, shown_rate
+from deepspeaker.scoring import LabelledScores, read_labelled_scores
+
+
+def eer_of_file(scores: Path, trials: Path | None, utt2spk: Path | None, replicates: int, seed: int) -> str:
+    """A line with the EER, with its 95 % interval where ``utt2spk`` tells the speakers, threshold and counts."""
+    read, points = _read(scores, trials)
+    rate, threshold = equal_error_rate(points)
+    interval = None
+    if utt2spk is not None:
+        drawn = _bootstrap(read, scores, utt2spk)
+        least = 0.5 / min(int(read.is_target.sum()), int((~read.is_target).sum()))
+        interval = list(
+            confidence_interval(rate, drawn.replicates(replicates, seed).eer, drawn.speakers, least)
+        )
+    target = int(read.is_target.sum())
+    return (
+        f"EER {shown_rate(rate, interval)} % at threshold {threshold:.6g}; "
+        f"{target:,} target and {len(read.is_target) - target:,} non-target trials"
+    )
+
+
+def min_dcf_of_file(scores: Path, trials: Path | None, p_target: float, c_miss: float, c_fa: float) -> str:
+    """A line with the least detection cost and its operating point."""
+    _, points = _read(scores, trials)
+    cost = min_dcf(points, p_target, c_miss, c_fa)
+    threshold, p_miss, p_fa = min_dcf_point(points, p_target, c_miss, c_fa)
+    return (
+        f"minDCF {cost:.4f} (p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}) at threshold {threshold:.6g}: "
+        f"misses {100 * p_miss:.2f} %, false alarms {100 * p_fa:.3f} %"
+    )
+
+
+def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title: str) -> None:
+    """DET curves of score files, named as the files are, into a PNG."""
+    names = [path.name for path in scores]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in scores]
+    plot_det({name: _read(path, trials)[1] for name, path in zip(names, scores, strict=True)}, output, title)
+
+
+def _read(scores: Path, trials: Path | None) -> tuple[LabelledScores, DetPoints]:
+    read = read_labelled_scores(scores, trials)
+    for what, pairs in (("scores without a trial", read.without_trial), ("trials without a score", read.without_score)):
+        if pairs:
+            shown = "; ".join(pairs[:10]) + ("; ..." if len(pairs) > 10 else "")
+            print(f"{scores}: {len(pairs):,} {what} left out: {shown}", file=sys.stderr)
+    try:
+        return read, det_points(read.scores[read.is_target], read.scores[~read.is_target])
+    except InputError as error:
+        raise InputError(f"{scores}: {error}") from None
+
+
+def _bootstrap(read: LabelledScores, scores: Path, utt2spk: Path) -> SpeakerBootstrap:
+    if read.pairs is None:
+        raise InputError(f"{scores}: names no utterances, so --utt2spk does not help; give enrolment and test ids")
+    table = read_table(utt2spk)
+    number = {speaker: n for n, speaker in enumerate(sorted(set(table.values())))}
+    sides = []
+    for column in ("enrolment", "test"):
+        unknown = [name for name in read.pairs[column].unique() if name not in table]
+        if unknown:
+            raise InputError(f"{utt2spk}: {min(unknown)} of {scores} is missing ({len(unknown):,} are)")
+        sides.append(np.array([number[table[name]] for name in read.pairs[column]]))
+    apart = (sides[0] == sides[1]) != read.is_target
+    if apart.any():
+        first = read.pairs.row(int(np.flatnonzero(apart)[0]))
+        raise InputError(f"{utt2spk}: says otherwise than the label of trial {' '.join(first)}; mend one of them")
+    used = np.unique(np.concatenate(sides))
+    return SpeakerBootstrap(
+        read.scores, read.is_target, np.searchsorted(used, sides[0]), np.searchsorted(used, sides[1])
+    )

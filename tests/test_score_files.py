@@ -1,0 +1,79 @@
+"""The programs for anybody's score files, run as users run them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepspeaker.metrics import det_points, equal_error_rate, min_dcf
+
+UTILS = Path(__file__).parents[1] / "utils"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """scores, trials and utt2spk of ten speakers."""
+    generator = np.random.default_rng(0)
+    owner = np.repeat(np.arange(10), 4)
+    embeddings = generator.normal(size=(10, 4))[owner] + 0.7 * generator.normal(size=(40, 4))
+    one, other = np.triu_indices(40, 1)
+    values, labels = (embeddings[one] * embeddings[other]).sum(axis=1), owner[one] == owner[other]
+    names = [f"s{speaker}-{number}" for number, speaker in enumerate(owner)]
+    pairs = [f"{names[a]} {names[b]}" for a, b in zip(one, other, strict=True)]
+    (tmp_path / "scores").write_text("".join(f"{p} {v}\n" for p, v in zip(pairs, values, strict=True)))
+    words = np.where(labels, "target", "nontarget")
+    (tmp_path / "trials").write_text("".join(f"{p} {w}\n" for p, w in zip(pairs, words, strict=True)))
+    (tmp_path / "utt2spk").write_text("".join(f"{n} {n.split('-')[0]}\n" for n in names))
+    return tmp_path, values, labels
+
+
+def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [UTILS / program, *map(str, arguments)]
+    environment = os.environ | {"DEEPSPEAKER_PYTHON": sys.executable}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_eer_with_interval_and_cost(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    folder, values, labels = files
+    points = det_points(values[labels], values[~labels])
+    rate = f"{100 * equal_error_rate(points)[0]:.2f}"
+    plain = run("compute_eer.py", folder / "scores", folder / "trials")
+    assert plain.returncode == 0
+    assert plain.stdout.startswith(f"EER {rate} % at threshold ")
+    assert plain.stdout.endswith("60 target and 720 non-target trials\n")
+    wide = run("compute_eer.py", "--utt2spk", folder / "utt2spk", folder / "scores", folder / "trials")
+    assert wide.stdout.startswith(f"EER {rate} [")
+    cost = run("compute_min_dcf.py", "--p-target", 0.05, "--c-miss", 2, folder / "scores", folder / "trials")
+    assert cost.stdout.startswith(f"minDCF {min_dcf(points, 0.05, 2.0):.4f} (p_target 0.05, c_miss 2, c_fa 1)")
+
+
+def test_det_plot(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    folder = files[0]
+    done = run("plot_det.py", "--trials", folder / "trials", "--output", folder / "det.png", folder / "scores")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "det.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_wrong_is_one_line(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    folder = files[0]
+    for program, arguments, said in (
+        ("compute_eer.py", [folder / "none"], "none: no such file"),
+        ("compute_eer.py", [folder / "scores"], "scores: has no labels; give the trial list too"),
+        ("compute_min_dcf.py", ["--p-target", 2, folder / "scores", folder / "trials"], "p_target is 2"),
+    ):
+        done = run(program, *arguments)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    table = folder / "utt2spk"
+    table.write_text(table.read_text().replace("s1-4 s1", "s1-4 s2"))
+    done = run("compute_eer.py", "--utt2spk", table, folder / "scores", folder / "trials")
+    assert "says otherwise than the label of trial" in done.stderr
+    table.write_text("s0-0 s0\n")
+    done = run("compute_eer.py", "--utt2spk", table, folder / "scores", folder / "trials")
+    assert "is missing (" in done.stderr
