@@ -245,6 +245,7 @@ def train(
 @_config_options
 @_shard_options
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--training", type=bool, default=False, help="scoring.training_utterances of a speaker at most")
 @click.argument("data_dir", type=_FOLDER)
 @click.argument("system_dir", type=_FOLDER)
 @click.argument("output", type=_FOLDER)
@@ -254,15 +255,28 @@ def embed(
     job: int,
     num_jobs: int,
     device: str,
+    training: bool,
     data_dir: Path,
     system_dir: Path,
     output: Path,
 ) -> None:
     """Stage 5: embeddings of one shard of a data directory with normalised speech frames."""
-    which = _load(config, overrides).embedding.checkpoint
+    settings = _load(config, overrides)
     from deepspeaker.embedding import embed_shard, system_checkpoint
 
-    embed_shard(data_dir, system_checkpoint(system_dir, which), output, job, num_jobs, device)
+    checkpoint = system_checkpoint(system_dir, settings.embedding.checkpoint)
+    most = settings.scoring.training_utterances if training else None
+    embed_shard(data_dir, checkpoint, output, job, num_jobs, device, most)
+
+
+@commands.command("parts-to-embed")
+@_config_options
+def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
+    """Stage 5: the parts whose embeddings the back ends of a configuration need."""
+    from deepspeaker.scoring import BACKENDS
+
+    needed = {part for name in _load(config, overrides).scoring.backends for part in BACKENDS[name]}
+    print(" ".join(["test", *sorted(needed)]))
 
 
 @commands.command("collect-embeddings")

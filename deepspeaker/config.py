@@ -24,6 +24,7 @@ from pydantic import (
 
 from deepspeaker.errors import InputError
 
+BackEnd = Literal["cosine", "mean-subtracted", "plda", "as-norm", "calibrated", "fused"]
 Negatives = Literal["hardest", "semi-hard", "random"]
 WarpFactor = Annotated[float, Field(ge=0.5, le=2.0)]
 Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]
@@ -161,7 +162,11 @@ class Embedding(_Section):
 class Scoring(_Section):
     """Stage 6."""
 
-    backend: Literal["cosine"] = "cosine"
+    backends: list[BackEnd] = Field(["cosine"], min_length=1)
+    lda_dim: int = Field(64, gt=0)
+    cohort_top: int = Field(50, gt=1)
+    calibration_prior: float = Field(0.05, gt=0, lt=1)
+    training_utterances: int = Field(20, gt=0)
     bootstrap: int = Field(1000, ge=0)
 
 

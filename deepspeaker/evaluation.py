@@ -19,6 +19,8 @@ from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import (
     Replicates,
     SpeakerBootstrap,
+    act_dcf,
+    cllr,
     confidence_interval,
     det_points,
     equal_error_rate,
@@ -41,7 +43,16 @@ from deepspeaker.report import (
     results_table,
     shown_rate,
 )
-from deepspeaker.scoring import Trials, cosine_scores, labelled_scores, read_trials, write_scores
+from deepspeaker.scoring import (
+    BACKENDS,
+    CALIBRATED,
+    Embeddings,
+    Trials,
+    build_backend,
+    labelled_scores,
+    read_trials,
+    write_scores,
+)
 from deepspeaker.skipped import report_skipped
 
 SYSTEMS = ("untrained", "softmax", "triplet")
@@ -53,7 +64,7 @@ FEWEST_SPEAKERS = 5
 
 
 def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipped: float) -> None:
-    """Scores the systems that have embeddings on ``data_dir/test/trials_*``.
+    """Scores the systems that have embeddings on ``data_dir/test/trials_*`` with every back end of the configuration.
 
     Writes ``exp_dir/SYSTEM/scores_LIST_BACKEND`` and ``exp_dir/results.json``. Raises ``InputError`` when a test
     speaker was trained on, when more than ``max_skipped`` percent of a list's utterances have no embedding, and when
@@ -69,9 +80,9 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
         raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
     trials = {name: read_trials(path) for name, path in lists.items()}
     info = {name: _describe(trials[name], lists[name], utt2spk) for name in lists}
-    backend = config.scoring.backend
+    options = config.scoring
     systems: list[SystemResult] = []
-    replicates: dict[tuple[str, str], Replicates] = {}
+    replicates: dict[tuple[str, str, str], Replicates] = {}
     used = config.model_dump()
     for name in found:
         checkpoint = load_checkpoint(system_checkpoint(exp_dir / name, config.embedding.checkpoint))
@@ -81,8 +92,20 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
                 used[section] = checkpoint["config"][section]  # with the precision that was used
         parameters = parameter_count(network_of(checkpoint))
         folder = exp_dir / name
-        locations = read_table(folder / "embeddings_test" / "xvector.scp")
-        embeddings = {utterance: read_vector(location) for utterance, location in locations.items()}
+        embeddings = _vectors(folder / "embeddings_test")
+        needed = {part for backend in options.backends for part in BACKENDS[backend]}
+        parts = {part: _embeddings(folder, data_dir, part) for part in sorted(needed)}
+        frames = _frames(data_dir / "test_nosil") if needed else {}
+        backends = {
+            backend: build_backend(
+                backend,
+                parts,
+                lda_dim=options.lda_dim,
+                cohort_top=options.cohort_top,
+                p_target=options.calibration_prior,
+            )
+            for backend in options.backends
+        }
         for list_name, whole in trials.items():
             missing = {u: "has no embedding" for u in whole.ids if u not in embeddings}
             report_skipped(
@@ -92,19 +115,31 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
             kept = there[whole.enrolment] & there[whole.test]
             nothing = np.zeros_like(next(iter(embeddings.values())))
             matrix = np.stack([embeddings.get(utterance, nothing) for utterance in whole.ids])
-            scores = cosine_scores(matrix, whole.enrolment, whole.test)
-            path = folder / f"scores_{list_name}_{backend}"
-            write_scores(path, whole.ids, whole.enrolment[kept], whole.test[kept], scores[kept])
-            figures, drawn = _figures(scores[kept], whole, kept, utt2spk, config.scoring.bootstrap, seed)
-            if list_name == "trials_1p99":
-                figures["rank1"] = _rank1(lists[list_name], scores, whole.is_target, kept)
-            system = SystemResult(
-                name=name, model=config.model.name, parameters=parameters, backend=backend, trials=list_name, **figures
-            )
-            if drawn is not None and not missing:
-                replicates[name, list_name] = drawn
-            systems.append(system)
-            print(f"{name}, {list_name}: EER {shown_rate(system.eer, system.eer_ci95)} %; scores in {path}")
+            durations = np.array([frames.get(utterance, 1) for utterance in whole.ids])
+            for backend, scored_by in backends.items():
+                scores = scored_by(matrix, durations, whole.enrolment, whole.test)
+                path = folder / f"scores_{list_name}_{backend}"
+                write_scores(path, whole.ids, whole.enrolment[kept], whole.test[kept], scores[kept])
+                figures, drawn = _figures(scores[kept], whole, kept, utt2spk, options.bootstrap, seed)
+                if backend in CALIBRATED:
+                    targets, nontargets = scores[kept & whole.is_target], scores[kept & ~whole.is_target]
+                    figures["cllr"] = cllr(targets, nontargets)
+                    figures["act_dcf"] = {str(p): act_dcf(targets, nontargets, p) for p in P_TARGETS}
+                if list_name == "trials_1p99":
+                    figures["rank1"] = _rank1(lists[list_name], scores, whole.is_target, kept)
+                system = SystemResult(
+                    name=name,
+                    model=config.model.name,
+                    parameters=parameters,
+                    backend=backend,
+                    trials=list_name,
+                    **figures,
+                )
+                if drawn is not None and not missing:
+                    replicates[name, backend, list_name] = drawn
+                systems.append(system)
+                shown = shown_rate(system.eer, system.eer_ci95)
+                print(f"{name}, {backend}, {list_name}: EER {shown} %; scores in {path}", flush=True)
     results = Results(
         corpus=corpus["corpus"],
         synthetic=corpus["synthetic"],
@@ -117,15 +152,42 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
     results.write(exp_dir / "results.json")
 
 
+def _vectors(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """The embeddings that stage 5 left in ``folder``."""
+    if not (folder / "xvector.scp").is_file():
+        raise InputError(f"{folder}/xvector.scp: no such file; run stage 5 with the same scoring.backends")
+    return {utterance: read_vector(location) for utterance, location in read_table(folder / "xvector.scp").items()}
+
+
+def _frames(data_dir: Path) -> dict[str, int]:
+    """The speech frames of each utterance."""
+    return {utterance: int(frames) for utterance, frames in read_table(data_dir / "utt2num_frames").items()}
+
+
+def _embeddings(folder: Path, data_dir: Path, part: str) -> Embeddings:
+    """The embeddings of a part that a back end learns from."""
+    vectors = _vectors(folder / f"embeddings_{part}")
+    utt2spk, frames = read_table(data_dir / f"{part}_nosil" / "utt2spk"), _frames(data_dir / f"{part}_nosil")
+    number = {speaker: n for n, speaker in enumerate(sorted(set(utt2spk.values())))}
+    return Embeddings(
+        np.stack(list(vectors.values())),
+        np.array([number[utt2spk[utterance]] for utterance in vectors]),
+        np.array([frames[utterance] for utterance in vectors]),
+    )
+
+
 def write_report(data_dir: Path, exp_dir: Path) -> None:
     """Prints the table; writes ``det.png``, ``training.png``, ``RESULTS.md`` and ``report.html`` into ``exp_dir``."""
     results = Results.read(exp_dir / "results.json")
     curves = {}
+    first, last = results.systems[0].backend, results.systems[-1].name
     for system in results.systems:
-        if system.trials == "trials_all":
+        # Every system with the first back end, the last system with all.
+        if system.trials == "trials_all" and (system.backend == first or system.name == last):
             path = exp_dir / system.name / f"scores_trials_all_{system.backend}"
             scores, is_target = labelled_scores(path, data_dir / "test" / "trials_all")
-            curves[system.name] = det_points(scores[is_target], scores[~is_target])
+            name = system.name if system.backend == first else f"{system.name}, {system.backend}"
+            curves[name] = det_points(scores[is_target], scores[~is_target])
     synthetic = " (synthetic speech)" if results.synthetic else ""
     speakers = results.trials["trials_all"].speakers
     title = f"{results.corpus}{synthetic}, trials_all: {speakers} unseen speakers"
@@ -211,22 +273,31 @@ def _figures(
 
 
 def _comparisons(
-    systems: list[SystemResult], replicates: dict[tuple[str, str], Replicates], info: dict[str, TrialListInfo]
+    systems: list[SystemResult], replicates: dict[tuple[str, str, str], Replicates], info: dict[str, TrialListInfo]
 ) -> list[Comparison]:
-    """Each trained system against the one before it, on every list that both were drawn on."""
+    """With the first back end each system against the one before it; of the last, each back end against the first."""
     comparisons = []
     for list_name in info:
-        own = [s for s in systems if s.trials == list_name and (s.name, list_name) in replicates]
-        for before, after in pairwise(own):
+        own = [s for s in systems if (s.name, s.backend, list_name) in replicates and s.trials == list_name]
+        if not own:
+            continue
+        first, last = own[0].backend, own[-1].name
+        pairs = list(pairwise(s for s in own if s.backend == first))
+        of_last = [s for s in own if s.name == last]
+        pairs += [(of_last[0], other) for other in of_last[1:]]
+        for before, after in pairs:
             difference, interval, p_value = paired_difference(
                 (after.eer, before.eer),
-                (replicates[after.name, list_name].eer, replicates[before.name, list_name].eer),
+                (
+                    replicates[after.name, after.backend, list_name].eer,
+                    replicates[before.name, before.backend, list_name].eer,
+                ),
                 info[list_name].speakers,
             )
             comparisons.append(
                 Comparison(
                     systems=[after.name, before.name],
-                    backend=after.backend,
+                    backends=[after.backend, before.backend],
                     trials=list_name,
                     eer_difference=difference,
                     ci95=list(interval),

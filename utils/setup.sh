@@ -36,6 +36,9 @@ if command -v flock >/dev/null; then
   if whole; then exit 0; fi
 fi
 
+[ -f "$venv/.setup_done" ] || rm -rf "$venv"  # what an interrupted set-up left
+PATH=${PATH//"$venv/bin:"/}  # an environment is not made from itself
+hash -r
 python=
 for candidate in python3 python3.13 python3.12 python3.11 python3.10 python3.14; do
   if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
@@ -48,7 +51,6 @@ done
 version=$("$python" -c 'import platform; print(platform.python_version())')
 log=$root/.venv.log
 echo "setup.sh: making .venv with Python $version (once; 1 to 5 minutes, about 1.7 GB of disk; log: $log)" >&2
-[ -f "$venv/.setup_done" ] || rm -rf "$venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || die "$python -m venv failed"
 
 index=()

@@ -45,6 +45,13 @@ def embed_utterances(
     return embeddings
 
 
+def evenly(utterances: NDArray[np.int32], most: int | None) -> NDArray[np.int32]:
+    """``most`` of the utterances at most, spread evenly over their order."""
+    if most is None or len(utterances) <= most:
+        return utterances
+    return np.asarray(utterances[np.linspace(0, len(utterances) - 1, most).round().astype(int)])
+
+
 def speaker_means(
     embeddings: NDArray[np.float32], speaker: NDArray[np.int32], speakers: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deepspeaker.embedding.extractor import embed_utterances, speaker_means
+from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, shard_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
@@ -25,8 +25,18 @@ def system_checkpoint(system_dir: Path, which: str) -> Path:
     return system_dir / f"checkpoint_{'last' if system_dir.name == 'untrained' else which}.pt"
 
 
-def embed_shard(data_dir: Path, checkpoint: Path, output: Path, job: int, num_jobs: int, device: str = "auto") -> None:
+def embed_shard(
+    data_dir: Path,
+    checkpoint: Path,
+    output: Path,
+    job: int,
+    num_jobs: int,
+    device: str = "auto",
+    per_speaker: int | None = None,
+) -> None:
     """Writes ``xvector.JOB.ark`` with the unit-length embeddings of one shard of a data directory.
+
+    With ``per_speaker`` it takes so many utterances of each speaker at most, evenly spread over their sorted ids.
 
     Each utterance is computed alone, in float32 and on one thread, so that neither the number of jobs nor the
     company of other utterances changes a bit of it.
@@ -41,7 +51,8 @@ def embed_shard(data_dir: Path, checkpoint: Path, output: Path, job: int, num_jo
         )
     torch.set_num_threads(1)
     network.to(choose_device(device))
-    mine = shard_of(range(len(index)), job, num_jobs)
+    chosen = np.sort(np.concatenate([evenly(own, per_speaker) for own in index.of_speaker])).tolist()
+    mine = shard_of(chosen, job, num_jobs)
     with ArkWriter(output / f"xvector.{job}.ark", output / _SHARDS / f"xvector.{job}") as writer:
         for utterance in mine:
             writer.write(index.utterance_id(utterance), embed_utterances(network, index, [utterance])[0])

@@ -24,7 +24,8 @@ _TEMPLATE = """<!doctype html>
   .scroll { overflow-x: auto; }
   table { border-collapse: collapse; white-space: nowrap; }
   th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums; }
-  th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
+  th:first-child, td:first-child, th:nth-child(2), td:nth-child(2),
+  th:nth-child(3), td:nth-child(3) { text-align: left; }
   img { max-width: 100%; height: auto; }
   pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: 13px; line-height: 1.35; }
   .note { color: #555; }
@@ -36,22 +37,25 @@ _TEMPLATE = """<!doctype html>
 {% if results.synthetic %}<p class="note">The speech was made by a synthesiser: these figures show that the recipe
 works, not how well it does on people.</p>{% endif %}
 <div class="scroll"><table>
-<tr><th>system</th><th>trials</th><th>EER %</th><th>95 %</th>{% for p in priors %}<th>minDCF({{ p }})</th>{% endfor %}
-<th>minCllr</th><th>rank-1 %</th></tr>
-{% for system in results.systems %}<tr><td>{{ system.name }}</td><td>{{ system.trials }}</td>
+<tr><th>system</th><th>back end</th><th>trials</th><th>EER %</th><th>95 %</th>
+{% for p in priors %}<th>minDCF({{ p }})</th>{% endfor %}
+<th>Cllr</th><th>minCllr</th><th>rank-1 %</th></tr>
+{% for system in results.systems %}<tr><td>{{ system.name }}</td><td>{{ system.backend }}</td>
+<td>{{ system.trials }}</td>
 <td>{{ "%.2f"|format(100 * system.eer) }}</td>
 <td>{% if system.eer_ci95 %}{{ "%.2f"|format(100 * system.eer_ci95[0]) }} &ndash;
 {{ "%.2f"|format(100 * system.eer_ci95[1]) }}{% endif %}</td>
 {% for p in priors %}<td>{{ "%.3f"|format(system.min_dcf[p]) }}</td>{% endfor %}
+<td>{% if system.cllr is not none %}{{ "%.3f"|format(system.cllr) }}{% endif %}</td>
 <td>{% if system.min_cllr is not none %}{{ "%.3f"|format(system.min_cllr) }}{% endif %}</td>
 <td>{% if system.rank1 is not none %}{{ "%.1f"|format(100 * system.rank1) }}{% endif %}</td></tr>
 {% endfor %}</table></div>
 {% for line in comparisons %}<p>{{ line }}</p>
 {% endfor %}<p class="note">EER: the rate at which misses and false alarms are equally frequent; 95 %: its confidence
 interval, by bootstrap over speakers. minDCF(p): the least detection cost for a share p of target trials, 1 being a
-system that never listens. minCllr: the cost over all operating points, in bits, were the scores calibrated at best.
-Rank-1: how often the one target outranks its 99 non-targets. {{ results.systems[0].model }},
-{{ "{:,}".format(results.systems[0].parameters) }} parameters, seed
+system that never listens. Cllr: the cost of log-likelihood ratios over all operating points, in bits; minCllr: what it
+would be were the scores calibrated at best. Rank-1: how often the one target outranks its 99 non-targets.
+{{ results.systems[0].model }}, {{ "{:,}".format(results.systems[0].parameters) }} parameters, seed
 {{ results.seed }}.</p>
 {% for name, picture in pictures.items() %}<h2>{{ titles.get(name, name ~ " training") }}</h2>
 <p><img alt="{{ titles.get(name, name ~ " training") }}" src="data:image/png;base64,{{ picture }}"></p>

@@ -64,6 +64,9 @@ class SystemResult(_Record):
     min_cllr: Annotated[float, Field(ge=0)] | None = None
     """In bits: the cost of the scores over all operating points, were they calibrated at best."""
     roc_auc: Fraction | None = None
+    cllr: Annotated[float, Field(ge=0)] | None = None
+    """In bits; of log-likelihood ratios only, like ``act_dcf``."""
+    act_dcf: dict[str, Annotated[float, Field(ge=0)]] | None = None
     eer_ci95: Range | None = None
     """95 % confidence interval, by bootstrap over speakers; absent where there are too few of them."""
     min_dcf_ci95: dict[str, Range] | None = None
@@ -81,7 +84,7 @@ class Comparison(_Record):
     """The EER of one system minus that of another on one trial list, tested by paired bootstrap over speakers."""
 
     systems: Annotated[list[str], Field(min_length=2, max_length=2)]
-    backend: str
+    backends: Annotated[list[str], Field(min_length=2, max_length=2)]
     trials: str
     eer_difference: Annotated[float, Field(ge=-1, le=1)]
     ci95: Annotated[list[float], Field(min_length=2, max_length=2)]

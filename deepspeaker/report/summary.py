@@ -12,7 +12,7 @@ def summary(results: Results, exp_dir: Path) -> str:
     rates = [
         f"{100 * system.eer:.2f} % {'after ' if system.name != 'untrained' else ''}{system.name}"
         for system in reversed(results.systems)
-        if system.trials == "trials_all"
+        if system.trials == "trials_all" and system.backend == results.systems[0].backend
     ]
     speakers = results.trials["trials_all"].speakers
     synthetic = " (synthetic speech)" if results.synthetic else ""

@@ -12,7 +12,7 @@ from deepspeaker.report.results import Results, SystemResult
 _FEW_SPEAKERS = 30
 _FEW_TARGET_TRIALS = 300
 
-_FIGURES = ("EER %", "minDCF(0.05)", "(0.01)", "(0.001)", "minCllr", "rank-1 %")
+_FIGURES = ("EER %", "minDCF(0.05)", "(0.01)", "(0.001)", "Cllr", "minCllr", "rank-1 %")
 
 
 def shown_rate(rate: float, ci95: list[float] | None) -> str:
@@ -65,8 +65,9 @@ def results_markdown(results: Results) -> str:
         "EER is the error rate at the threshold where misses and false alarms are equally frequent. minDCF(p) is"
         " the lowest detection cost over all thresholds for a target prior p and equal costs of both errors;"
         " 1.000 is the cost of answering without listening. rank-1 is the share of rows of one target and 99"
-        " non-targets in which the target scores highest. minCllr is the cost over all operating points, in bits, were"
-        " the scores calibrated at best. In brackets: 95 % confidence intervals by bootstrap over speakers.",
+        " non-targets in which the target scores highest. Cllr is the cost of log-likelihood ratios over all operating"
+        " points, in bits; minCllr what it would be were the scores calibrated at best. In brackets: 95 % confidence"
+        " intervals by bootstrap over speakers.",
         "",
     ]
     for note in (*comparison_lines(results), *_coarse(results)):
@@ -87,14 +88,19 @@ def _figures(system: SystemResult) -> list[str]:
     """The cells under `_FIGURES`."""
     costs = [f"{system.min_dcf[prior]:.3f}" for prior in ("0.05", "0.01", "0.001")]
     rank1 = "-" if system.rank1 is None else f"{100 * system.rank1:.1f}"
+    bits = "-" if system.cllr is None else f"{system.cllr:.3f}"
     least = "-" if system.min_cllr is None else f"{system.min_cllr:.3f}"
-    return [shown_rate(system.eer, system.eer_ci95), *costs, least, rank1]
+    return [shown_rate(system.eer, system.eer_ci95), *costs, bits, least, rank1]
 
 
 def comparison_lines(results: Results) -> Iterator[str]:
     """A line for each pair of systems that was tested."""
     for one in results.comparisons:
-        after, before = one.systems
+        if one.backends[0] == one.backends[1]:
+            after, before = one.systems
+        else:
+            after, before = one.backends
+            before += f", {one.systems[0]}"
         low, high = (100 * end for end in one.ci95)
         p_value = f"p = {one.p_value:.3f}" if one.p_value >= 0.001 else "p < 0.001"
         yield (

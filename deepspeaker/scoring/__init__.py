@@ -1,12 +1,16 @@
 """Back ends that turn embeddings into scores, and their run over trial lists."""
 
-from deepspeaker.scoring.backends import cosine_scores
+from deepspeaker.scoring.backends import BACKENDS, CALIBRATED, Embeddings, build_backend, cosine_scores
 from deepspeaker.scoring.foreign import LabelledScores, read_labelled_scores
 from deepspeaker.scoring.trials import Trials, labelled_scores, read_trials, write_scores
 
 __all__ = [
+    "BACKENDS",
+    "CALIBRATED",
+    "Embeddings",
     "LabelledScores",
     "Trials",
+    "build_backend",
     "cosine_scores",
     "labelled_scores",
     "read_labelled_scores",

@@ -2,10 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.errors import InputError
+from deepspeaker.scoring.calibration import duration_measures, train_calibration
+from deepspeaker.scoring.normalisation import cohort_statistics, normalised_scores
+from deepspeaker.scoring.plda import plda_scores, train_plda
+
 _BLOCK = 1024
+
+#: Back ends, and the parts beside the test part whose embeddings they learn from.
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "cosine": (),
+    "mean-subtracted": ("train",),
+    "plda": ("train",),
+    "as-norm": ("train",),
+    "calibrated": ("dev",),
+    "fused": ("dev", "train"),
+}
+
+#: Those whose scores are log-likelihood ratios.
+CALIBRATED = ("plda", "calibrated", "fused")
+
+
+class Embeddings(NamedTuple):
+    """Embeddings of a part."""
+
+    vectors: NDArray[np.float32]  # (utterances, dim)
+    speaker: NDArray[np.int64]  # (utterances,), numbers
+    frames: NDArray[np.int64]  # (utterances,), of speech
+
+
+#: vectors (utterances, dim), frames (utterances,), enrolment and test rows (trials,) -> scores (trials,)
+BackEnd = Callable[
+    [NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]
+]
+
+
+def build_backend(
+    name: str, parts: dict[str, Embeddings], *, lda_dim: int, cohort_top: int, p_target: float
+) -> BackEnd:
+    """A back end of ``BACKENDS``, trained on the parts that it names; never on the test part.
+
+    - cosine;
+    - mean-subtracted: cosine after the mean of the training embeddings is taken off;
+    - plda: LDA to ``lda_dim`` dimensions, length normalisation, two-covariance PLDA;
+    - as-norm: cosine, adaptive s-norm with the mean embeddings of the training speakers as cohort, the ``cohort_top``
+      highest of each side;
+    - calibrated: the cosine and both sides' log durations to a log-likelihood ratio, by logistic regression on all
+      pairs of development utterances, targets having the prior ``p_target``;
+    - fused: the cosine, as-norm and plda scores likewise.
+
+    Raises ``InputError`` when a part does not suffice.
+    """
+    if name == "cosine":
+        return lambda vectors, frames, enrolment, test: cosine_scores(vectors, enrolment, test)
+    if name == "mean-subtracted":
+        mean = parts["train"].vectors.mean(axis=0)
+        return lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test)
+    if name == "plda":
+        return _plda(parts["train"], lda_dim)
+    if name == "as-norm":
+        return _as_norm(parts["train"], cohort_top)
+    alone = [build_backend("cosine", parts, lda_dim=lda_dim, cohort_top=cohort_top, p_target=p_target)]
+    if name == "fused":
+        alone += [_as_norm(parts["train"], cohort_top), _plda(parts["train"], lda_dim)]
+
+    def measures(
+        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        columns = [backend(vectors, frames, enrolment, test)[:, None] for backend in alone]
+        return np.concatenate([*columns, duration_measures(frames, enrolment, test)], axis=1, dtype=np.float64)
+
+    development = parts["dev"]
+    one, other = np.triu_indices(len(development.speaker), 1)
+    is_target = development.speaker[one] == development.speaker[other]
+    calibration = train_calibration(
+        measures(development.vectors, development.frames, one, other), is_target, p_target
+    )
+    return lambda vectors, frames, enrolment, test: calibration(measures(vectors, frames, enrolment, test))
+
+
+def _plda(training: Embeddings, lda_dim: int) -> BackEnd:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    speakers = len(np.unique(training.speaker))
+    most = min(speakers - 1, training.vectors.shape[1])
+    if lda_dim > most:
+        raise InputError(f"scoring.lda_dim {lda_dim}: {speakers} training speakers allow {most} at most; lower it")
+    lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3, n_components=lda_dim)
+    lda.fit(training.vectors.astype(np.float64), training.speaker)
+
+    def reduced(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        values = lda.transform(vectors.astype(np.float64))
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
+        return np.asarray(values * np.sqrt(lda_dim) / np.where(lengths == 0, 1, lengths))
+
+    plda = train_plda(reduced(training.vectors), training.speaker)
+
+    def scores(
+        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        values = reduced(vectors)
+        return plda_scores(plda, values, np.ones(len(values), dtype=np.int64), values, enrolment, test)
+
+    return scores
+
+
+def _as_norm(training: Embeddings, top: int) -> BackEnd:
+    numbers, which = np.unique(training.speaker, return_inverse=True)
+    sums = np.zeros((len(numbers), training.vectors.shape[1]))
+    np.add.at(sums, which, training.vectors)
+    cohort = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+
+    def scores(
+        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = vectors / np.where(lengths == 0, np.float32(1), lengths)
+        statistics = cohort_statistics(unit, cohort, top)
+        return normalised_scores(cosine_scores(vectors, enrolment, test), enrolment, test, statistics)
+
+    return scores
 
 
 def cosine_scores(

@@ -37,8 +37,9 @@ def normalised_scores(
     statistics: tuple[NDArray[np.float64], NDArray[np.float64]],
     norm: Norm = "s",
 ) -> NDArray[np.float32]:
-    """Scores (trials,) less the cohort mean, over the cohort deviation, of the enrolment side ("z"), the test side ("t"),
-    or the mean of both ("s").
+    """Scores (trials,) less the cohort mean, over the cohort deviation.
+
+    ``norm`` says of which side: "z" of the enrolment, "t" of the test, "s" the mean of both.
 
     ``enrolment`` and ``test`` (trials,) are rows of ``statistics`` (see ``cohort_statistics``). s-norm is that of Kenny
     (Odyssey 2010), with the top cosines adaptive s-norm (Matejka et al., Interspeech 2017).

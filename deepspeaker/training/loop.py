@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from deepspeaker.embedding import embed_utterances
+from deepspeaker.embedding import embed_utterances, evenly
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.metrics import det_points, equal_error_rate
@@ -49,7 +48,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: all is saved
 
 def development_eer(network: Network, index: FeatureIndex, autocast: bool) -> float | None:
     """EER over all pairs of development utterances (whole), None when these have no target or no non-target pair."""
-    chosen = np.sort(np.concatenate([_evenly(own) for own in index.of_speaker]))
+    chosen = np.sort(np.concatenate([evenly(own, DEV_UTTERANCES_PER_SPEAKER) for own in index.of_speaker]))
     speaker = index.speaker[chosen]
     first, second = np.triu_indices(len(chosen), 1)
     same = speaker[first] == speaker[second]
@@ -61,12 +60,6 @@ def development_eer(network: Network, index: FeatureIndex, autocast: bool) -> fl
     embeddings = gathered(mine, len(chosen)).cpu().numpy()
     scores = (embeddings @ embeddings.T)[first, second]
     return equal_error_rate(det_points(scores[same], scores[~same]))[0]
-
-
-def _evenly(utterances: NDArray[np.int32]) -> NDArray[np.int32]:
-    count = min(len(utterances), DEV_UTTERANCES_PER_SPEAKER)
-    places = np.linspace(0, len(utterances) - 1, count).round().astype(int)
-    return np.asarray(utterances[places])
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def results() -> Results:
         comparisons=[
             Comparison(
                 systems=["triplet", "untrained"],
-                backend="cosine",
+                backends=["cosine", "cosine"],
                 trials="trials_all",
                 eer_difference=-0.29883,
                 ci95=[-0.35, -0.25],

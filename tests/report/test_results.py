@@ -37,7 +37,7 @@ def test_the_keys_are_those_of_the_design(results: Results, tmp_path: Path) -> N
     assert content["schema"] == 1
     assert list(content["trials"]["trials_all"]) == ["target", "nontarget", "speakers", "sha256"]
     named = ["name", "model", "parameters", "backend", "trials", "eer", "eer_threshold", "min_dcf", "rank1"]
-    assert list(content["systems"][0]) == [*named, "min_cllr", "roc_auc", "eer_ci95", "min_dcf_ci95"]
+    assert list(content["systems"][0]) == [*named, "min_cllr", "roc_auc", "cllr", "act_dcf", "eer_ci95", "min_dcf_ci95"]
     assert list(content["systems"][0]["min_dcf"].items()) == [("0.05", 0.25), ("0.01", 1 / 3), ("0.001", 0.75)]
     assert content["systems"][0]["rank1"] is None
     assert content["systems"][0]["eer_threshold"] == 0.1 + 0.2
