@@ -17,6 +17,7 @@ from deepspeaker.evaluation import evaluate, write_report
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, save_checkpoint
+from deepspeaker.scoring import BACKENDS, CALIBRATED
 
 CONFIG = Config.model_validate({"model": {"channels": [2, 3], "blocks": 1, "embedding_dim": 6}})
 SPEAKERS, UTTERANCES = 24, 10
@@ -321,3 +322,39 @@ def test_a_report_without_results_or_scores_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match="scores_trials_all_cosine: no such file"):
         write_report(root / "data", root / "exp")
     assert not (root / "exp" / "report.html").exists()
+
+
+def test_every_back_end_of_the_configuration_is_scored_and_compared(root: Path) -> None:
+    for part, speakers in (("train", 30), ("dev", 12), ("test", SPEAKERS)):
+        prefix = "r" if part == "test" else part
+        utterances = UTTERANCES if part == "test" else 5
+        utt2spk = {f"{prefix}{s:02d}-{u:02d}": f"{prefix}{s:02d}" for s in range(speakers) for u in range(utterances)}
+        folder = root / "data" / f"{part}_nosil"
+        write_table(folder / "utt2spk", utt2spk)
+        write_table(folder / "utt2num_frames", {name: str(200 + n % 7) for n, name in enumerate(utt2spk)})
+        if part == "test":
+            continue
+        for name in NOISE:
+            generator = np.random.default_rng(speakers)
+            means = {speaker: generator.normal(size=6) for speaker in sorted(set(utt2spk.values()))}
+            out = root / "exp" / name / f"embeddings_{part}"
+            with ArkWriter(out / "xvector.1.ark", out / "xvector.scp") as writer:
+                for utterance in sorted(utt2spk):
+                    vector = means[utt2spk[utterance]] + NOISE[name] * generator.normal(size=6)
+                    writer.write(utterance, vector.astype(np.float32))
+    options = CONFIG.scoring.model_copy(update={"backends": list(BACKENDS), "lda_dim": 4, "bootstrap": 50})
+    evaluate(CONFIG.model_copy(update={"scoring": options}), root / "data", root / "exp", 3, 5.0)
+    results = json.loads((root / "exp" / "results.json").read_text(encoding="utf-8"))
+    assert {(s["name"], s["backend"]) for s in results["systems"]} == {(n, b) for n in NOISE for b in BACKENDS}
+    for system in results["systems"]:
+        assert (root / "exp" / system["name"] / f"scores_{system['trials']}_{system['backend']}").is_file()
+        assert (system["cllr"] is None) == (system["act_dcf"] is None) == (system["backend"] not in CALIBRATED)
+    compared = [(c["systems"], c["backends"]) for c in results["comparisons"] if c["trials"] == "trials_all"]
+    last = list(NOISE)[-1]
+    assert len(compared) == len(NOISE) - 1 + len(BACKENDS) - 1
+    assert ([last, last], ["plda", "cosine"]) in compared
+    write_report(root / "data", root / "exp")
+    assert "calibrated" in (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
+    shutil.rmtree(root / "exp" / "softmax" / "embeddings_dev")
+    with pytest.raises(InputError, match=r"embeddings_dev/xvector\.scp: no such file; run stage 5"):
+        evaluate(CONFIG.model_copy(update={"scoring": options}), root / "data", root / "exp", 3, 5.0)

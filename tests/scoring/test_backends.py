@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepspeaker.scoring import cosine_scores
+from deepspeaker.errors import InputError
+from deepspeaker.metrics import cllr, det_points, equal_error_rate, min_cllr
+from deepspeaker.scoring import BACKENDS, CALIBRATED, Embeddings, build_backend, cosine_scores
 from deepspeaker.scoring.backends import _BLOCK
 
 
@@ -55,3 +57,52 @@ def test_the_sides_of_a_trial_can_be_swapped() -> None:
 def test_no_trials_give_no_scores() -> None:
     none = np.empty(0, dtype=np.int64)
     assert cosine_scores(np.ones((3, 2), dtype=np.float32), none, none).shape == (0,)
+
+
+def part(seed: int, speakers: int, utterances: int) -> Embeddings:
+    """Speakers about a common mean, noisy above all in two directions, the shorter utterances noisier."""
+    generator = np.random.default_rng([seed, speakers])
+    owner = np.repeat(np.arange(speakers), utterances)
+    frames = generator.choice([100, 800], len(owner))
+    means = np.full(8, 0.7) + generator.normal(size=(speakers, 8))
+    noise = generator.normal(size=(len(owner), 8)) * np.where(frames == 100, 0.9, 0.4)[:, None]
+    noise[:, :2] *= 3
+    vectors = means[owner] + noise
+    return Embeddings((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), owner, frames)
+
+
+def scored(name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of all pairs of 30 test speakers."""
+    parts = {"train": part(seed + 1, 60, 6), "dev": part(seed + 2, 30, 6)}
+    test = part(seed + 3, 30, 5)
+    backend = build_backend(name, parts, lda_dim=6, cohort_top=20, p_target=0.05)
+    one, other = np.triu_indices(len(test.speaker), 1)
+    return backend(test.vectors, test.frames, one, other), test.speaker[one] == test.speaker[other]
+
+
+def eer(scores: np.ndarray, labels: np.ndarray) -> float:
+    return equal_error_rate(det_points(scores[labels], scores[~labels]))[0]
+
+
+def test_back_ends_are_not_worse_than_the_cosine_where_they_should_help() -> None:
+    plain = eer(*scored("cosine"))
+    for name in ("mean-subtracted", "plda", "as-norm", "fused"):
+        assert eer(*scored(name)) < plain
+
+
+@pytest.mark.parametrize("name", CALIBRATED[1:])
+def test_trained_on_development_trials_the_scores_are_log_likelihood_ratios(name: str) -> None:
+    scores, labels = scored(name)
+    bits, least = cllr(scores[labels], scores[~labels]), min_cllr(scores[labels], scores[~labels])
+    assert least <= bits < least + 0.1
+
+
+def test_only_the_named_parts_are_needed() -> None:
+    parts = {"train": part(1, 60, 6), "dev": part(2, 30, 6)}
+    for name, needed in BACKENDS.items():
+        build_backend(name, {p: parts[p] for p in needed}, lda_dim=6, cohort_top=20, p_target=0.05)
+
+
+def test_too_many_dimensions_are_said() -> None:
+    with pytest.raises(InputError, match=r"scoring\.lda_dim 9: 60 training speakers allow 8 at most"):
+        build_backend("plda", {"train": part(1, 60, 6)}, lda_dim=9, cohort_top=20, p_target=0.05)
