@@ -426,9 +426,16 @@ def _settings(
 @_mark_options
 @click.option("--if-needed", type=bool, default=False, help=f"exit with {ALREADY_DONE} when it is finished already")
 @click.option("--needs", multiple=True, type=_PATH, help="an output without which the stage is not finished")
+@click.option("--writes", type=int, default=None, help="descriptor of a lock that a stage must have alone")
 @click.option("--clear", multiple=True, type=_FOLDER, help="emptied unless an interrupted stage goes on")
 def begin(
-    stage: int, folder: Path, if_needed: bool, needs: tuple[Path, ...], clear: tuple[Path, ...], **given: Any
+    stage: int,
+    folder: Path,
+    if_needed: bool,
+    needs: tuple[Path, ...],
+    writes: int | None,
+    clear: tuple[Path, ...],
+    **given: Any,
 ) -> None:
     """Says whether and why a stage runs, and notes that it began."""
     from deepspeaker.marks import Mark
@@ -442,9 +449,19 @@ def begin(
     if reason is None and if_needed:
         print(f"stage {stage} ({folder}): finished already, skipped")
         sys.exit(ALREADY_DONE)
-    goes_on = the_mark.begin(settings, clear)
     shown = f": {reason}" if reason and reason != "not done yet" else ""
-    print(f"stage {stage} ({folder}): {'goes on' if goes_on else 'starts'}{shown}")
+    if writes is not None:
+        import fcntl
+
+        try:
+            fcntl.flock(writes, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"stage {stage} ({folder}) has to run{shown}, but another run uses the data; wait for it, or take "
+                "another clone"
+            ) from None
+    goes_on = the_mark.begin(settings, clear)
+    print(f"stage {stage} ({folder}): {'goes on' if goes_on and clear else 'starts'}{shown}")
 
 
 @mark.command()

@@ -46,11 +46,12 @@ class Mark:
         flat, before = _plain(flattened(settings)), old["settings"]
         for key in [*flat, *before]:
             if key not in before:
-                return f"{key} is new ({flat[key]})"
+                return f"{key} is new" + ("" if key.startswith("stage ") else f" ({flat[key]})")
             if key not in flat:
-                return f"{key} is gone (was {before[key]})"
+                return f"{key} is gone" + ("" if key.startswith("stage ") else f" (was {before[key]})")
             if flat[key] != before[key]:
-                return f"{key} changed" + ("" if key.startswith("stage ") else f" from {before[key]} to {flat[key]}")
+                opaque = key.startswith("stage ") or key in ("files of the corpus", "init-from")
+                return f"{key} changed" + ("" if opaque else f" from {before[key]} to {flat[key]}")
         return None
 
     def begin(self, settings: Settings, clear: Sequence[Path]) -> bool:

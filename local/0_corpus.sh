@@ -16,6 +16,7 @@ if [ "$corpus" != demo ] && [ -n "$corpus_dir" ]; then
   exit 0
 fi
 lock "$data"
+uses "$data"
 case $corpus in
   demo)
     begin 0 "$data" "${config_options[@]}" --section demo --option seed="$seed" -- --needs "$data/corpus/SPEAKERS.TXT"

@@ -14,6 +14,7 @@ data=$1
 corpus_dir=${corpus_dir:-$data/corpus}
 
 lock "$data"
+uses "$data"
 begin 1 "$data" --option corpus="$corpus" --option train-parts="$train_parts" --option dev-parts="$dev_parts" \
   --option test-parts="$test_parts" --option seed="$seed" --option max-skipped="$max_skipped" \
   --corpus "$corpus" --corpus-dir "$corpus_dir" -- --needs "$data/corpus.json" --needs "$data/test/trials_all"

@@ -17,7 +17,10 @@ for data in "$@"; do
   (
     lock "$data"
     after=()
-    if [ -f "$(dirname "$data")/.done.1" ]; then after=(--after "$(dirname "$data")/.done.1"); fi
+    if [ -f "$(dirname "$data")/.done.1" ]; then
+      uses "$(dirname "$data")"
+      after=(--after "$(dirname "$data")/.done.1")
+    fi
     begin 2 "$data" "${config_options[@]}" --section features ${after[@]+"${after[@]}"} \
       --option max-skipped="$max_skipped" -- --needs "$data/feats.scp" --needs "${data}_nosil/feats.scp"
     $cmd JOB=1:"$nj" "$data/log/fbank.JOB.log" deepspeaker fbank "${config_options[@]}" \

@@ -13,6 +13,7 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 lock "$exp"
+uses "$data"
 after=(--after "$data/train/.done.2")
 if [ -d "$data/dev_nosil" ]; then after+=(--after "$data/dev/.done.2"); fi
 given=()

@@ -13,6 +13,7 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 lock "$exp"
+uses "$data"
 begin 4 "$exp/triplet" "${config_options[@]}" --section triplet --option seed="$seed" --after "$exp/softmax/.done.3" -- \
   --needs "$exp/triplet/checkpoint_last.pt" --clear "$exp/triplet"
 if [ -t 2 ]; then progress=true; else progress=false; fi

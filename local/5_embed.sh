@@ -13,6 +13,7 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 lock "$exp"
+uses "$data"
 parts=$(deepspeaker parts-to-embed "${config_options[@]}")
 begin 5 "$exp" "${config_options[@]}" --section embedding --option parts="$parts" --after "$data/test/.done.2" \
   --after "$exp/softmax/.done.3" --after "$exp/triplet/.done.4" -- \

@@ -11,6 +11,7 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 lock "$exp"
+uses "$data"
 begin 6 "$exp" "${config_options[@]}" --section scoring --option max-skipped="$max_skipped" \
   --after "$data/.done.1" --after "$exp/.done.5" -- --needs "$exp/results.json"
 $cmd --follow true "$exp/log/score.log" deepspeaker score "${config_options[@]}" --seed "$seed" \

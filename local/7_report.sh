@@ -10,6 +10,7 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 lock "$exp"
+uses "$data"
 begin 7 "$exp" --after "$exp/.done.6" -- --needs "$exp/report.html"
 $cmd --follow true "$exp/log/report.log" deepspeaker report --data-dir "$data" --exp-dir "$exp"
 finish

@@ -173,7 +173,7 @@ def test_marks_by_the_command(tmp_path: Path, config: Path) -> None:
         return done.returncode, done.stdout
 
     assert begin() == (0, f"stage 3 ({folder}): starts\n")
-    assert begin() == (0, f"stage 3 ({folder}): goes on: was begun and not finished\n")
+    assert begin() == (0, f"stage 3 ({folder}): starts: was begun and not finished\n")
     output.mkdir()
     assert run("mark", "end", "3", folder, *settings).returncode == 0
     assert begin() == (10, f"stage 3 ({folder}): finished already, skipped\n")

@@ -11,18 +11,19 @@ _usage_error() { echo "$_script: $*" >&2; exit 2; }
 _unknown_option() {
   local near=
   near=$(python3 -c 'import difflib, sys
-print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0.5))' "$1" $options 2>/dev/null) || true
+print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0.6))' "$1" $options 2>/dev/null) || true
   if [ -n "$near" ]; then
     _usage_error "unknown option --$1; did you mean --$near? (--help lists all)"
   fi
   _usage_error "unknown option --$1; --help lists all"
 }
 
+options=${options//$'\n'/ }
 overrides=()
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h)
-      sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$0"
+      sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "${script_file:-$0}"
       exit 0
       ;;
     --) shift; break ;;

@@ -17,6 +17,7 @@ if_needed=false
 . utils/parse_options.sh
 . utils/lock.sh
 utils/setup.sh
+command -v "${cmd%% *}" >/dev/null || { echo "${0##*/}: --cmd $cmd: no such program" >&2; exit 2; }
 export DEEPSPEAKER_RUN_PID=${DEEPSPEAKER_RUN_PID:-$$}
 config_options=(--config "$config" ${overrides[@]+"${overrides[@]}"})
 
@@ -32,10 +33,12 @@ arguments_are() {
 # finished already. Options before "--" decide the result, those after it are for "mark begin" alone.
 begin() {
   mark=()
+  writes=()
+  if [ "$1" -le 2 ] && [ -n "${DEEPSPEAKER_USES:-}" ]; then writes=(--writes 9); fi
   while [ $# -gt 0 ] && [ "$1" != -- ]; do mark+=("$1"); shift; done
   [ $# -eq 0 ] || shift
   local status=0
-  deepspeaker mark begin "${mark[@]}" --if-needed "$if_needed" "$@" || status=$?
+  deepspeaker mark begin "${mark[@]}" --if-needed "$if_needed" ${writes[@]+"${writes[@]}"} "$@" || status=$?
   if [ $status -eq 10 ]; then exit 0; fi
   [ $status -eq 0 ] || exit $status
   SECONDS=0
@@ -44,5 +47,6 @@ begin() {
 # finish: the stage's outputs are whole.
 finish() {
   deepspeaker mark end "${mark[@]}"
+  if [ ${#writes[@]} -gt 0 ]; then shared_again; fi
   echo "stage ${mark[0]} (${mark[1]}): finished in $SECONDS s"
 }

@@ -40,8 +40,8 @@ def plot_det(
     """Draws DET curves on normal-deviate axes, where Gaussian scores give straight lines.
 
     Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997. Marked on each
-    curve are its equal error rate and its points of least detection cost at equal costs; one that lies
-    outside the axes is drawn at their edge.
+    curve are its equal error rate and its points of least detection cost at equal costs, as far as they lie
+    within the axes.
 
     Args:
         curves: by name, in the legend's order.
@@ -60,7 +60,7 @@ def plot_det(
     cost_points = {name: [min_dcf_point(points, p) for p in p_targets] for name, points in curves.items()}
     # A little beyond the worst equal error rate; the far ends of a curve matter to nobody.
     upper = next((end for end in _UPPER_ENDS if 100 * max(rates.values()) <= 0.75 * end), _UPPER_ENDS[-1])
-    marked = [point for points in cost_points.values() for point in points]
+    marked = [p for points in cost_points.values() for p in points if 100 * max(p.p_fa, p.p_miss) <= upper]
     x_ticks = _ticks([*rates.values(), *(point.p_fa for point in marked)], upper)
     y_ticks = _ticks([*rates.values(), *(point.p_miss for point in marked)], upper)
     (left, right), (bottom, top) = (_probit([ticks[0] / 100, ticks[-1] / 100]) for ticks in (x_ticks, y_ticks))
@@ -86,9 +86,12 @@ def plot_det(
             curve_handles.append(line)
             equal_error = OperatingPoint(0.0, rates[name], rates[name])
             for marker, point in zip(markers, (equal_error, *cost_points[name]), strict=False):
+                x, y = _probit([point.p_fa])[0], _probit([point.p_miss])[0]
+                if not (left <= x <= right and bottom <= y <= top):
+                    continue
                 axes.plot(
-                    np.clip(_probit([point.p_fa]), left, right),
-                    np.clip(_probit([point.p_miss]), bottom, top),
+                    [x],
+                    [y],
                     marker,
                     color=colour,
                     markersize=8 if marker == "o" else 6.5,

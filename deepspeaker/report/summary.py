@@ -14,9 +14,13 @@ def summary(results: Results, exp_dir: Path) -> str:
         for system in reversed(results.systems)
         if system.trials == "trials_all" and system.backend == results.systems[0].backend
     ]
+    first, last = results.systems[0].name, results.systems[-1]
+    by_name = {s.name: s.eer for s in results.systems if s.trials == "trials_all" and s.backend == last.backend}
     speakers = results.trials["trials_all"].speakers
     synthetic = " (synthetic speech)" if results.synthetic else ""
-    if results.synthetic:
+    if len(by_name) > 1 and by_name[last.name] > 0.75 * by_name[first]:
+        advice = "training hardly helped: more steps (--set softmax.epochs=N), or more training speakers"
+    elif results.synthetic:
         advice = "real speech: run.sh --corpus librispeech --corpus-dir LIBRISPEECH, or --corpus kaldi --corpus-dir DIR"
     else:
         advice = "a larger network on a GPU: --config conf/librispeech.yaml; another seed: --seed 1 --exp NAME"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,9 @@ DEV_UTTERANCES_PER_SPEAKER = 10
 
 #: Checkpoints are averaged over this last share of the epochs.
 AVERAGED_SHARE = 0.25
+
+#: Where no bar is shown, a line comes at least so often, in seconds.
+SIGN_OF_LIFE = 60.0
 
 #: TensorBoard has the figures of every so many steps.
 LOG_STEPS = 20
@@ -187,7 +191,7 @@ def train(
             collapsed_steps=watch.steps,
         )
 
-    meter = Meter(steps, step)
+    meter, said = Meter(steps, step), time.monotonic()
     with (
         _stop_requests() as stop_requests,
         Record(folder, section, step) as record,
@@ -223,6 +227,9 @@ def train(
             if step % LOG_STEPS == 0 and process_rank() == 0:
                 record.scalars("step", step, figures)
             watch.see(figures)
+            if not progress and process_rank() == 0 and time.monotonic() - said > SIGN_OF_LIFE:
+                print(f"  step {step}/{steps}, loss {figures['loss']:.3f}, {meter.pace()}", flush=True)
+                said = time.monotonic()
 
             if step % steps_per_epoch == 0:
                 epoch = step // steps_per_epoch
@@ -253,6 +260,7 @@ def train(
                 bar.clear()
                 if process_rank() == 0:
                     print(epoch_line(row, epochs, meter), flush=True)
+                    said = time.monotonic()
             if summed(torch.tensor(float(bool(stop_requests)), device=device)):
                 save_last()
                 name = signal.Signals((stop_requests or [signal.SIGTERM])[0]).name

@@ -35,6 +35,12 @@ class Meter:
         """Seconds until all steps are done."""
         return (self._steps - self._step) * (self._seen[-1][0] - self._seen[0][0]) / max(len(self._seen) - 1, 1)
 
+    def pace(self) -> str:
+        """Both, as people read them."""
+        left = self.left()
+        shown = f"{left / 60:.1f} min left" if left >= 60 else f"{left:.0f} s left"
+        return f"{self.speed():.0f} utterances/s, {shown}"
+
 
 class Record:
     """``train.csv`` and ``tensorboard/`` of a stage's folder; TensorBoard's goes on from ``step``."""
@@ -81,7 +87,5 @@ def epoch_line(row: Mapping[str, float], epochs: int, meter: Meter) -> str:
         shown.append(f"active triplets {100 * row['active_triplets']:.1f} %")
         shown.append(f"cosine {row['positive_cosine']:.3f} positive {row['negative_cosine']:.3f} negative")
     shown.append(f"dev EER {100 * row['dev_eer']:.2f} %" if "dev_eer" in row else "no dev EER")
-    shown.append(f"{meter.speed():.0f} utterances/s")
-    left = meter.left()
-    shown.append(f"{left / 60:.1f} min left" if left >= 60 else f"{left:.0f} s left")
+    shown.append(meter.pace())
     return ", ".join(shown)

@@ -37,6 +37,7 @@ set -euo pipefail
 export LC_ALL=C
 
 from=$PWD
+script_file=$(readlink -f "${BASH_SOURCE[0]}")
 cd "$(dirname "${BASH_SOURCE[0]}")"
 options="stage stop-stage corpus corpus-dir train-parts dev-parts test-parts config set exp seed nj cmd device max-skipped
 allow-pipes init-from nproc nnodes rdzv-endpoint"
@@ -53,8 +54,10 @@ given_path() {
 }
 
 [ $# -eq 0 ] || stop 2 "unexpected argument $1; --help lists the options"
-[ "$stop_stage" -ge "${stage:-0}" ] && [ "$stop_stage" -le 7 ] ||
-  stop 2 "--stage ${stage:-0} --stop-stage $stop_stage: stages run from 0 to 7"
+[ "${stage:-0}" -le 7 ] && [ "$stop_stage" -le 7 ] || stop 2 "--stage ${stage:-0} --stop-stage $stop_stage: stages run from 0 to 7"
+[ "$stop_stage" -ge "${stage:-0}" ] || stop 2 "--stop-stage $stop_stage comes before --stage $stage"
+case $device in auto | cpu | cuda) ;; *) stop 2 "--device $device is unknown; there are auto, cpu, cuda" ;; esac
+case /$exp/ in *//* | */../*) [ -z "$exp" ] || stop 2 "--exp $exp: a name wanted, the folder is made under exp/" ;; esac
 [ "$nnodes" = 1 ] || [ -n "$rdzv_endpoint" ] || stop 2 "--nnodes $nnodes needs --rdzv-endpoint HOST:PORT, one of the machines"
 if [ -n "$init_from" ]; then
   init_from=$(given_path "$init_from")
@@ -88,6 +91,8 @@ export DEEPSPEAKER_RUN_PID=$$
 . utils/lock.sh
 lock "$exp"
 export DEEPSPEAKER_LOCKED=$exp
+mkdir -p "$data"
+uses "$data"
 
 echo "run.sh: corpus $name, configuration $config, data in $data, results in $exp"
 common=(--config "$config" ${overrides[@]+"${overrides[@]}"} --cmd "$cmd" --seed "$seed")
@@ -119,5 +124,5 @@ if wanted 5; then local/5_embed.sh "${common[@]}" --nj "$nj" --device "$device" 
 if wanted 6; then local/6_score.sh "${common[@]}" --max-skipped "$max_skipped" "$data" "$exp"; fi
 if wanted 7; then
   local/7_report.sh "${common[@]}" "$data" "$exp"
-  deepspeaker summary "$exp"
+  deepspeaker summary "$PWD/$exp"
 fi

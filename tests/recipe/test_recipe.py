@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -164,3 +166,45 @@ def test_a_stage_script_runs_alone(finished: Recipe) -> None:
     done = finished.run("--config", "conf/demo.yaml", "--nj", "2", "data/demo/dev", script="local/2_fbank.sh")
     assert done.returncode == 0, done.stderr
     assert "22 utterances" in done.stdout
+
+
+def test_data_that_another_run_uses_are_not_made_anew(finished: Recipe) -> None:
+    with (finished.folder / "data/demo/.users").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        same = finished.run("--exp", "shares", "--stop-stage", "2")
+        assert same.returncode == 0, same.stderr
+        assert same.stdout.count("finished already, skipped") == 5
+        before = (finished.folder / "data/demo/test/trials_all").read_bytes()
+        other = finished.run("--exp", "other", "--seed", "5", "--stop-stage", "2")
+        assert other.returncode == 1
+        assert "has to run: seed changed from 0 to 5, but another run uses the data; wait for it" in other.stderr
+        assert len(other.stderr.splitlines()) == 1
+        assert (finished.folder / "data/demo/test/trials_all").read_bytes() == before
+    assert finished.run("--stop-stage", "2").stdout.count("finished already, skipped") == 5
+
+
+def test_options_are_known_wherever_they_stand_in_the_list_and_help_comes_from_anywhere(finished: Recipe) -> None:
+    assert finished.run("--max-skipped", "10", "--allow-pipes=false", "--stop-stage", "0").returncode == 0
+    text = subprocess.run(
+        ["recipes/librispeech/run.sh", "--help"], cwd=finished.folder.parents[1], capture_output=True, text=True
+    )
+    assert (text.returncode, text.stderr) == (0, "")
+    assert text.stdout.startswith("usage: run.sh [options]")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--stage", "5", "--stop-stage", "3"], "--stop-stage 3 comes before --stage 5"),
+        (["--stage", "9"], "stages run from 0 to 7"),
+        (["--device", "tpu"], "--device tpu is unknown; there are auto, cpu, cuda"),
+        (["--exp", "../x"], "--exp ../x: a name wanted"),
+        (["--cmd", "nothere.pl"], "--cmd nothere.pl: no such program"),
+        (["--nnodes", "2"], "--nnodes 2 needs --rdzv-endpoint"),
+    ],
+)
+def test_wrong_options_are_one_line_before_anything_is_done(finished: Recipe, options: list[str], said: str) -> None:
+    done = finished.run(*options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
