@@ -373,6 +373,15 @@ def plot_det(trials: Path | None, output: Path, title: str, scores: tuple[Path, 
     plot_files(scores, trials, output, title)
 
 
+@commands.command("show-config")
+@_config_options
+def show_config(config: Path, overrides: tuple[str, ...]) -> None:
+    """A configuration with every key and the value in use."""
+    from deepspeaker.config import dump_config
+
+    print(dump_config(_load(config, overrides)), end="")
+
+
 @commands.group()
 def mark() -> None:
     """Done-marks of the stages."""
