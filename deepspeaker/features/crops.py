@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import parse_location, read_header, read_rows, read_table
+from deepspeaker.kaldi import parse_location, read_header, read_rows, read_rows_into, read_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -120,15 +120,22 @@ class FeatureIndex:
         until it fills it.
         """
         batch = np.empty((len(utterances), frames, self.feature_dim), dtype=np.float32)
-        for row, utterance in enumerate(utterances):
-            spare = int(self.frames[utterance]) - frames
-            if spare >= 0:
-                start = int(uniform[row] * (spare + 1))
-                batch[row] = self._rows(int(utterance), start, frames)
-            else:
-                whole = self._rows(int(utterance), 0, None)
-                shift = int(uniform[row] * len(whole))
-                batch[row] = whole[(shift + np.arange(frames)) % len(whole)]
+        length = self.frames[utterances]
+        starts = (uniform * np.where(length >= frames, length - frames + 1, length)).astype(np.int64)
+        places = zip(
+            utterances.tolist(),
+            length.tolist(),
+            starts.tolist(),
+            self._file[utterances].tolist(),
+            self._offset[utterances].tolist(),
+            strict=True,
+        )
+        for row, (utterance, own_frames, start, descriptor, offset) in enumerate(places):
+            if own_frames < frames:
+                whole = self._rows(utterance, 0, None)
+                batch[row] = whole[(start + np.arange(frames)) % len(whole)]
+            elif not read_rows_into(descriptor, offset, start, batch[row]):
+                batch[row] = self._rows(utterance, start, frames)
         return batch
 
     def _rows(self, utterance: int, start: int, count: int | None) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from deepspeaker.kaldi.ark import (
     read_header_of,
     read_matrix,
     read_rows,
+    read_rows_into,
     read_vector,
 )
 from deepspeaker.kaldi.datadir import DataDir
@@ -22,6 +23,7 @@ __all__ = [
     "read_header_of",
     "read_matrix",
     "read_rows",
+    "read_rows_into",
     "read_table",
     "read_vector",
     "spk2utt_of",

@@ -25,6 +25,11 @@ COMPRESSIONS: dict[str, int | None] = {"none": None, "speech-feature": 2, "two-b
 
 _HEADER = struct.Struct("<ffii")
 _ALL_HEADERS_BYTES = 32
+#: What stands before the header of the compressed forms that lie row by row -> their values, the largest of these.
+_ROW_WISE: dict[bytes, tuple[np.dtype[Any], int]] = {
+    b"\0BCM3 ": (np.dtype("u1"), 255),
+    b"\0BCM2 ": (np.dtype("<u2"), 65535),
+}
 
 
 class MatrixHeader(NamedTuple):
@@ -96,6 +101,29 @@ def read_rows(descriptor: int, offset: int, start: int = 0, count: int | None = 
         matrix *= np.float32(header.range / np.iinfo(item).max)
         matrix += np.float32(header.minimum)
     return np.asarray(matrix)
+
+
+def read_rows_into(descriptor: int, offset: int, start: int, out: NDArray[np.float32]) -> bool:
+    """Reads ``len(out)`` rows from ``start`` on into ``out`` (rows, cols): what training does millions of times.
+
+    Gives the values of ``read_rows``. Returns False, ``out`` being undefined, for what is not one of the row-wise
+    compressed forms (CM2, CM3) with these columns and rows: ``read_rows`` then reads it or says what is wrong.
+    """
+    head = os.pread(descriptor, 22, offset)
+    form = _ROW_WISE.get(head[:6])
+    if form is None or len(head) < 22:
+        return False
+    item, largest = form
+    minimum, value_range, rows, cols = _HEADER.unpack_from(head, 6)
+    width = cols * item.itemsize
+    if out.shape[1] != cols or start < 0 or start + len(out) > rows:
+        return False
+    body = os.pread(descriptor, len(out) * width, offset + 22 + start * width)
+    if len(body) != len(out) * width:
+        return False
+    np.multiply(np.frombuffer(body, dtype=item).reshape(out.shape), np.float32(value_range / largest), out=out)
+    np.add(out, np.float32(minimum), out=out)
+    return True
 
 
 def _read_cm_rows(descriptor: int, header: MatrixHeader, start: int, count: int) -> NDArray[np.float32]:

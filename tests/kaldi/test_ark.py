@@ -22,6 +22,7 @@ from deepspeaker.kaldi import (
     read_header_of,
     read_matrix,
     read_rows,
+    read_rows_into,
     read_table,
     read_vector,
 )
@@ -264,3 +265,26 @@ def test_an_entry_of_a_vad_scp_runs_no_command_and_no_pickle(tmp_path: Path) -> 
         with pytest.raises(InputError):
             read_vector(location)
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_rows_into_an_array_are_those_of_read_rows_bit_by_bit(tmp_path: Path, compression: str) -> None:
+    matrix = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    with ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp", compression) as writer:
+        writer.write("a", matrix)
+    path, offset = parse_location(read_table(tmp_path / "a.scp")["a"])
+    descriptor = os.open(path, os.O_RDONLY)
+    for start, count in ((0, 50), (3, 20), (49, 1)):
+        out = np.full((count, 7), np.nan, dtype=np.float32)
+        if read_rows_into(descriptor, offset, start, out):
+            assert compression in ("one-byte", "two-byte")
+            assert np.array_equal(out, read_rows(descriptor, offset, start, count))
+        else:
+            assert compression in ("none", "speech-feature")
+    for start, shape in ((40, (11, 7)), (0, (5, 6)), (0, (5, 8)), (-1, (5, 7))):
+        assert not read_rows_into(descriptor, offset, start, np.empty(shape, dtype=np.float32))
+    os.close(descriptor)
+    Path(path).write_bytes(Path(path).read_bytes()[:-30])
+    descriptor = os.open(path, os.O_RDONLY)
+    assert not read_rows_into(descriptor, offset, 40, np.empty((10, 7), dtype=np.float32))
+    os.close(descriptor)
