@@ -72,7 +72,7 @@ def plot_det(
         axes = figure.add_subplot()
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         axes.axline((0, 0), slope=1, color="#BBBBBB", linewidth=0.8, zorder=1)
-        curve_handles = []
+        curve_handles, drawn = [], set()
         for index, (name, points) in enumerate(curves.items()):
             colour = _COLOURS[index % len(_COLOURS)]
             (line,) = axes.plot(
@@ -89,6 +89,7 @@ def plot_det(
                 x, y = _probit([point.p_fa])[0], _probit([point.p_miss])[0]
                 if not (left <= x <= right and bottom <= y <= top):
                     continue
+                drawn.add(marker)
                 axes.plot(
                     [x],
                     [y],
@@ -107,6 +108,7 @@ def plot_det(
         marker_handles = [
             Line2D([], [], linestyle="none", marker=marker, markersize=6.5, color=_GREY, label=label)
             for marker, label in zip(markers, labels, strict=False)
+            if marker in drawn
         ]
         # Two columns, curves and markers: a legend fills the first one first, so the shorter is filled up.
         blanks = [Line2D([], [], linestyle="none", label=" ")] * abs(len(curve_handles) - len(marker_handles))
