@@ -156,7 +156,14 @@ def _vectors(folder: Path) -> dict[str, NDArray[np.float32]]:
     """The embeddings that stage 5 left in ``folder``."""
     if not (folder / "xvector.scp").is_file():
         raise InputError(f"{folder}/xvector.scp: no such file; run stage 5 with the same scoring.backends")
-    return {utterance: read_vector(location) for utterance, location in read_table(folder / "xvector.scp").items()}
+    vectors = {utterance: read_vector(location) for utterance, location in read_table(folder / "xvector.scp").items()}
+    for utterance, vector in vectors.items():
+        if not np.isfinite(vector).all():
+            raise InputError(
+                f"{folder}/xvector.scp: the embedding of {utterance} has values that are not finite numbers; look at "
+                "its features, or train again with a lower learning rate"
+            )
+    return vectors
 
 
 def _frames(data_dir: Path) -> dict[str, int]:

@@ -358,3 +358,14 @@ def test_every_back_end_of_the_configuration_is_scored_and_compared(root: Path) 
     shutil.rmtree(root / "exp" / "softmax" / "embeddings_dev")
     with pytest.raises(InputError, match=r"embeddings_dev/xvector\.scp: no such file; run stage 5"):
         evaluate(CONFIG.model_copy(update={"scoring": options}), root / "data", root / "exp", 3, 5.0)
+
+
+def test_an_embedding_that_is_not_finite_is_named(root: Path) -> None:
+    folder = root / "exp" / "softmax" / "embeddings_test"
+    vectors = {utterance: read_vector(location) for utterance, location in read_table(folder / "xvector.scp").items()}
+    vectors["r03-04"][2] = np.inf
+    with ArkWriter(folder / "xvector.1.ark", folder / "xvector.scp") as writer:
+        for utterance in sorted(vectors):
+            writer.write(utterance, vectors[utterance])
+    with pytest.raises(InputError, match=r"softmax/embeddings_test/xvector\.scp: the embedding of r03-04 has values"):
+        score(root)

@@ -122,6 +122,12 @@ def prepare(
         hours = sum(float(duration) for duration in directory.utt2dur.values()) / 3600
         length = f", {hours:.2f} h" if hours else ""
         say(f"{part}: {len(directory.spk2utt)} speakers, {len(directory.utt2spk)} utterances{length}")
+        odd = [utterance for utterance, speaker in directory.utt2spk.items() if not utterance.startswith(speaker)]
+        if odd:
+            say(
+                f"note: {len(odd)} utterance ids of {part} do not begin with their speaker's id (first: {odd[0]}); "
+                "Kaldi's own tools want that"
+            )
     _check_disjoint({part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()})
     lists = _write_trials(output / "test", whole["test"].utt2spk, seed, say)
     description = {"corpus": corpus, "synthetic": synthetic, "seed": seed}

@@ -34,12 +34,16 @@ def read_trials(path: Path) -> Trials:
         raise InputError(f"{path}:{line + 1}: the third word must be target or nontarget, is {labels[line]}")
     ids = pl.concat([table["enrolment"].unique(), table["test"].unique()]).unique().sort()
     kind = pl.Enum(ids)
-    return Trials(
-        ids.to_list(),
-        table["enrolment"].cast(kind).to_physical().to_numpy().astype(np.int64),
-        table["test"].cast(kind).to_physical().to_numpy().astype(np.int64),
-        (labels == "target").to_numpy().copy(),
+    enrolment, test = (
+        table[name].cast(kind).to_physical().to_numpy().astype(np.int64) for name in ("enrolment", "test")
     )
+    pair = pl.Series(enrolment * len(ids) + test)
+    if pair.n_unique() < len(pair):
+        line = int((~pair.is_first_distinct()).arg_true()[0])
+        raise InputError(
+            f"{path}:{line + 1}: the trial {ids[int(enrolment[line])]} {ids[int(test[line])]} comes twice; keep one"
+        )
+    return Trials(ids.to_list(), enrolment, test, (labels == "target").to_numpy().copy())
 
 
 def write_scores(

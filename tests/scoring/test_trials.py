@@ -121,3 +121,9 @@ def test_a_score_that_is_not_a_number_or_missing_is_refused(tmp_path: Path) -> N
         labelled_scores(write(tmp_path / "scores", "a b 0.5\na c high\n"), trials)
     with pytest.raises(InputError, match=r"scores:2: every line must have 3 words"):
         labelled_scores(write(tmp_path / "scores", "a b 0.5\na c\n"), trials)
+
+
+def test_a_trial_that_comes_twice_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "trials", "a b target\nb a target\na c nontarget\na b target\n")
+    with pytest.raises(InputError, match=r"trials:4: the trial a b comes twice"):
+        read_trials(path)
