@@ -318,6 +318,20 @@ def test_kaldi_directories_with_features_alone(tmp_path: Path) -> None:
         run(read_kaldi(folder), output)
 
 
+def test_ids_that_do_not_begin_with_their_speaker_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    for part, names in {"train": "ab", "test": "cd"}.items():
+        data = DataDir(utt2spk={f"{name}-{number}": f"x{name}" for name in names for number in (1, 2)})
+        with ArkWriter(folder / f"{part}.ark", folder / f"{part}.scp") as writer:
+            for utterance in sorted(data.utt2spk):
+                writer.write(utterance, np.zeros((50, 7), dtype=np.float32))
+        data.feats_scp = read_table(folder / f"{part}.scp")
+        data.write(folder / part)
+    _, said = run(read_kaldi(folder), tmp_path / "data")
+    assert "note: 4 utterance ids of train do not begin with their speaker's id (first: a-1)" in "\n".join(said)
+    assert sum(line.startswith("note: ") for line in said) == 2
+
+
 def test_wrong_kaldi_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: no such folder; --corpus-dir wants"):
         read_kaldi(tmp_path / "nowhere")
