@@ -273,10 +273,9 @@ def embed(
 @_config_options
 def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
     """Stage 5: the parts whose embeddings the back ends of a configuration need."""
-    from deepspeaker.scoring import BACKENDS
+    from deepspeaker.scoring import needed_parts
 
-    needed = {part for name in _load(config, overrides).scoring.backends for part in BACKENDS[name]}
-    print(" ".join(["test", *sorted(needed)]))
+    print(" ".join(["test", *needed_parts(_load(config, overrides).scoring.backends)]))
 
 
 @commands.command("collect-embeddings")

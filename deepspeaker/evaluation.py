@@ -21,7 +21,6 @@ from deepspeaker.metrics import (
     SpeakerBootstrap,
     act_dcf,
     cllr,
-    confidence_interval,
     det_points,
     equal_error_rate,
     min_cllr,
@@ -44,12 +43,12 @@ from deepspeaker.report import (
     shown_rate,
 )
 from deepspeaker.scoring import (
-    BACKENDS,
     CALIBRATED,
     Embeddings,
     Trials,
     build_backend,
     labelled_scores,
+    needed_parts,
     read_trials,
     write_scores,
 )
@@ -93,9 +92,8 @@ def evaluate(config: Config, data_dir: Path, exp_dir: Path, seed: int, max_skipp
         parameters = parameter_count(network_of(checkpoint))
         folder = exp_dir / name
         embeddings = _vectors(folder / "embeddings_test")
-        needed = {part for backend in options.backends for part in BACKENDS[backend]}
-        parts = {part: _embeddings(folder, data_dir, part) for part in sorted(needed)}
-        frames = _frames(data_dir / "test_nosil") if needed else {}
+        parts = {part: _embeddings(folder, data_dir, part) for part in needed_parts(options.backends)}
+        frames = _frames(data_dir / "test_nosil") if parts else {}
         backends = {
             backend: build_backend(
                 backend,
@@ -175,10 +173,9 @@ def _embeddings(folder: Path, data_dir: Path, part: str) -> Embeddings:
     """The embeddings of a part that a back end learns from."""
     vectors = _vectors(folder / f"embeddings_{part}")
     utt2spk, frames = read_table(data_dir / f"{part}_nosil" / "utt2spk"), _frames(data_dir / f"{part}_nosil")
-    number = {speaker: n for n, speaker in enumerate(sorted(set(utt2spk.values())))}
     return Embeddings(
         np.stack(list(vectors.values())),
-        np.array([number[utt2spk[utterance]] for utterance in vectors]),
+        np.unique([utt2spk[utterance] for utterance in vectors], return_inverse=True)[1],
         np.array([frames[utterance] for utterance in vectors]),
     )
 
@@ -263,17 +260,15 @@ def _figures(
         "min_cllr": min_cllr(targets, nontargets),
         "roc_auc": roc_auc(targets, nontargets),
     }
-    number = {speaker: n for n, speaker in enumerate(sorted({utt2spk[utterance] for utterance in trials.ids}))}
-    speaker = np.array([number[utt2spk[utterance]] for utterance in trials.ids])
+    speaker = np.unique([utt2spk[utterance] for utterance in trials.ids], return_inverse=True)[1]
     enrolment, test = speaker[trials.enrolment[kept]], speaker[trials.test[kept]]
     if not bootstrap or len(np.unique(enrolment[is_target])) < FEWEST_SPEAKERS:
         return figures, None
-    drawn = SpeakerBootstrap(scores, is_target, enrolment, test).replicates(bootstrap, seed, P_TARGETS)
-    least = 0.5 / min(len(targets), len(nontargets))
-    speakers = len(number)
-    figures["eer_ci95"] = list(confidence_interval(eer, drawn.eer, speakers, least))
+    speakers = SpeakerBootstrap(scores, is_target, enrolment, test)
+    drawn = speakers.replicates(bootstrap, seed, P_TARGETS)
+    figures["eer_ci95"] = list(speakers.interval(eer, drawn.eer))
     figures["min_dcf_ci95"] = {
-        str(p): list(confidence_interval(figures["min_dcf"][str(p)], drawn.min_dcf[:, column], speakers, least))
+        str(p): list(speakers.interval(figures["min_dcf"][str(p)], drawn.min_dcf[:, column]))
         for column, p in enumerate(P_TARGETS)
     }
     return figures, drawn

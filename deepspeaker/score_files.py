@@ -13,7 +13,6 @@ from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import (
     DetPoints,
     SpeakerBootstrap,
-    confidence_interval,
     det_points,
     equal_error_rate,
     min_dcf,
@@ -30,10 +29,7 @@ def eer_of_file(scores: Path, trials: Path | None, utt2spk: Path | None, replica
     interval = None
     if utt2spk is not None:
         drawn = _bootstrap(read, scores, utt2spk)
-        least = 0.5 / min(int(read.is_target.sum()), int((~read.is_target).sum()))
-        interval = list(
-            confidence_interval(rate, drawn.replicates(replicates, seed).eer, drawn.speakers, least)
-        )
+        interval = list(drawn.interval(rate, drawn.replicates(replicates, seed).eer))
     target = int(read.is_target.sum())
     return (
         f"EER {shown_rate(rate, interval)} % at threshold {threshold:.6g}; "

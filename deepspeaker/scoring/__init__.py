@@ -1,6 +1,6 @@
 """Back ends that turn embeddings into scores, and their run over trial lists."""
 
-from deepspeaker.scoring.backends import BACKENDS, CALIBRATED, Embeddings, build_backend, cosine_scores
+from deepspeaker.scoring.backends import BACKENDS, CALIBRATED, Embeddings, build_backend, cosine_scores, needed_parts
 from deepspeaker.scoring.foreign import LabelledScores, read_labelled_scores
 from deepspeaker.scoring.trials import Trials, labelled_scores, read_trials, write_scores
 
@@ -13,6 +13,7 @@ __all__ = [
     "build_backend",
     "cosine_scores",
     "labelled_scores",
+    "needed_parts",
     "read_labelled_scores",
     "read_trials",
     "write_scores",

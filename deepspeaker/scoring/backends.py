@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,11 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 
 #: Those whose scores are log-likelihood ratios.
 CALIBRATED = ("plda", "calibrated", "fused")
+
+
+def needed_parts(backends: Iterable[str]) -> list[str]:
+    """The parts that some of the back ends learn from, sorted."""
+    return sorted({part for backend in backends for part in BACKENDS[backend]})
 
 
 class Embeddings(NamedTuple):
@@ -91,6 +96,10 @@ def _plda(training: Embeddings, lda_dim: int) -> BackEnd:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     speakers = len(np.unique(training.speaker))
+    if len(training.speaker) == speakers:
+        raise InputError(
+            "PLDA needs training speakers with two utterances; take plda and fused out of scoring.backends"
+        )
     most = min(speakers - 1, training.vectors.shape[1])
     if lda_dim > most:
         raise InputError(f"scoring.lda_dim {lda_dim}: {speakers} training speakers allow {most} at most; lower it")

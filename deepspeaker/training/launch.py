@@ -21,6 +21,7 @@ def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if nnodes > 1 and not rdzv_endpoint:
@@ -48,5 +49,8 @@ def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str
             f"training stopped: process {rank} of {nproc * nnodes} {how}; the same command goes on from the last "
             "checkpoint"
         ) from None
+    except (RendezvousError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"--rdzv-endpoint {rdzv_endpoint}: the processes do not meet there ({reason})") from None
     except SignalException as error:
         raise InputError(f"training stopped by {error.sigval.name}; the same command goes on from there") from None
