@@ -1,0 +1,47 @@
+"""Sub-commands for anybody's score files: what utils/compute_eer.py and its like run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deepspeaker.cli.options import FILE, commands, seed_option
+
+
+@commands.command("compute-eer")
+@click.option("--utt2spk", type=FILE, default=None, help="speakers of the ids: adds a 95 % confidence interval")
+@click.option("--bootstrap", type=click.IntRange(2), default=1000, show_default=True, help="draws of speakers")
+@seed_option
+@click.argument("scores", type=FILE)
+@click.argument("trials", type=FILE, required=False)
+def compute_eer(utt2spk: Path | None, bootstrap: int, seed: int, scores: Path, trials: Path | None) -> None:
+    """EER of a score file of any toolkit; TRIALS labels it unless it has labels."""
+    from deepspeaker.score_files import eer_of_file
+
+    print(eer_of_file(scores, trials, utt2spk, bootstrap, seed))
+
+
+@commands.command("compute-min-dcf")
+@click.option("--p-target", type=float, default=0.01, show_default=True, help="prior of a target trial")
+@click.option("--c-miss", type=float, default=1.0, show_default=True)
+@click.option("--c-fa", type=float, default=1.0, show_default=True)
+@click.argument("scores", type=FILE)
+@click.argument("trials", type=FILE, required=False)
+def compute_min_dcf(p_target: float, c_miss: float, c_fa: float, scores: Path, trials: Path | None) -> None:
+    """Least detection cost of a score file of any toolkit; TRIALS labels it unless it has labels."""
+    from deepspeaker.score_files import min_dcf_of_file
+
+    print(min_dcf_of_file(scores, trials, p_target, c_miss, c_fa))
+
+
+@commands.command("plot-det")
+@click.option("--trials", type=FILE, default=None, help="labels the scores unless they have labels")
+@click.option("--output", type=FILE, required=True, help="a PNG")
+@click.option("--title", default="Detection error trade-off", show_default=True)
+@click.argument("scores", type=FILE, nargs=-1, required=True)
+def plot_det(trials: Path | None, output: Path, title: str, scores: tuple[Path, ...]) -> None:
+    """DET curves of score files of any toolkit."""
+    from deepspeaker.score_files import plot_files
+
+    plot_files(scores, trials, output, title)

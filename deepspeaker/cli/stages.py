@@ -1,0 +1,308 @@
+"""One sub-command for each thing that a stage script asks for.
+
+Thin: it turns options into arguments. Imports are inside the functions, so that the command starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from deepspeaker.cli.options import (
+    FOLDER,
+    PATH,
+    allow_pipes_option,
+    commands,
+    config_options,
+    corpus_option,
+    load,
+    max_skipped_option,
+    seed_option,
+    shard_options,
+)
+from deepspeaker.errors import InputError
+
+
+@commands.command("make-demo")
+@config_options
+@seed_option
+@click.option("--jobs", type=click.IntRange(1), default=None, help="default: the processors")
+@click.argument("folder", type=FOLDER)
+def make_demo(config: Path, overrides: tuple[str, ...], seed: int, jobs: int | None, folder: Path) -> None:
+    """Stage 0: synthesises the demo corpus (synthetic speech, offline)."""
+    from deepspeaker.corpora import make_demo_corpus
+
+    make_demo_corpus(folder, seed, **load(config, overrides).demo.model_dump(), jobs=jobs)
+    print(f"{folder}: synthetic speech, made from seed {seed}")
+
+
+@commands.command()
+@corpus_option
+@click.argument("folder", type=FOLDER)
+def look(corpus: str, folder: Path) -> None:
+    """Stage 0: looks what a corpus on disk has."""
+    from deepspeaker.corpora import find_parts, read_kaldi
+
+    if corpus == "kaldi":
+        for part, data in read_kaldi(folder).items():
+            print(f"{folder}/{part}: {len(data.spk2utt)} speakers, {len(data.utt2spk)} utterances")
+    else:
+        print(f"{folder}: parts {' '.join(find_parts(folder))}")
+
+
+@commands.command()
+@click.option("--parts", default="train-clean-100 dev-clean test-clean", show_default=True)
+@click.argument("folder", type=FOLDER)
+def download(parts: str, folder: Path) -> None:
+    """Stage 0: downloads parts of LibriSpeech."""
+    from deepspeaker.corpora import download as download_parts
+
+    print(f"LibriSpeech lies in {download_parts(folder, parts.split())}")
+
+
+@commands.command()
+@corpus_option
+@click.option("--name", required=True, help="the corpus' name in results")
+@click.option("--corpus-dir", type=FOLDER, required=True)
+@click.option("--train-parts", default="")
+@click.option("--dev-parts", default="")
+@click.option("--test-parts", default="")
+@seed_option
+@max_skipped_option
+@allow_pipes_option
+@config_options
+@click.argument("output", type=FOLDER)
+def prepare(
+    corpus: str,
+    name: str,
+    corpus_dir: Path,
+    train_parts: str,
+    dev_parts: str,
+    test_parts: str,
+    seed: int,
+    max_skipped: float,
+    allow_pipes: bool,
+    config: Path,
+    overrides: tuple[str, ...],
+    output: Path,
+) -> None:
+    """Stage 1: data directories, Lhotse manifests, trial lists."""
+    from deepspeaker import corpora
+
+    frame_shift = load(config, overrides).features.frame_shift
+    parts = (train_parts.split(), dev_parts.split(), test_parts.split())
+    if corpus == "kaldi":
+        if any(parts):
+            raise InputError("--train-parts, --dev-parts and --test-parts are for LibriSpeech's layout, not for kaldi")
+        data = corpora.read_kaldi(corpus_dir)
+    else:
+        data = corpora.read_librispeech(corpus_dir, *parts)
+    corpora.prepare(
+        data,
+        output,
+        corpus=name,
+        synthetic=corpus == "demo",
+        seed=seed,
+        max_skipped=max_skipped,
+        frame_shift=frame_shift,
+        allow_pipes=allow_pipes,
+        say=print,
+    )
+
+
+@commands.command()
+@config_options
+@shard_options
+@allow_pipes_option
+@click.argument("data_dir", type=FOLDER)
+def fbank(
+    config: Path, overrides: tuple[str, ...], job: int, num_jobs: int, allow_pipes: bool, data_dir: Path
+) -> None:
+    """Stage 2: features, VAD and normalised speech frames of one shard of a data directory."""
+    from deepspeaker.features import compute_shard
+
+    options = load(config, overrides).features
+    compute_shard(
+        data_dir,
+        job,
+        num_jobs,
+        sampling_rate=options.sampling_rate,
+        fbank=options.model_dump(include={"num_bins", "low_freq", "high_freq", "frame_length", "frame_shift"}),
+        vad=options.vad.model_dump(),
+        variance_floor=options.variance_floor,
+        raw_compression=options.raw_compression,
+        compression=options.compression,
+        allow_pipes=allow_pipes,
+    )
+
+
+@commands.command("collect-fbank")
+@click.option("--num-jobs", type=click.IntRange(1), default=1, show_default=True)
+@max_skipped_option
+@click.argument("data_dir", type=FOLDER)
+def collect_fbank(num_jobs: int, max_skipped: float, data_dir: Path) -> None:
+    """Stage 2: joins the shards of a data directory."""
+    from deepspeaker.features import collect_shards
+
+    print(collect_shards(data_dir, num_jobs, max_skipped))
+
+
+@commands.command("describe")
+@config_options
+@click.option("--feature-dim", type=click.IntRange(1), default=None, help="default: features.num_bins")
+def describe_network(config: Path, overrides: tuple[str, ...], feature_dim: int | None) -> None:
+    """The network of a configuration: layers, output shapes, parameters, multiply-adds a second of speech."""
+    settings = load(config, overrides)
+    from deepspeaker.models import build_model, description
+
+    network = build_model(feature_dim or settings.features.num_bins, **settings.model.model_dump())
+    print(description(network, settings.features.frame_shift))
+
+
+@commands.command()
+@click.argument("objective", type=click.Choice(["softmax", "triplet"]))
+@config_options
+@seed_option
+@click.option("--init-from", type=PATH, default=None, help="a checkpoint to start from, for softmax")
+@click.option("--nproc", type=click.IntRange(1), default=1, show_default=True, help="processes a machine")
+@click.option("--nnodes", type=click.IntRange(1), default=1, show_default=True, help="machines")
+@click.option("--rdzv-endpoint", default="", metavar="HOST:PORT", help="one of several machines")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--progress", type=bool, default=True, help="show a bar on stderr")
+@click.option("--data-dir", type=FOLDER, required=True, help="holds train_nosil and dev_nosil")
+@click.option("--exp-dir", type=FOLDER, required=True)
+def train(
+    objective: str,
+    config: Path,
+    overrides: tuple[str, ...],
+    seed: int,
+    device: str,
+    progress: bool,
+    init_from: Path | None,
+    nproc: int,
+    nnodes: int,
+    rdzv_endpoint: str,
+    data_dir: Path,
+    exp_dir: Path,
+) -> None:
+    """Stages 3 and 4: softmax pre-training, triplet training.
+
+    Started by torchrun (or with --nproc or --nnodes above 1) the processes train as one.
+    """
+    settings = load(config, overrides)
+    if objective == "triplet" and init_from is not None:
+        raise click.UsageError("--init-from is for softmax; triplet training goes on from exp/E/softmax")
+    from deepspeaker import training
+
+    if nproc * nnodes > 1 and "RANK" not in os.environ:
+        training.launch(sys.argv[1:], nproc, nnodes, rdzv_endpoint)
+        return
+    try:
+        if objective == "softmax":
+            training.train_softmax(settings, data_dir, exp_dir, seed, device, progress, init_from)
+        else:
+            training.train_triplet(settings, data_dir, exp_dir, seed, device, progress)
+    except training.Interrupted as interrupted:
+        raise InputError(f"{interrupted}; the same command goes on from there") from None
+
+
+@commands.command()
+@config_options
+@shard_options
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--training", type=bool, default=False, help="scoring.training_utterances of a speaker at most")
+@click.argument("data_dir", type=FOLDER)
+@click.argument("system_dir", type=FOLDER)
+@click.argument("output", type=FOLDER)
+def embed(
+    config: Path,
+    overrides: tuple[str, ...],
+    job: int,
+    num_jobs: int,
+    device: str,
+    training: bool,
+    data_dir: Path,
+    system_dir: Path,
+    output: Path,
+) -> None:
+    """Stage 5: embeddings of one shard of a data directory with normalised speech frames."""
+    settings = load(config, overrides)
+    from deepspeaker.embedding import embed_shard, system_checkpoint
+
+    checkpoint = system_checkpoint(system_dir, settings.embedding.checkpoint)
+    most = settings.scoring.training_utterances if training else None
+    embed_shard(data_dir, checkpoint, output, job, num_jobs, device, most)
+
+
+@commands.command("parts-to-embed")
+@config_options
+def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
+    """Stage 5: the parts whose embeddings the back ends of a configuration need."""
+    from deepspeaker.scoring import needed_parts
+
+    print(" ".join(["test", *needed_parts(load(config, overrides).scoring.backends)]))
+
+
+@commands.command("collect-embeddings")
+@click.option("--num-jobs", type=click.IntRange(1), default=1, show_default=True)
+@click.argument("data_dir", type=FOLDER)
+@click.argument("output", type=FOLDER)
+def collect_embeddings(num_jobs: int, data_dir: Path, output: Path) -> None:
+    """Stage 5: joins the shards and writes the speaker embeddings."""
+    from deepspeaker.embedding import collect_embeddings as collect
+
+    print(collect(data_dir, output, num_jobs))
+
+
+@commands.command()
+@config_options
+@seed_option
+@max_skipped_option
+@click.option("--data-dir", type=FOLDER, required=True, help="holds corpus.json and test with its trial lists")
+@click.option("--exp-dir", type=FOLDER, required=True)
+def score(
+    config: Path, overrides: tuple[str, ...], seed: int, max_skipped: float, data_dir: Path, exp_dir: Path
+) -> None:
+    """Stage 6: scores of all systems on all trial lists, results.json."""
+    from deepspeaker.evaluation import evaluate
+
+    evaluate(load(config, overrides), data_dir, exp_dir, seed, max_skipped)
+
+
+@commands.command()
+@click.option("--data-dir", type=FOLDER, required=True)
+@click.option("--exp-dir", type=FOLDER, required=True)
+def report(data_dir: Path, exp_dir: Path) -> None:
+    """Stage 7: the table on the screen, plots, RESULTS.md and the page."""
+    from deepspeaker.evaluation import write_report
+
+    write_report(data_dir, exp_dir)
+
+
+@commands.command()
+@click.argument("exp_dir", type=FOLDER)
+def summary(exp_dir: Path) -> None:
+    """What was reached, where it lies, what to try next."""
+    from deepspeaker.report import Results
+    from deepspeaker.report import summary as summarise
+
+    print(summarise(Results.read(exp_dir / "results.json"), exp_dir))
+
+
+@commands.command("check-config")
+@config_options
+def check_config(config: Path, overrides: tuple[str, ...]) -> None:
+    """Says what is wrong with a configuration, if anything is."""
+    load(config, overrides)
+
+
+@commands.command("show-config")
+@config_options
+def show_config(config: Path, overrides: tuple[str, ...]) -> None:
+    """A configuration with every key and the value in use."""
+    from deepspeaker.config import dump_config
+
+    print(dump_config(load(config, overrides)), end="")
