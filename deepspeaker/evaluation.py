@@ -1,8 +1,7 @@
-"""Stages 6 and 7: every system on every trial list, and what is shown of it."""
+"""Stage 6: every system on every trial list."""
 
 from __future__ import annotations
 
-import csv
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from deepspeaker.config import Config
 from deepspeaker.embedding import system_checkpoint
 from deepspeaker.errors import InputError
-from deepspeaker.files import atomic_write, sha256_of
+from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import (
     Replicates,
@@ -35,11 +34,6 @@ from deepspeaker.report import (
     Results,
     SystemResult,
     TrialListInfo,
-    plot_det,
-    plot_training,
-    results_markdown,
-    results_page,
-    results_table,
     shown_rate,
 )
 from deepspeaker.scoring import (
@@ -47,7 +41,6 @@ from deepspeaker.scoring import (
     Embeddings,
     Trials,
     build_backend,
-    labelled_scores,
     needed_parts,
     read_trials,
     write_scores,
@@ -178,33 +171,6 @@ def _embeddings(folder: Path, data_dir: Path, part: str) -> Embeddings:
         np.unique([utt2spk[utterance] for utterance in vectors], return_inverse=True)[1],
         np.array([frames[utterance] for utterance in vectors]),
     )
-
-
-def write_report(data_dir: Path, exp_dir: Path) -> None:
-    """Prints the table; writes ``det.png``, ``training.png``, ``RESULTS.md`` and ``report.html`` into ``exp_dir``."""
-    results = Results.read(exp_dir / "results.json")
-    curves = {}
-    first, last = results.systems[0].backend, results.systems[-1].name
-    for system in results.systems:
-        # Every system with the first back end, the last system with all.
-        if system.trials == "trials_all" and (system.backend == first or system.name == last):
-            path = exp_dir / system.name / f"scores_trials_all_{system.backend}"
-            scores, is_target = labelled_scores(path, data_dir / "test" / "trials_all")
-            name = system.name if system.backend == first else f"{system.name}, {system.backend}"
-            curves[name] = det_points(scores[is_target], scores[~is_target])
-    synthetic = " (synthetic speech)" if results.synthetic else ""
-    speakers = results.trials["trials_all"].speakers
-    title = f"{results.corpus}{synthetic}, trials_all: {speakers} unseen speakers"
-    plot_det(curves, exp_dir / "det.png", title)
-    histories = {}
-    for name in ("softmax", "triplet"):
-        path = exp_dir / name / "train.csv"
-        if path.is_file() and (rows := list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))):
-            histories[name] = exp_dir / name / "training.png"
-            plot_training(rows, histories[name], f"{results.corpus}{synthetic}: {name} training")
-    atomic_write(exp_dir / "RESULTS.md", results_markdown(results))
-    atomic_write(exp_dir / "report.html", results_page(results, {"det": exp_dir / "det.png", **histories}))
-    print(results_table(results))
 
 
 def _corpus(data_dir: Path) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from deepspeaker.config import Config
 from deepspeaker.corpora import write_trials_1p99, write_trials_all
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation import evaluate, write_report
+from deepspeaker.evaluation import evaluate
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, save_checkpoint
+from deepspeaker.presentation import write_report
 from deepspeaker.scoring import BACKENDS, CALIBRATED
 
 CONFIG = Config.model_validate({"model": {"channels": [2, 3], "blocks": 1, "embedding_dim": 6}})

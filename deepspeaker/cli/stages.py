@@ -277,7 +277,7 @@ def score(
 @click.option("--exp-dir", type=FOLDER, required=True)
 def report(data_dir: Path, exp_dir: Path) -> None:
     """Stage 7: the table on the screen, plots, RESULTS.md and the page."""
-    from deepspeaker.evaluation import write_report
+    from deepspeaker.presentation import write_report
 
     write_report(data_dir, exp_dir)
 
