@@ -2,12 +2,23 @@
 
 from deepspeaker.report.page import results_page
 from deepspeaker.report.plots import plot_det, plot_training
-from deepspeaker.report.results import Comparison, Results, SystemResult, TrialListInfo
+from deepspeaker.report.results import (
+    Comparison,
+    Condition,
+    EnrolmentResult,
+    OperatingPoint,
+    Results,
+    SystemResult,
+    TrialListInfo,
+)
 from deepspeaker.report.summary import summary
 from deepspeaker.report.table import results_markdown, results_table, shown_rate
 
 __all__ = [
     "Comparison",
+    "Condition",
+    "EnrolmentResult",
+    "OperatingPoint",
     "Results",
     "SystemResult",
     "TrialListInfo",

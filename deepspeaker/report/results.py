@@ -43,6 +43,35 @@ class TrialListInfo(_Record):
     """Number of distinct speakers in the list."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Of the bytes of the list's file."""
+    models: Count | None = None
+    """Number of enrolment models, where the first column names models of several utterances."""
+    chosen_by: str | None = None
+    """The system and back end that chose the non-target trials (``trials_hard``), whose own figures suffer from it."""
+
+
+class OperatingPoint(_Record):
+    """The lowest threshold that keeps to a false-acceptance rate, and what it misses."""
+
+    threshold: float | None
+    """None where only accepting nobody keeps to the rate."""
+    p_miss: Fraction
+
+
+class Condition(_Record):
+    """The figures of one system on those trials of a list that share a condition."""
+
+    by: str
+    """``gender``, ``duration``, or the X of a ``utt2X`` file (``X.2`` for its second column)."""
+    value: str
+    """Of the sides of the trials: one value where both have it, else both, sorted, ``a, b``."""
+    target: Count
+    nontarget: Count
+    speakers: Count
+    eer: Fraction | None = None
+    """Absent where a class has no trial."""
+    eer_ci95: Range | None = None
+    """Absent where there are too few speakers."""
+    min_dcf: dict[str, Fraction] | None = None
 
 
 class SystemResult(_Record):
@@ -70,6 +99,16 @@ class SystemResult(_Record):
     eer_ci95: Range | None = None
     """95 % confidence interval, by bootstrap over speakers; absent where there are too few of them."""
     min_dcf_ci95: dict[str, Range] | None = None
+    min_dcf_threshold: dict[str, float | None] | None = None
+    """Where minDCF is reached; None where that is by accepting nobody."""
+    at_false_acceptance: dict[str, OperatingPoint] | None = None
+    """By false-acceptance rate as it is written, ``"0.01"``."""
+    trials_left_out: Count = 0
+    """Trials of the list without an embedding of one side."""
+    shared_speakers: Count = 0
+    """Speakers of the list who were in training: above 0 the figures say little of unknown speakers."""
+    conditions: list[Condition] = []
+    """Breakdown of the same trials: by gender, duration, and every ``utt2X`` of the test part."""
 
     @field_validator("min_dcf")
     @classmethod
@@ -78,6 +117,27 @@ class SystemResult(_Record):
         if missing:
             raise ValueError(f"the target prior {missing[0]} is missing")
         return dict(sorted(value.items(), key=lambda item: -float(item[0])))
+
+
+class EnrolmentResult(_Record):
+    """A system's figures when speakers enrol with a number of utterances: a cell of the paper's enrolment table.
+
+    The lists of one table have the same tests and the same non-targets; only the enrolment grows.
+    """
+
+    name: str
+    backend: str
+    enrolment: Literal["average", "exact"]
+    """The mean of the embeddings as if it were one, or the exact likelihood of all (PLDA)."""
+    utterances: Annotated[int, Field(ge=1)]
+    trials: str
+    """Key of the trial list in `Results.trials`."""
+    eer: Fraction
+    eer_ci95: Range | None = None
+    min_dcf: dict[str, Fraction]
+    rank1: Fraction
+    trials_left_out: Count = 0
+    shared_speakers: Count = 0
 
 
 class Comparison(_Record):
@@ -106,6 +166,8 @@ class Results(_Record):
     systems: list[SystemResult]
     """In the order in which tables show them."""
     comparisons: list[Comparison] = []
+    enrolment_table: list[EnrolmentResult] = []
+    """By system, back end and way of enrolment, then by number of utterances."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Results:
@@ -119,6 +181,9 @@ class Results(_Record):
             if key in seen:
                 raise ValueError(f"system {' / '.join(key)} appears twice")
             seen.add(key)
+        for row in self.enrolment_table:
+            if row.trials not in self.trials:
+                raise ValueError(f"enrolment_table names the trial list {row.trials}, not among trials")
         return self
 
     def write(self, path: str | Path) -> None:

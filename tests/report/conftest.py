@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from deepspeaker.report import Comparison, Results, SystemResult, TrialListInfo
+from deepspeaker.report import (
+    Comparison,
+    Condition,
+    EnrolmentResult,
+    OperatingPoint,
+    Results,
+    SystemResult,
+    TrialListInfo,
+)
 
 
 @pytest.fixture
@@ -22,6 +30,34 @@ def results() -> Results:
             roc_auc=0.99,
             eer_ci95=[eer / 2, eer * 1.5],
             min_dcf_ci95={prior: [0.2, 0.8] for prior in ("0.05", "0.01", "0.001")},
+            min_dcf_threshold={"0.05": 0.4, "0.01": 0.5, "0.001": None},
+            at_false_acceptance={"0.01": OperatingPoint(threshold=0.45, p_miss=0.1)},
+            conditions=[
+                Condition(
+                    by="gender",
+                    value="f",
+                    target=900,
+                    nontarget=3000,
+                    speakers=15,
+                    eer=eer / 2,
+                    eer_ci95=[eer / 4, eer],
+                    min_dcf={"0.05": 0.2, "0.01": 0.3, "0.001": 0.7},
+                ),
+                Condition(by="gender", value="f, m", target=0, nontarget=20000, speakers=30),
+            ],
+        )
+
+    def enrolled(name: str, utterances: int, eer: float) -> EnrolmentResult:
+        return EnrolmentResult(
+            name=name,
+            backend="cosine",
+            enrolment="average",
+            utterances=utterances,
+            trials=f"trials_enrol_{utterances}",
+            eer=eer,
+            eer_ci95=[eer / 2, eer * 1.5],
+            min_dcf={"0.05": 0.2, "0.01": 0.3, "0.001": 0.7},
+            rank1=0.9,
         )
 
     return Results(
@@ -32,6 +68,8 @@ def results() -> Results:
         trials={
             "trials_all": TrialListInfo(target=1980, nontarget=62640, speakers=30, sha256="a" * 64),
             "trials_1p99": TrialListInfo(target=299, nontarget=29601, speakers=30, sha256="b" * 64),
+            "trials_enrol_1": TrialListInfo(target=300, nontarget=29700, speakers=30, sha256="c" * 64, models=300),
+            "trials_enrol_2": TrialListInfo(target=300, nontarget=29700, speakers=30, sha256="d" * 64, models=300),
         },
         systems=[
             system("untrained", "trials_all", 0.341, None),
@@ -48,4 +86,5 @@ def results() -> Results:
                 p_value=0.0004,
             )
         ],
+        enrolment_table=[enrolled("triplet", 1, 0.0412), enrolled("triplet", 2, 0.0312)],
     )

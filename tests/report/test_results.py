@@ -33,11 +33,17 @@ def test_round_trip_and_deterministic_bytes(results: Results, tmp_path: Path) ->
 def test_the_keys_are_those_of_the_design(results: Results, tmp_path: Path) -> None:
     results.write(tmp_path / "results.json")
     content = json.loads((tmp_path / "results.json").read_text())
-    assert list(content) == ["schema", "corpus", "synthetic", "seed", "config", "trials", "systems", "comparisons"]
+    top = ["schema", "corpus", "synthetic", "seed", "config", "trials", "systems", "comparisons", "enrolment_table"]
+    assert list(content) == top
     assert content["schema"] == 1
-    assert list(content["trials"]["trials_all"]) == ["target", "nontarget", "speakers", "sha256"]
+    assert list(content["trials"]["trials_all"]) == ["target", "nontarget", "speakers", "sha256", "models", "chosen_by"]
     named = ["name", "model", "parameters", "backend", "trials", "eer", "eer_threshold", "min_dcf", "rank1"]
-    assert list(content["systems"][0]) == [*named, "min_cllr", "roc_auc", "cllr", "act_dcf", "eer_ci95", "min_dcf_ci95"]
+    later = ["min_cllr", "roc_auc", "cllr", "act_dcf", "eer_ci95", "min_dcf_ci95", "min_dcf_threshold"]
+    later += ["at_false_acceptance", "trials_left_out", "shared_speakers", "conditions"]
+    assert list(content["systems"][0]) == named + later
+    assert list(content["systems"][2]["conditions"][0]) == [
+        "by", "value", "target", "nontarget", "speakers", "eer", "eer_ci95", "min_dcf",
+    ]  # fmt: skip
     assert list(content["systems"][0]["min_dcf"].items()) == [("0.05", 0.25), ("0.01", 1 / 3), ("0.001", 0.75)]
     assert content["systems"][0]["rank1"] is None
     assert content["systems"][0]["eer_threshold"] == 0.1 + 0.2
@@ -68,6 +74,8 @@ def test_unknown_keys_are_kept(results: Results, tmp_path: Path) -> None:
         (lambda c: c["trials"]["trials_all"].update(target=-1), r"key trials\.trials_all\.target"),
         (lambda c: c["trials"]["trials_all"].update(sha256="?"), r"key trials\.trials_all\.sha256"),
         (lambda c: c["systems"][0].update(trials="mine"), "trial list mine"),
+        (lambda c: c["enrolment_table"][1].update(trials="mine"), "enrolment_table names the trial list mine"),
+        (lambda c: c["enrolment_table"][0].update(enrolment="sum"), r"key enrolment_table\.0\.enrolment"),
         (lambda c: c["systems"].append(c["systems"][0]), "untrained / cosine / trials_all appears twice"),
     ],
 )
