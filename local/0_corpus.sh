@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi] [--corpus-dir DIR] [--parts "..."] [--seed N] [--nj N]
-#        [--config FILE] [--set section.key=value] data/C
+# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi] [--corpus-dir DIR] [--parts "..."] [--mirror URL] [--seed N]
+#        [--nj N] [--config FILE] [--set section.key=value] data/C
 #
 # Stage 0: gets a corpus. demo: synthesises one into data/C/corpus (synthetic speech, offline, under a minute).
-# librispeech without --corpus-dir: downloads --parts into data/C/corpus. With --corpus-dir: looks what is there.
-options="corpus corpus-dir parts nj"
-corpus=demo corpus_dir='' parts='' nj=$(nproc)
+# librispeech without --corpus-dir: downloads --parts ("all", "mini", or names) into data/C/corpus, checks and unpacks them;
+# started again after an interruption it goes on where it was. With --corpus-dir: looks what is there.
+options="corpus corpus-dir parts mirror nj"
+corpus=demo corpus_dir='' parts='' mirror=https://www.openslr.org/resources nj=$(nproc)
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C" "$@"
@@ -27,7 +28,9 @@ case $corpus in
   librispeech)
     if [ -z "${parts// /}" ]; then parts="train-clean-100 dev-clean test-clean"; fi
     begin 0 "$data" --option parts="$parts"
-    $cmd --follow true "$data/log/download.log" deepspeaker download --parts "$parts" "$data/corpus"
+    if [ -t 2 ]; then progress=true; else progress=false; fi
+    $cmd --follow true "$data/log/download.log" deepspeaker download --parts "$parts" --mirror "$mirror" \
+      --progress "$progress" "$data/corpus"
     ;;
   *) echo "0_corpus.sh: --corpus $corpus needs --corpus-dir DIR" >&2; exit 2 ;;
 esac

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from deepspeaker.cli.options import (
+    FILE,
     FOLDER,
     PATH,
     allow_pipes_option,
@@ -54,13 +55,19 @@ def look(corpus: str, folder: Path) -> None:
 
 
 @commands.command()
-@click.option("--parts", default="train-clean-100 dev-clean test-clean", show_default=True)
+@click.option("--parts", default="train-clean-100 dev-clean test-clean", show_default=True, help="names, all or mini")
+@click.option("--mirror", default=None, metavar="URL", help="instead of https://www.openslr.org/resources")
+@click.option("--md5sums", type=FILE, default=None, help="what md5sum printed of a mirror's own archives")
+@click.option("--progress", type=bool, default=True, help="show a bar on stderr")
 @click.argument("folder", type=FOLDER)
-def download(parts: str, folder: Path) -> None:
-    """Stage 0: downloads parts of LibriSpeech."""
-    from deepspeaker.corpora import download as download_parts
+def download(parts: str, mirror: str | None, md5sums: Path | None, progress: bool, folder: Path) -> None:
+    """Stage 0: downloads parts of LibriSpeech; what was cut goes on where it was."""
+    from deepspeaker import corpora
 
-    print(f"LibriSpeech lies in {download_parts(folder, parts.split())}")
+    names = {"all": list(corpora.ALL_PARTS), "mini": list(corpora.MINI_PARTS)}.get(parts.strip(), parts.split())
+    md5 = corpora.read_md5sums(md5sums) if md5sums else None
+    where = corpora.download(folder, names, base_url=mirror or corpora.BASE_URL, md5=md5, progress=progress)
+    print(f"LibriSpeech lies in {where}")
 
 
 @commands.command()

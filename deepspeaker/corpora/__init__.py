@@ -1,12 +1,16 @@
 """Where speech comes from, and the trial lists made of it."""
 
 from deepspeaker.corpora.demo import make_demo_corpus
+from deepspeaker.corpora.download import ALL_PARTS, BASE_URL, MINI_PARTS, download, read_md5sums
 from deepspeaker.corpora.fingerprint import fingerprint
-from deepspeaker.corpora.librispeech import download, find_parts
+from deepspeaker.corpora.librispeech import find_parts
 from deepspeaker.corpora.prepare import prepare, read_kaldi, read_librispeech
 from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all
 
 __all__ = [
+    "ALL_PARTS",
+    "BASE_URL",
+    "MINI_PARTS",
     "TrialList",
     "download",
     "find_parts",
@@ -15,6 +19,7 @@ __all__ = [
     "prepare",
     "read_kaldi",
     "read_librispeech",
+    "read_md5sums",
     "write_trials_1p99",
     "write_trials_all",
 ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import DataDir
 
-#: The parts of LibriSpeech (openslr.org/12) by their use here; those that are on disk are taken.
+#: The parts of LibriSpeech (openslr.org/12) by their use here; those that are on disk are taken. Mini LibriSpeech
+#: (openslr.org/31) has no test part: there dev-clean-2 is the test.
 TRAIN_PARTS = ("train-clean-100", "train-clean-360", "train-other-500", "train-clean-5")
 DEV_PARTS = ("dev-clean", "dev-other", "dev-clean-2")
 TEST_PARTS = ("test-clean", "test-other")
+MINI_TEST_PARTS = ("dev-clean-2",)
 
 _UTTERANCE = re.compile(r"(\d+)-(\d+)-(\d+)")
 
@@ -62,34 +63,3 @@ def _sexes(path: Path) -> dict[str, str]:
             if not line.startswith(";") and len(fields) > 1 and fields[1] in ("M", "F"):
                 sexes[fields[0]] = fields[1].lower()
     return sexes
-
-
-def download(folder: Path, parts: Sequence[str], base_url: str = "http://www.openslr.org/resources") -> Path:
-    """Downloads parts of LibriSpeech into ``folder`` by Lhotse's recipe; returns the corpus' folder.
-
-    Raises ``InputError`` for a part that does not exist and when the download fails (what came stays, and the next
-    try goes on from there).
-    """
-    import http.client
-    import tarfile
-    import zlib
-
-    from lhotse.recipes import download_librispeech
-
-    known = (*TRAIN_PARTS, *DEV_PARTS, *TEST_PARTS)
-    for part in parts:
-        if part not in known:
-            raise InputError(f"{part}: LibriSpeech has no such part; known: {' '.join(known)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return Path(download_librispeech(folder, list(parts), base_url=base_url))
-    except Exception as error:
-        expected = (OSError, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error)
-        if not isinstance(error, expected) and type(error) is not Exception:  # bare: a member outside the folder
-            raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"download of {' '.join(parts)} from {base_url}: {reason}; "
-            f"try again (a damaged archive in {folder} must be removed first), or fetch the parts yourself and give "
-            "--corpus-dir DIR"
-        ) from None

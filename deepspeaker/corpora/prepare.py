@@ -38,16 +38,23 @@ def read_librispeech(
         "dev": (*librispeech.DEV_PARTS, "demo-dev"),
         "test": (*librispeech.TEST_PARTS, "demo-test"),
     }
-    data: dict[str, DataDir] = {}
-    for use, named in (("train", train), ("dev", dev), ("test", test)):
+    asked = {"train": train, "dev": dev, "test": test}
+    for use, named in asked.items():
         for part in named:
             if part not in found:
                 raise InputError(f"{folder}: has no part {part} (--{use}-parts); there are: {' '.join(found)}")
-        parts = list(dict.fromkeys(named)) or [part for part in defaults[use] if part in found]
+    free = [part for part in found if not any(part in named for named in asked.values())]
+    if not any(part in free for part in defaults["test"]):
+        defaults["test"] = librispeech.MINI_TEST_PARTS
+    data: dict[str, DataDir] = {}
+    for use in ("test", "train", "dev"):  # the test chooses first
+        parts = list(dict.fromkeys(asked[use])) or [part for part in defaults[use] if part in free]
+        free = [part for part in free if part not in parts]
         if parts:
             data[use] = _joined([librispeech.read_part(folder, part) for part in parts], f"--{use}-parts")
         elif use != "dev":
             raise InputError(f"{folder}: no part for {use}; name some of {' '.join(found)} with --{use}-parts")
+    data = {use: data[use] for use in PARTS if use in data}
     return data
 
 

@@ -19,7 +19,10 @@
 #   --corpus-dir DIR            librispeech: the folder that holds train-clean-100 and so on
 #                               kaldi: a folder with the data directories train, test and, if there is one, dev
 #   --train-parts "A B", --dev-parts "...", --test-parts "..."
-#                               parts of LibriSpeech (default: all of its own that are there)
+#                               parts of LibriSpeech (default: all of its own that are there; of the net's train-clean-100,
+#                               dev-clean and test-clean)
+#   --mini true                 mini LibriSpeech (0.5 GB) from the net, in data/mini_librispeech
+#   --mirror URL                where LibriSpeech is downloaded from (default https://www.openslr.org/resources)
 #   --config FILE               the experiment (default: conf/demo.yaml for demo, else conf/default.yaml)
 #   --set section.key=value     overrides a key of it; may come several times
 #   --exp NAME                  the folder under exp/ (default: CORPUS_CONFIG)
@@ -39,10 +42,11 @@ export LC_ALL=C
 from=$PWD
 script_file=$(readlink -f "${BASH_SOURCE[0]}")
 cd "$(dirname "${BASH_SOURCE[0]}")"
-options="stage stop-stage corpus corpus-dir train-parts dev-parts test-parts config set exp seed nj cmd device max-skipped
-allow-pipes init-from nproc nnodes rdzv-endpoint"
-stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' config='' exp='' seed=0
-nj=$(nproc) device=auto max_skipped=5 allow_pipes=false init_from='' nproc=1 nnodes=1 rdzv_endpoint=''
+options="stage stop-stage corpus corpus-dir train-parts dev-parts test-parts mini mirror config set exp seed nj cmd device
+max-skipped allow-pipes init-from nproc nnodes rdzv-endpoint"
+stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' mini=false config='' exp=''
+seed=0 nj=$(nproc) device=auto max_skipped=5 allow_pipes=false init_from='' nproc=1 nnodes=1 rdzv_endpoint=''
+mirror=https://www.openslr.org/resources
 . ./path.sh
 . ./cmd.sh
 . utils/parse_options.sh
@@ -73,6 +77,14 @@ case $corpus in
   kaldi) [ -n "$corpus_dir" ] || stop 2 "--corpus kaldi needs --corpus-dir DIR with data directories train and test" ;;
   *) stop 2 "--corpus $corpus is unknown; there are demo, librispeech, kaldi" ;;
 esac
+case $mini in
+  true)
+    [ "$corpus" = librispeech ] && [ -z "$corpus_dir$train_parts$dev_parts$test_parts" ] ||
+      stop 2 "--mini true is for --corpus librispeech without --corpus-dir and without parts"
+    ;;
+  false) ;;
+  *) stop 2 "--mini $mini: true or false is wanted" ;;
+esac
 if [ -z "$config" ]; then
   config=conf/default.yaml
   if [ "$corpus" = demo ]; then config=conf/demo.yaml; fi
@@ -80,6 +92,7 @@ fi
 config=$(given_path "$config")
 name=$corpus
 if [ "$corpus" = kaldi ]; then name=$(basename "$(realpath "$corpus_dir")"); fi
+if [ "$mini" = true ]; then name=mini_librispeech; fi
 exp=exp/${exp:-${name}_$(basename "$config" .yaml)}
 data=data/$name
 
@@ -100,8 +113,10 @@ if [ -n "$stage" ]; then common+=(--if-needed false); else common+=(--if-needed 
 wanted() { [ "${stage:-0}" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
 if wanted 0; then
-  local/0_corpus.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --nj "$nj" \
-    --parts "$train_parts $dev_parts $test_parts" "$data"
+  parts="${train_parts:-train-clean-100} ${dev_parts:-dev-clean} ${test_parts:-test-clean}"
+  if [ "$mini" = true ]; then parts=mini; fi
+  local/0_corpus.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --nj "$nj" --parts "$parts" \
+    --mirror "$mirror" "$data"
 fi
 if [ -z "$corpus_dir" ]; then
   corpus_dir=$data/corpus

@@ -84,6 +84,25 @@ def test_a_missing_part_is_named_with_those_there_are(corpus: Path) -> None:
             read_librispeech(corpus, *arguments)
     with pytest.raises(InputError, match="no part for train; name some of dev-clean-2 with --train-parts"):
         read_librispeech(make_librispeech(corpus / "x", {"dev-clean-2": {"1": 1}}), [], [], [])
+    with pytest.raises(InputError, match="no part for test; name some of dev-clean train-clean-5 with --test-parts"):
+        read_librispeech(make_librispeech(corpus / "y", {"dev-clean": {"1": 1}, "train-clean-5": {"2": 1}}), [], [], [])
+
+
+def test_mini_librispeech_is_tested_on_its_development_part(tmp_path: Path) -> None:
+    mini = make_librispeech(tmp_path, {"train-clean-5": readers(10, 30, 2), "dev-clean-2": readers(80, 4, 3)})
+    data = read_librispeech(mini, [], [], [])
+    assert {part: sorted(directory.spk2utt) for part, directory in data.items()} == {
+        "train": [str(reader) for reader in range(10, 40)],
+        "test": ["80", "81", "82", "83"],
+    }
+    _, said = run(data, tmp_path / "data")
+    assert "no development part was given: 3 of 30 training speakers become it" in said
+
+
+def test_a_part_that_is_named_for_one_use_serves_no_other(corpus: Path) -> None:
+    make_librispeech(corpus, {"dev-clean": readers(70, 2, 2)})
+    data = read_librispeech(corpus, [], [], ["dev-clean"])
+    assert list(data) == ["train", "test"]
 
 
 def test_an_utterance_in_two_parts_is_named(corpus: Path) -> None:
