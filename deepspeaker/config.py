@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -168,6 +169,16 @@ class Scoring(_Section):
     calibration_prior: float = Field(0.05, gt=0, lt=1)
     training_utterances: int = Field(20, gt=0)
     bootstrap: int = Field(1000, ge=0)
+    plda_enrolment: Literal["average", "exact"] = "average"
+    hard_nontargets: int = Field(20, ge=0)
+    duration_buckets: list[Annotated[float, Field(gt=0)]] = [2.0, 4.0, 8.0]
+    false_acceptance: list[Annotated[float, Field(gt=0, lt=1)]] = [0.01, 0.001]
+
+    @model_validator(mode="after")
+    def _buckets_ascend(self) -> Scoring:
+        if any(one >= other for one, other in pairwise(self.duration_buckets)):
+            raise ValueError("duration_buckets must ascend, such as [2, 4, 8] seconds")
+        return self
 
 
 class Config(_Section):

@@ -18,18 +18,26 @@ def report_skipped(
     With nothing skipped, an old file is removed. Raises ``InputError`` when more than ``max_skipped`` percent of the
     items are skipped, or all.
     """
-    if not skipped:
-        path.unlink(missing_ok=True)
-        return
-    write_table(path, skipped)
-    print(f"skipped {len(skipped)} of {items} {what}; all in {path}", file=sys.stderr)
-    for name in sorted(skipped)[:10]:
-        print(f"  {name}: {skipped[name]}", file=sys.stderr)
-    if len(skipped) > 10:
-        print(f"  ... and {len(skipped) - 10} more", file=sys.stderr)
-    if len(skipped) >= items or 100.0 * len(skipped) > max_skipped * items:
+    list_all(path, skipped, f"skipped {len(skipped)} of {items} {what}")
+    if skipped and (len(skipped) >= items or 100.0 * len(skipped) > max_skipped * items):
         first = sorted(skipped)[0]
         raise InputError(
             f"{len(skipped)} of {items} {what} had to be skipped, more than {max_skipped:g} % (first {first}: "
             f"{skipped[first]}); mend them (list: {path}) or raise --max-skipped"
         )
+
+
+def list_all(path: Path, named: Mapping[str, str], headline: str) -> None:
+    """Writes ``named`` (id -> reason) to ``path`` and says the headline and the first ten on stderr.
+
+    With nothing to name, an old file is removed.
+    """
+    if not named:
+        path.unlink(missing_ok=True)
+        return
+    write_table(path, named)
+    print(f"{headline}; all in {path}", file=sys.stderr)
+    for name in sorted(named)[:10]:
+        print(f"  {name}: {named[name]}", file=sys.stderr)
+    if len(named) > 10:
+        print(f"  ... and {len(named) - 10} more", file=sys.stderr)

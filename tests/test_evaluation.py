@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from deepspeaker.config import Config
 from deepspeaker.corpora import write_trials_1p99, write_trials_all
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation import evaluate
+from deepspeaker.evaluation import evaluate, trial_list_path
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, save_checkpoint
@@ -73,8 +73,8 @@ def root(finished: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def score(root: Path, max_skipped: float = 5.0) -> dict[str, Any]:
-    evaluate(CONFIG, root / "data", root / "exp", 3, max_skipped)
+def score(root: Path, max_skipped: float = 5.0, **more: Any) -> dict[str, Any]:
+    evaluate(CONFIG, root / "data", root / "exp", 3, max_skipped, **more)
     content: dict[str, Any] = json.loads((root / "exp" / "results.json").read_text(encoding="utf-8"))
     return content
 
@@ -87,7 +87,8 @@ def system_of(results: dict[str, Any], name: str, trials: str) -> dict[str, Any]
 def read_scores(root: Path, name: str, trials: str) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """Pairs, scores and labels of a score file, joined with its list by hand."""
     labels = {}
-    for line in (root / "data" / "test" / trials).read_text(encoding="utf-8").splitlines():
+    path = trial_list_path(root / "data", root / "exp", trials)
+    for line in path.read_text(encoding="utf-8").splitlines():
         enrolment, test, label = line.split(" ")
         labels[enrolment, test] = label == "target"
     pairs, scores = [], []
@@ -116,12 +117,13 @@ def min_dcf_of(scores: np.ndarray, is_target: np.ndarray, p_target: float) -> fl
 def test_results_equal_figures_recomputed_from_the_score_files(root: Path) -> None:
     results = score(root)
     assert [(system["name"], system["trials"]) for system in results["systems"]] == [
-        (name, trials) for name in NOISE for trials in ("trials_all", "trials_1p99")
+        (name, trials) for name in NOISE for trials in ("trials_all", "trials_1p99", "trials_hard")
     ]
     parameters = sum(p.numel() for p in build_model(8, **CONFIG.model.model_dump()).parameters())
     for system in results["systems"]:
         pairs, scores, is_target = read_scores(root, system["name"], system["trials"])
-        listed = (root / "data" / "test" / system["trials"]).read_text(encoding="utf-8").splitlines()
+        path = trial_list_path(root / "data", root / "exp", system["trials"])
+        listed = path.read_text(encoding="utf-8").splitlines()
         assert [f"{a} {b}" for a, b in pairs] == [line.rpartition(" ")[0] for line in listed]
         assert system["eer"] == pytest.approx(eer_of(scores, is_target), abs=1e-9)
         for prior, cost in system["min_dcf"].items():
@@ -169,6 +171,8 @@ def test_results_describe_corpus_seed_configuration_and_trials(root: Path) -> No
         "nontarget": utterances * (utterances - 1) // 2 - target,
         "speakers": SPEAKERS,
         "sha256": sha256_of(root / "data" / "test" / "trials_all"),
+        "models": None,
+        "chosen_by": None,
     }
     assert results["trials"]["trials_1p99"]["target"] * 99 == results["trials"]["trials_1p99"]["nontarget"]
 
@@ -271,7 +275,14 @@ def test_a_test_speaker_in_training_stops_scoring(root: Path) -> None:
     del content["format"]
     save_checkpoint(path, content)
     said = refusal(root)
-    assert said.startswith("2 test speakers were in the training of triplet (first: r05)")
+    assert said.startswith("2 test speakers were in the training of triplet (first: r05, r07; all in ")
+    assert said.endswith("insist with --allow-speaker-overlap true")
+    listed = dict.fromkeys(["r05", "r07"], "was in training")
+    assert read_table(root / "exp" / "triplet" / "shared_speakers") == listed
+    results = score(root, allow_speaker_overlap=True)
+    assert {(s["name"], s["shared_speakers"]) for s in results["systems"]} == {
+        ("untrained", 0), ("softmax", 0), ("triplet", 2)
+    }  # fmt: skip
 
 
 def test_what_is_not_there_is_named(root: Path) -> None:

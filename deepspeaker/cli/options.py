@@ -36,6 +36,9 @@ max_skipped_option = click.option(
     "--max-skipped", type=click.FloatRange(0, 100), default=5.0, show_default=True, help="percent of the items"
 )
 allow_pipes_option = click.option("--allow-pipes", type=bool, default=False, help="run the commands in wav.scp")
+allow_overlap_option = click.option(
+    "--allow-speaker-overlap", type=bool, default=False, help="test speakers may be known from training"
+)
 corpus_option = click.option("--corpus", type=click.Choice(["demo", "librispeech", "kaldi"]), required=True)
 
 

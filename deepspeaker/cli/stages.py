@@ -15,6 +15,7 @@ from deepspeaker.cli.options import (
     FILE,
     FOLDER,
     PATH,
+    allow_overlap_option,
     allow_pipes_option,
     commands,
     config_options,
@@ -270,13 +271,25 @@ def collect_embeddings(num_jobs: int, data_dir: Path, output: Path) -> None:
 @max_skipped_option
 @click.option("--data-dir", type=FOLDER, required=True, help="holds corpus.json and test with its trial lists")
 @click.option("--exp-dir", type=FOLDER, required=True)
+@click.option("--trials", "own_lists", type=PATH, multiple=True, help="a trial list of your own")
+@click.option("--enrolment", type=PATH, default=None, help="model -> utterances (spk2utt) for --trials")
+@allow_overlap_option
 def score(
-    config: Path, overrides: tuple[str, ...], seed: int, max_skipped: float, data_dir: Path, exp_dir: Path
+    config: Path,
+    overrides: tuple[str, ...],
+    seed: int,
+    max_skipped: float,
+    data_dir: Path,
+    exp_dir: Path,
+    own_lists: tuple[Path, ...],
+    enrolment: Path | None,
+    allow_speaker_overlap: bool,
 ) -> None:
     """Stage 6: scores of all systems on all trial lists, results.json."""
     from deepspeaker.evaluation import evaluate
 
-    evaluate(load(config, overrides), data_dir, exp_dir, seed, max_skipped)
+    settings = load(config, overrides)
+    evaluate(settings, data_dir, exp_dir, seed, max_skipped, own_lists, enrolment, allow_speaker_overlap)
 
 
 @commands.command()

@@ -1,13 +1,24 @@
 """Back ends that turn embeddings into scores, and their run over trial lists."""
 
-from deepspeaker.scoring.backends import BACKENDS, CALIBRATED, Embeddings, build_backend, cosine_scores, needed_parts
+from deepspeaker.scoring.backends import (
+    BACKENDS,
+    CALIBRATED,
+    BackEnd,
+    Embeddings,
+    build_backend,
+    cosine_scores,
+    needed_parts,
+)
+from deepspeaker.scoring.enrolment import Enrolment
 from deepspeaker.scoring.foreign import LabelledScores, read_labelled_scores
 from deepspeaker.scoring.trials import Trials, labelled_scores, read_trials, write_scores
 
 __all__ = [
     "BACKENDS",
     "CALIBRATED",
+    "BackEnd",
     "Embeddings",
+    "Enrolment",
     "LabelledScores",
     "Trials",
     "build_backend",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.scoring.calibration import duration_measures, train_calibration
+from deepspeaker.scoring.enrolment import Enrolment
 from deepspeaker.scoring.normalisation import cohort_statistics, normalised_scores
 from deepspeaker.scoring.plda import plda_scores, train_plda
 
@@ -42,14 +43,29 @@ class Embeddings(NamedTuple):
     frames: NDArray[np.int64]  # (utterances,), of speech
 
 
-#: vectors (utterances, dim), frames (utterances,), enrolment and test rows (trials,) -> scores (trials,)
-BackEnd = Callable[
-    [NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]
+#: vectors (utterances, dim), frames (utterances,), rows of both sides of each trial (trials,) -> measures (trials, ...)
+Pairwise = Callable[
+    [NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]
 ]
+
+#: vectors (utterances, dim), frames (utterances,), enrolment models of these utterances, then of each trial the number
+#: of the model and the row of the test utterance (trials,) -> scores (trials,)
+BackEnd = Callable[
+    [NDArray[np.float32], NDArray[np.int64], Enrolment, NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]
+]
+
+#: How PLDA enrols a model of several utterances.
+PldaEnrolment = Literal["average", "exact"]
 
 
 def build_backend(
-    name: str, parts: dict[str, Embeddings], *, lda_dim: int, cohort_top: int, p_target: float
+    name: str,
+    parts: dict[str, Embeddings],
+    *,
+    lda_dim: int,
+    cohort_top: int,
+    p_target: float,
+    plda_enrolment: PldaEnrolment = "average",
 ) -> BackEnd:
     """A back end of ``BACKENDS``, trained on the parts that it names; never on the test part.
 
@@ -62,37 +78,67 @@ def build_backend(
       pairs of development utterances, targets having the prior ``p_target``;
     - fused: the cosine, as-norm and plda scores likewise.
 
+    A model of several utterances is enrolled by the mean of their embeddings, its duration being their sum. With
+    ``plda_enrolment`` "exact" PLDA takes the likelihood of all of them instead (see ``plda_scores``).
+
     Raises ``InputError`` when a part does not suffice.
     """
     if name == "cosine":
-        return lambda vectors, frames, enrolment, test: cosine_scores(vectors, enrolment, test)
+        return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors, enrolment, test))
     if name == "mean-subtracted":
         mean = parts["train"].vectors.mean(axis=0)
-        return lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test)
+        return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test))
     if name == "plda":
-        return _plda(parts["train"], lda_dim)
+        return _plda(parts["train"], lda_dim, plda_enrolment)
     if name == "as-norm":
-        return _as_norm(parts["train"], cohort_top)
+        return _averaging(_as_norm(parts["train"], cohort_top))
     alone = [build_backend("cosine", parts, lda_dim=lda_dim, cohort_top=cohort_top, p_target=p_target)]
     if name == "fused":
-        alone += [_as_norm(parts["train"], cohort_top), _plda(parts["train"], lda_dim)]
+        alone += [_averaging(_as_norm(parts["train"], cohort_top)), _plda(parts["train"], lda_dim, plda_enrolment)]
+    durations = _averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
 
     def measures(
-        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
+        vectors: NDArray[np.float32],
+        frames: NDArray[np.int64],
+        models: Enrolment,
+        enrolment: NDArray[np.int64],
+        test: NDArray[np.int64],
     ) -> NDArray[np.float64]:
-        columns = [backend(vectors, frames, enrolment, test)[:, None] for backend in alone]
-        return np.concatenate([*columns, duration_measures(frames, enrolment, test)], axis=1, dtype=np.float64)
+        sides = (vectors, frames, models, enrolment, test)
+        return np.concatenate(
+            [*(backend(*sides)[:, None] for backend in alone), durations(*sides)], axis=1, dtype=np.float64
+        )
 
     development = parts["dev"]
     one, other = np.triu_indices(len(development.speaker), 1)
     is_target = development.speaker[one] == development.speaker[other]
+    each = Enrolment.single(len(development.speaker))
     calibration = train_calibration(
-        measures(development.vectors, development.frames, one, other), is_target, p_target
+        measures(development.vectors, development.frames, each, one, other), is_target, p_target
     )
-    return lambda vectors, frames, enrolment, test: calibration(measures(vectors, frames, enrolment, test))
+    return lambda *sides: calibration(measures(*sides))
 
 
-def _plda(training: Embeddings, lda_dim: int) -> BackEnd:
+def _averaging(score: Pairwise) -> BackEnd:
+    """Enrols each model by the mean of its embeddings and the sum of its frames, as if it were one utterance."""
+
+    def scores(
+        vectors: NDArray[np.float32],
+        frames: NDArray[np.int64],
+        models: Enrolment,
+        enrolment: NDArray[np.int64],
+        test: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        if models.is_single:
+            return np.asarray(score(vectors, frames, models.utterances[enrolment], test))
+        with_models = np.concatenate([vectors, models.means(vectors)])
+        spoken = np.concatenate([frames, models.totals(frames)])
+        return np.asarray(score(with_models, spoken, len(vectors) + enrolment, test))
+
+    return scores
+
+
+def _plda(training: Embeddings, lda_dim: int, enrolment_by: PldaEnrolment) -> BackEnd:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     speakers = len(np.unique(training.speaker))
@@ -114,15 +160,22 @@ def _plda(training: Embeddings, lda_dim: int) -> BackEnd:
     plda = train_plda(reduced(training.vectors), training.speaker)
 
     def scores(
-        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
+        vectors: NDArray[np.float32],
+        frames: NDArray[np.int64],
+        models: Enrolment,
+        enrolment: NDArray[np.int64],
+        test: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         values = reduced(vectors)
-        return plda_scores(plda, values, np.ones(len(values), dtype=np.int64), values, enrolment, test)
+        if enrolment_by == "exact":
+            return plda_scores(plda, models.means(values), models.counts, values, enrolment, test)
+        means = values[models.utterances] if models.is_single else reduced(models.means(vectors))
+        return plda_scores(plda, means, np.ones_like(models.counts), values, enrolment, test)
 
     return scores
 
 
-def _as_norm(training: Embeddings, top: int) -> BackEnd:
+def _as_norm(training: Embeddings, top: int) -> Pairwise:
     numbers, which = np.unique(training.speaker, return_inverse=True)
     sums = np.zeros((len(numbers), training.vectors.shape[1]))
     np.add.at(sums, which, training.vectors)

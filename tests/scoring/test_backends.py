@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import cllr, det_points, equal_error_rate, min_cllr
-from deepspeaker.scoring import BACKENDS, CALIBRATED, Embeddings, build_backend, cosine_scores
+from deepspeaker.scoring import BACKENDS, CALIBRATED, Embeddings, Enrolment, build_backend, cosine_scores
 from deepspeaker.scoring.backends import _BLOCK
+from deepspeaker.scoring.plda import train_plda
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -77,7 +80,8 @@ def scored(name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     test = part(seed + 3, 30, 5)
     backend = build_backend(name, parts, lda_dim=6, cohort_top=20, p_target=0.05)
     one, other = np.triu_indices(len(test.speaker), 1)
-    return backend(test.vectors, test.frames, one, other), test.speaker[one] == test.speaker[other]
+    each = Enrolment.single(len(test.speaker))
+    return backend(test.vectors, test.frames, each, one, other), test.speaker[one] == test.speaker[other]
 
 
 def eer(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -106,3 +110,87 @@ def test_only_the_named_parts_are_needed() -> None:
 def test_too_many_dimensions_are_said() -> None:
     with pytest.raises(InputError, match=r"scoring\.lda_dim 9: 60 training speakers allow 8 at most"):
         build_backend("plda", {"train": part(1, 60, 6)}, lda_dim=9, cohort_top=20, p_target=0.05)
+
+
+def test_models_of_several_utterances() -> None:
+    models = Enrolment.of([[2, 0], [1], [3, 1, 0]])
+    assert not models.is_single
+    assert models.counts.tolist() == [2, 1, 3]
+    vectors = np.array([[1, 0], [0, 2], [3, 4], [5, 6]], dtype=np.float32)
+    np.testing.assert_array_equal(models.means(vectors), np.float32([[2, 2], [0, 2], [2, 8 / 3]]))
+    assert models.means(vectors).dtype == np.float32
+    assert models.totals(np.array([10, 20, 30, 40])).tolist() == [40, 20, 70]
+    assert models.whole(np.array([True, False, True, True])).tolist() == [True, False, False]
+    each = Enrolment.single(4)
+    assert each.is_single
+    assert each.means(vectors).tolist() == vectors.tolist()
+
+
+PARTS = {"train": part(1, 60, 6), "dev": part(2, 30, 6)}
+OPTIONS = {"lda_dim": 6, "cohort_top": 20, "p_target": 0.05}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_model_is_scored_like_one_utterance_that_is_the_mean_of_its_own(name: str) -> None:
+    test = part(7, 12, 5)
+    backend = build_backend(name, PARTS, **OPTIONS)
+    models = Enrolment.of([[5 * speaker, 5 * speaker + 1, 5 * speaker + 2][: 1 + speaker % 3] for speaker in range(12)])
+    enrolment, tested = np.repeat(np.arange(12), 12), np.tile(5 * np.arange(12) + 4, 12)
+    found = backend(test.vectors, test.frames, models, enrolment, tested)
+    for model, row, score in zip(enrolment, tested, found, strict=True):
+        own = models.utterances[models.begin[model] : models.begin[model + 1]]
+        vectors = np.stack([test.vectors[own].mean(axis=0), test.vectors[row]])
+        frames = np.array([test.frames[own].sum(), test.frames[row]])
+        alone = backend(vectors, frames, Enrolment.single(2), np.array([0]), np.array([1]))
+        assert score == pytest.approx(alone[0], abs=2e-4)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_more_enrolment_utterances_mean_fewer_errors(name: str) -> None:
+    test = part(8, 150, 6)
+    backend = build_backend(name, PARTS, **OPTIONS)
+    enrolment, tested = np.repeat(np.arange(150), 150), np.tile(6 * np.arange(150) + 5, 150)
+    rates = [
+        eer(
+            backend(
+                test.vectors,
+                test.frames,
+                Enrolment.of([list(range(6 * speaker, 6 * speaker + number)) for speaker in range(150)]),
+                enrolment,
+                tested,
+            ),
+            test.speaker[tested] == enrolment,
+        )
+        for number in (1, 5)
+    ]
+    assert rates[1] < rates[0] - 0.02
+
+
+def test_exact_enrolment_of_plda_is_the_likelihood_of_all_utterances() -> None:
+    """Against the densities written out, in the space that LDA and length normalisation lead to."""
+    test = part(9, 8, 4)
+    train = PARTS["train"]
+    lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3, n_components=3)
+    lda.fit(train.vectors.astype(np.float64), train.speaker)
+
+    def reduced(vectors: np.ndarray) -> np.ndarray:
+        values = lda.transform(vectors.astype(np.float64))
+        return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True) * np.sqrt(3))
+
+    plda = train_plda(reduced(train.vectors), train.speaker)
+    back = np.linalg.inv(plda.transform)
+    between, within = back @ np.diag(plda.between) @ back.T, back @ back.T
+
+    def density(rows: list[int]) -> float:
+        count = len(rows)
+        covariance = np.kron(np.ones((count, count)), between) + np.kron(np.eye(count), within)
+        values = (reduced(test.vectors[rows]) - plda.mean).ravel()
+        return float(multivariate_normal.logpdf(values, np.zeros(3 * count), covariance))
+
+    models = [[0], [4, 5], [8, 9, 10], [12, 13, 14]]
+    rows, columns = np.repeat(np.arange(4), 8), np.tile(4 * np.arange(8) + 3, 4)
+    exact = build_backend("plda", PARTS, **(OPTIONS | {"lda_dim": 3}), plda_enrolment="exact")
+    found = exact(test.vectors, test.frames, Enrolment.of(models), rows, columns)
+    for score, row, column in zip(found, rows, columns, strict=True):
+        expected = density([*models[row], column]) - density(models[row]) - density([column])
+        assert score == pytest.approx(expected, abs=1e-4)

@@ -1,0 +1,166 @@
+"""Figures of scored trials, with intervals where there are speakers enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepspeaker.errors import InputError
+from deepspeaker.metrics import (
+    DetPoints,
+    Replicates,
+    SpeakerBootstrap,
+    act_dcf,
+    cllr,
+    det_points,
+    equal_error_rate,
+    min_cllr,
+    min_dcf,
+    min_dcf_point,
+    roc_auc,
+)
+from deepspeaker.report import Condition, OperatingPoint
+
+P_TARGETS = (0.05, 0.01, 0.001)
+#: With fewer speakers that have target trials, an interval would itself be too uncertain to print.
+FEWEST_SPEAKERS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Trials with their scores and the numbers of their speakers, all (trials,)."""
+
+    scores: NDArray[np.float32]
+    is_target: NDArray[np.bool_]
+    enrolment_speaker: NDArray[np.int64]
+    test_speaker: NDArray[np.int64]
+
+    def where(self, chosen: NDArray[np.bool_]) -> Scored:
+        """Some of the trials."""
+        return Scored(
+            self.scores[chosen], self.is_target[chosen], self.enrolment_speaker[chosen], self.test_speaker[chosen]
+        )
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        return self.scores[self.is_target]
+
+    @property
+    def nontargets(self) -> NDArray[np.float32]:
+        return self.scores[~self.is_target]
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """EER and minDCF of a set of trials."""
+
+    points: DetPoints
+    eer: float
+    eer_threshold: float
+    min_dcf: dict[str, float]
+    eer_ci95: list[float] | None = None
+    min_dcf_ci95: dict[str, list[float]] | None = None
+    replicates: Replicates | None = None
+
+    @classmethod
+    def of(cls, trials: Scored, bootstrap: int, seed: int) -> Rates:
+        """Raises ``InputError`` when a class has no trial, or scores are NaN."""
+        points = det_points(trials.targets, trials.nontargets)
+        eer, threshold = equal_error_rate(points)
+        costs = {str(p): min_dcf(points, p) for p in P_TARGETS}
+        plain = cls(points, eer, threshold, costs)
+        own = np.unique(trials.enrolment_speaker[trials.is_target])
+        if not bootstrap or len(own) < FEWEST_SPEAKERS:
+            return plain
+        one, other, _ = _renumbered(trials.enrolment_speaker, trials.test_speaker)
+        try:
+            speakers = SpeakerBootstrap(trials.scores, trials.is_target, one, other)
+            drawn = speakers.replicates(bootstrap, seed, P_TARGETS)
+        except InputError:  # so few non-target trials that a draw of speakers has none
+            return plain
+        return cls(
+            points,
+            eer,
+            threshold,
+            costs,
+            list(speakers.interval(eer, drawn.eer)),
+            {
+                p: list(speakers.interval(cost, drawn.min_dcf[:, column]))
+                for column, (p, cost) in enumerate(costs.items())
+            },
+            drawn,
+        )
+
+
+def system_figures(
+    trials: Scored, rates: Rates, false_acceptance: Sequence[float], calibrated: bool
+) -> dict[str, Any]:
+    """The figures of a ``SystemResult``; those of log-likelihood ratios where the scores are ``calibrated``."""
+    targets, nontargets = trials.targets, trials.nontargets
+    found: dict[str, Any] = {
+        "eer": rates.eer,
+        "eer_threshold": rates.eer_threshold,
+        "min_dcf": rates.min_dcf,
+        "min_cllr": min_cllr(targets, nontargets),
+        "roc_auc": roc_auc(targets, nontargets),
+        "eer_ci95": rates.eer_ci95,
+        "min_dcf_ci95": rates.min_dcf_ci95,
+        "min_dcf_threshold": {str(p): _finite(min_dcf_point(rates.points, p).threshold) for p in P_TARGETS},
+        "at_false_acceptance": {str(rate): at_false_acceptance(rates.points, rate) for rate in false_acceptance},
+    }
+    if calibrated:
+        found["cllr"] = cllr(targets, nontargets)
+        found["act_dcf"] = {str(p): act_dcf(targets, nontargets, p) for p in P_TARGETS}
+    return found
+
+
+def at_false_acceptance(points: DetPoints, rate: float) -> OperatingPoint:
+    """The point of a DET curve with the fewest misses that accepts at most ``rate`` of the non-target trials."""
+    at = int(np.argmax(points.p_fa <= rate))  # the curve ends at 0, so there is one
+    return OperatingPoint(threshold=_finite(float(points.thresholds[at])), p_miss=float(points.p_miss[at]))
+
+
+def condition_figures(
+    trials: Scored, by: str, values: Sequence[str], codes: NDArray[np.integer], bootstrap: int, seed: int
+) -> list[Condition]:
+    """The figures of the trials of each value; ``codes`` (trials,) number the ``values``.
+
+    Values without a trial are left out; where a class has none, only the counts are given.
+    """
+    conditions = []
+    for code in np.flatnonzero(np.bincount(codes, minlength=len(values))).tolist():
+        own = trials.where(codes == code)
+        target = int(own.is_target.sum())
+        known: dict[str, Any] = {}
+        if 0 < target < len(own.is_target):
+            rates = Rates.of(own, bootstrap, seed)
+            known = {"eer": rates.eer, "eer_ci95": rates.eer_ci95, "min_dcf": rates.min_dcf}
+        conditions.append(
+            Condition(
+                by=by,
+                value=values[code],
+                target=target,
+                nontarget=len(own.is_target) - target,
+                speakers=_renumbered(own.enrolment_speaker, own.test_speaker)[2],
+                **known,
+            )
+        )
+    return conditions
+
+
+def _renumbered(
+    one: NDArray[np.int64], other: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Speakers numbered from 0 without gaps, and how many there are."""
+    used = np.zeros(int(max(one.max(), other.max())) + 1, dtype=bool)
+    used[one] = used[other] = True
+    number = np.cumsum(used) - 1
+    return number[one], number[other], int(used.sum())
+
+
+def _finite(threshold: float) -> float | None:
+    return threshold if np.isfinite(threshold) else None

@@ -1,0 +1,398 @@
+"""Stage 6: every system on every trial list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepspeaker.config import Config, Scoring
+from deepspeaker.embedding import system_checkpoint
+from deepspeaker.errors import InputError
+from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, trial_conditions
+from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
+from deepspeaker.evaluation.hard import CHOOSER, CHOSEN_BY, write_trials_hard
+from deepspeaker.evaluation.lists import ALL, HARD, ROWS, TestList, find_lists, read_list
+from deepspeaker.kaldi import read_table, read_vector, write_table
+from deepspeaker.metrics import Replicates, paired_difference, rank1
+from deepspeaker.models import load_checkpoint, network_of, parameter_count
+from deepspeaker.report import (
+    Comparison,
+    EnrolmentResult,
+    Results,
+    SystemResult,
+    TrialListInfo,
+    shown_rate,
+)
+from deepspeaker.scoring import (
+    BACKENDS,
+    CALIBRATED,
+    BackEnd,
+    Embeddings,
+    build_backend,
+    needed_parts,
+    write_scores,
+)
+from deepspeaker.skipped import list_all, report_skipped
+
+SYSTEMS = ("untrained", "softmax", "triplet")
+_ROW = 100
+_MOST_NAMED = 10
+Way = Literal["average", "exact"]
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """A network's embeddings, and the back ends that learnt from them."""
+
+    name: str
+    folder: Path
+    parameters: int
+    vectors: dict[str, NDArray[np.float32]]  # of the test utterances
+    backends: dict[tuple[str, Way], BackEnd]
+    known: dict[str, set[str]]  # back end -> speakers that the network or the back end learnt from
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The utterances of a list as one system has them, and the trials of which both sides are there."""
+
+    vectors: NDArray[np.float32]  # (utterances, dim), zeros where there is none
+    frames: NDArray[np.int64]  # (utterances,), of speech
+    kept: NDArray[np.bool_]  # (trials,)
+
+
+def evaluate(
+    config: Config,
+    data_dir: Path,
+    exp_dir: Path,
+    seed: int,
+    max_skipped: float,
+    own_lists: Sequence[Path] = (),
+    enrolment: Path | None = None,
+    allow_speaker_overlap: bool = False,
+) -> None:
+    """Scores the systems that have embeddings on every trial list with every back end of the configuration.
+
+    The lists are ``data_dir/test/trials*``, ``own_lists`` with the models of ``enrolment`` (see ``find_lists``), and
+    ``trials_hard``, which is made here; lists that are not of the test part lie in ``exp_dir/trials``. Writes
+    ``exp_dir/SYSTEM/scores_LIST_BACKEND`` and ``exp_dir/results.json``. Raises ``InputError`` when a test speaker
+    was learnt from and ``allow_speaker_overlap`` does not insist, when more than ``max_skipped`` percent of a list's
+    utterances have no embedding, and when there is nothing to score.
+    """
+    corpus = _corpus(data_dir)
+    options = config.scoring
+    paths = find_lists(data_dir, exp_dir, own_lists, enrolment)
+    utt2spk = read_table(data_dir / "test" / "utt2spk")
+    found = [name for name in SYSTEMS if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
+    if not found:
+        raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
+    lists = [read_list(path, utt2spk) for path in paths]
+    if CHOOSER in found and options.hard_nontargets:
+        hard = _hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
+        if hard is not None:
+            lists.insert(sum(one.name in (ALL, ROWS) for one in lists), read_list(hard, utt2spk, CHOSEN_BY))
+    nosil = data_dir / "test_nosil"
+    frames = _frames(nosil) if (nosil / "utt2num_frames").is_file() or needed_parts(options.backends) else {}
+    seconds = {utterance: count * config.features.frame_shift for utterance, count in frames.items()}
+    conditions = read_conditions(data_dir / "test", utt2spk, seconds, options.duration_buckets)
+    of_trials = {
+        one.name: trial_conditions(conditions, one) for one in lists if one.enrolment_utterances is None
+    }
+    systems: list[SystemResult] = []
+    table: list[EnrolmentResult] = []
+    replicates: dict[tuple[str, str, str], Replicates] = {}
+    used = config.model_dump()
+    for name in found:
+        checkpoint = load_checkpoint(system_checkpoint(exp_dir / name, config.embedding.checkpoint))
+        for section in ("softmax", "triplet"):
+            if checkpoint["stage"] == section:
+                used[section] = checkpoint["config"][section]  # with the precision that was used
+        system = _system(name, exp_dir, data_dir, checkpoint, options)
+        _check_overlap(system, set(checkpoint["speakers"]), utt2spk, allow_speaker_overlap)
+        for test_list in lists:
+            sides = _sides(system, test_list, frames, max_skipped)
+            for (backend, way), scored_by in system.backends.items():
+                if test_list.enrolment_utterances is not None:
+                    label = backend if way == "average" else f"{backend}-exact"
+                    scores, rates = _score(system, test_list, sides, label, scored_by, options, seed)
+                    table.append(_enrolment_result(system, test_list, sides, backend, way, scores, rates))
+                    continue
+                if backend == "plda" and way != options.plda_enrolment:
+                    continue
+                scores, rates = _score(system, test_list, sides, backend, scored_by, options, seed)
+                result = SystemResult(
+                    name=name,
+                    model=config.model.name,
+                    parameters=system.parameters,
+                    backend=backend,
+                    trials=test_list.name,
+                    rank1=_rank1(test_list, scores, sides.kept) if test_list.name == ROWS else None,
+                    trials_left_out=int((~sides.kept).sum()),
+                    shared_speakers=len(system.known[backend].intersection(test_list.speakers)),
+                    **_details(test_list, sides, scores, rates, backend, of_trials[test_list.name], options, seed),
+                )
+                if rates.replicates is not None and sides.kept.all() and test_list.info.chosen_by is None:
+                    replicates[name, backend, test_list.name] = rates.replicates
+                systems.append(result)
+                shown = shown_rate(result.eer, result.eer_ci95)
+                print(f"{name}, {backend}, {test_list.name}: EER {shown} %", flush=True)
+    info = {test_list.name: test_list.info for test_list in lists}
+    results = Results(
+        corpus=corpus["corpus"],
+        synthetic=corpus["synthetic"],
+        seed=seed,
+        config=used,
+        trials=info,
+        systems=systems,
+        comparisons=_comparisons(systems, replicates, info),
+        enrolment_table=sorted(table, key=lambda row: found.index(row.name)),
+    )
+    results.write(exp_dir / "results.json")
+
+
+def _hard_list(exp_dir: Path, data_dir: Path, utt2spk: dict[str, str], nontargets: int) -> Path | None:
+    path = exp_dir / "trials" / HARD
+    gender = data_dir / "test" / "spk2gender"
+    told = read_table(gender) if gender.is_file() else {}
+    vectors = _vectors(exp_dir / CHOOSER / "embeddings_test")
+    return path if write_trials_hard(path, vectors, utt2spk, told, nontargets) else None
+
+
+def _system(name: str, exp_dir: Path, data_dir: Path, checkpoint: dict[str, Any], options: Scoring) -> System:
+    folder = exp_dir / name
+    vectors = _vectors(folder / "embeddings_test")
+    parts, speakers = {}, {}
+    for part in needed_parts(options.backends):
+        parts[part], speakers[part] = _embeddings(folder, data_dir, part)
+    backends: dict[tuple[str, Way], BackEnd] = {}
+    for backend in options.backends:
+        ways: tuple[Way, ...] = ("average",)
+        if backend == "plda":
+            ways = ("average", "exact")
+        elif backend == "fused":
+            ways = (options.plda_enrolment,)
+        for way in ways:
+            backends[backend, way] = build_backend(
+                backend,
+                parts,
+                lda_dim=options.lda_dim,
+                cohort_top=options.cohort_top,
+                p_target=options.calibration_prior,
+                plda_enrolment=way,
+            )
+    known: dict[str, set[str]] = {
+        backend: set(checkpoint["speakers"]).union(*(speakers[part] for part in BACKENDS[backend]))
+        for backend in options.backends
+    }
+    return System(name, folder, parameter_count(network_of(checkpoint)), vectors, backends, known)
+
+
+def _check_overlap(system: System, trained: set[str], utt2spk: dict[str, str], allowed: bool) -> None:
+    """Refuses, or says, that test speakers were in training or in what back ends learn from (cohort, calibration)."""
+    told = set(utt2spk.values())
+    reasons = dict.fromkeys(told & trained, "was in training")
+    for backend, known in system.known.items():
+        for speaker in (told & known) - reasons.keys():
+            reasons[speaker] = f"is among the speakers that {backend} learns from"
+    path = system.folder / "shared_speakers"
+    if allowed or not reasons:
+        list_all(path, reasons, f"{len(reasons)} test speakers are not new to {system.name}")
+        return
+    write_table(path, reasons)
+    shared = sorted(reasons)
+    named = ", ".join(shared[:_MOST_NAMED]) + (", ..." if len(shared) > _MOST_NAMED else "")
+    how = "were in the training" if told & trained else "are in the cohort or calibration data"
+    raise InputError(
+        f"{len(shared)} test speakers {how} of {system.name} (first: {named}; all in {path}); results on them would "
+        "mean nothing: take other test speakers, train without them, or insist with --allow-speaker-overlap true"
+    )
+
+
+def _sides(system: System, test_list: TestList, frames: dict[str, int], max_skipped: float) -> Sides:
+    missing = {
+        utterance: "has no embedding" if number >= 0 else "is not an utterance of the test part"
+        for utterance, number in zip(test_list.utterances, test_list.speaker, strict=True)
+        if number < 0 or utterance not in system.vectors
+    }
+    report_skipped(
+        system.folder / f"missing_{test_list.name}",
+        missing,
+        len(test_list.utterances),
+        f"utterances of {test_list.name}",
+        max_skipped,
+    )
+    there = np.array([utterance not in missing for utterance in test_list.utterances])
+    nothing = np.zeros_like(next(iter(system.vectors.values())))
+    return Sides(
+        np.stack([system.vectors.get(utterance, nothing) for utterance in test_list.utterances]),
+        np.array([frames.get(utterance, 1) for utterance in test_list.utterances]),
+        test_list.models.whole(there)[test_list.enrolment] & there[test_list.test],
+    )
+
+
+def _score(
+    system: System,
+    test_list: TestList,
+    sides: Sides,
+    label: str,
+    scored_by: BackEnd,
+    options: Scoring,
+    seed: int,
+) -> tuple[NDArray[np.float32], Rates]:
+    """Scores of all trials of a list, those kept written, and their rates."""
+    scores = scored_by(sides.vectors, sides.frames, test_list.models, test_list.enrolment, test_list.test)
+    kept, trials = sides.kept, test_list.trials
+    path = system.folder / f"scores_{test_list.name}_{label}"
+    write_scores(path, trials.ids, trials.enrolment[kept], trials.test[kept], scores[kept])
+    try:
+        return scores, Rates.of(_scored(test_list, scores, kept), options.bootstrap, seed)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _scored(test_list: TestList, scores: NDArray[np.float32], kept: NDArray[np.bool_]) -> Scored:
+    every = Scored(scores, test_list.is_target, test_list.enrolment_speaker, test_list.test_speaker)
+    return every.where(kept)
+
+
+def _details(
+    test_list: TestList,
+    sides: Sides,
+    scores: NDArray[np.float32],
+    rates: Rates,
+    backend: str,
+    conditions: list[TrialConditions],
+    options: Scoring,
+    seed: int,
+) -> dict[str, Any]:
+    """The figures of a ``SystemResult`` with its breakdowns."""
+    trials = _scored(test_list, scores, sides.kept)
+    figures = system_figures(trials, rates, options.false_acceptance, backend in CALIBRATED)
+    figures["conditions"] = [
+        condition
+        for one in conditions
+        for condition in condition_figures(
+            trials, one.by, one.values, one.codes[sides.kept], options.bootstrap, seed
+        )
+    ]
+    return figures
+
+
+def _enrolment_result(
+    system: System,
+    test_list: TestList,
+    sides: Sides,
+    backend: str,
+    way: Way,
+    scores: NDArray[np.float32],
+    rates: Rates,
+) -> EnrolmentResult:
+    assert test_list.enrolment_utterances is not None
+    return EnrolmentResult(
+        name=system.name,
+        backend=backend,
+        enrolment=way,
+        utterances=test_list.enrolment_utterances,
+        trials=test_list.name,
+        eer=rates.eer,
+        eer_ci95=rates.eer_ci95,
+        min_dcf=rates.min_dcf,
+        rank1=_rank1(test_list, scores, sides.kept),
+        trials_left_out=int((~sides.kept).sum()),
+        shared_speakers=len(system.known[backend].intersection(test_list.speakers)),
+    )
+
+
+def _vectors(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """The embeddings that stage 5 left in ``folder``."""
+    if not (folder / "xvector.scp").is_file():
+        raise InputError(f"{folder}/xvector.scp: no such file; run stage 5 with the same scoring.backends")
+    vectors = {utterance: read_vector(location) for utterance, location in read_table(folder / "xvector.scp").items()}
+    for utterance, vector in vectors.items():
+        if not np.isfinite(vector).all():
+            raise InputError(
+                f"{folder}/xvector.scp: the embedding of {utterance} has values that are not finite numbers; look at "
+                "its features, or train again with a lower learning rate"
+            )
+    return vectors
+
+
+def _frames(data_dir: Path) -> dict[str, int]:
+    """The speech frames of each utterance."""
+    return {utterance: int(frames) for utterance, frames in read_table(data_dir / "utt2num_frames").items()}
+
+
+def _embeddings(folder: Path, data_dir: Path, part: str) -> tuple[Embeddings, set[str]]:
+    """The embeddings of a part that a back end learns from, and its speakers."""
+    vectors = _vectors(folder / f"embeddings_{part}")
+    utt2spk, frames = read_table(data_dir / f"{part}_nosil" / "utt2spk"), _frames(data_dir / f"{part}_nosil")
+    speaker = [utt2spk[utterance] for utterance in vectors]
+    embeddings = Embeddings(
+        np.stack(list(vectors.values())),
+        np.unique(speaker, return_inverse=True)[1],
+        np.array([frames[utterance] for utterance in vectors]),
+    )
+    return embeddings, set(speaker)
+
+
+def _corpus(data_dir: Path) -> dict[str, Any]:
+    path = data_dir / "corpus.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run stage 1") from None
+    except ValueError:
+        raise InputError(f"{path}: not JSON; run stage 1 again") from None
+    return content
+
+
+def _comparisons(
+    systems: list[SystemResult], replicates: dict[tuple[str, str, str], Replicates], info: dict[str, TrialListInfo]
+) -> list[Comparison]:
+    """With the first back end each system against the one before it; of the last, each back end against the first."""
+    comparisons = []
+    for list_name in info:
+        own = [s for s in systems if (s.name, s.backend, list_name) in replicates and s.trials == list_name]
+        if not own:
+            continue
+        first, last = own[0].backend, own[-1].name
+        pairs = list(pairwise(s for s in own if s.backend == first))
+        of_last = [s for s in own if s.name == last]
+        pairs += [(of_last[0], other) for other in of_last[1:]]
+        for before, after in pairs:
+            difference, interval, p_value = paired_difference(
+                (after.eer, before.eer),
+                (
+                    replicates[after.name, after.backend, list_name].eer,
+                    replicates[before.name, before.backend, list_name].eer,
+                ),
+                info[list_name].speakers,
+            )
+            comparisons.append(
+                Comparison(
+                    systems=[after.name, before.name],
+                    backends=[after.backend, before.backend],
+                    trials=list_name,
+                    eer_difference=difference,
+                    ci95=list(interval),
+                    p_value=p_value,
+                )
+            )
+    return comparisons
+
+
+def _rank1(test_list: TestList, scores: NDArray[np.float32], kept: NDArray[np.bool_]) -> float:
+    """Rank-1 over the rows whose target trial is kept; other trials that are not kept cannot win."""
+    if len(scores) % _ROW:
+        raise InputError(f"{test_list.path}: its {len(scores)} trials are not rows of {_ROW}; run stage 1 again")
+    is_target = test_list.is_target
+    usable = (kept & is_target).reshape(-1, _ROW).any(axis=1)
+    ranked = np.where(kept, scores, -np.inf).reshape(-1, _ROW)
+    return rank1(ranked[usable], is_target.reshape(-1, _ROW)[usable])
