@@ -1,7 +1,9 @@
-"""One reader for whatever a ``wav.scp`` names: a file, ``ark:offset``, a pipe."""
+"""One reader for whatever a ``wav.scp`` names, whole or a segment of it: a file, ``ark:offset``, a pipe."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import math
 import re
@@ -23,6 +25,12 @@ _CUT = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE
 #: Headers of streams, written before their length was known, have this size or a larger one.
 _STREAM_BYTES = 0x7FFFF000
 _LARGEST_OGG_PAGE = 65307
+#: Formats in which libsndfile does not always find a sample exactly.
+_INEXACT = ("OGG", "MP3")
+#: Seconds: a segment that ends later than its recording by less is cut there, as Kaldi's extract-segments does.
+MAX_OVERSHOOT = 0.5
+#: The status of a command whose reader had enough (128 + SIGPIPE).
+_PIPE_CLOSED = 141
 
 
 class AudioInfo(NamedTuple):
@@ -56,15 +64,66 @@ def audio_info(location: str, allow_pipes: bool = False) -> AudioInfo:
     return info
 
 
+def segment_samples(start: float, end: float | None, info: AudioInfo) -> tuple[int, int]:
+    """First sample and the one after the last of a segment from ``start`` to ``end`` seconds (None: to the end).
+
+    Times are rounded to the nearest sample, so that times written with six digits give the very samples they came
+    from (extract-segments of Kaldi cuts the fraction off, and is one sample early there). Raises ``InputError`` when
+    the segment is not within its recording (up to ``MAX_OVERSHOOT``) or has no samples.
+    """
+    length = info.samples / info.sampling_rate
+    first = round(start * info.sampling_rate)
+    stop = info.samples if end is None else round(end * info.sampling_rate)
+    if first >= info.samples:
+        raise InputError(f"begins at {start:g} s, its recording ends at {length:g} s")
+    if stop >= info.samples + MAX_OVERSHOOT * info.sampling_rate:
+        raise InputError(f"ends at {end:g} s, its recording at {length:g} s")
+    stop = min(stop, info.samples)
+    if stop <= first:
+        raise InputError(f"from {start:g} to {end:g} s there is no sample")
+    return first, stop
+
+
 def read_audio(location: str, sampling_rate: int = 16000, allow_pipes: bool = False) -> NDArray[np.float32]:
     """The samples at ``location`` as float32 (n,) in [-1, 1], channels averaged, at ``sampling_rate`` Hz.
 
+    ``load_audio`` without what the file says of itself.
+    """
+    return load_audio(location, sampling_rate, allow_pipes)[0]
+
+
+def load_audio(
+    location: str,
+    sampling_rate: int = 16000,
+    allow_pipes: bool = False,
+    segment: tuple[float, float | None] | None = None,
+) -> tuple[NDArray[np.float32], AudioInfo]:
+    """The samples at ``location`` as float32 (n,) in [-1, 1], channels averaged, at ``sampling_rate`` Hz, and its info.
+
     ``location`` is an entry of a ``wav.scp``: a file of any format that libsndfile reads, ``ark:offset`` of an archive
     of whole wav files, ``flac -c -d -s PATH |`` (opened without a shell) or, with ``allow_pipes``, any command
-    followed by ``|`` that writes a wav file to its standard output. Raises ``InputError`` that names the entry: no
-    such file, not audio, truncated, empty, a pipe without ``allow_pipes``, a pipe that fails, values that are not
-    finite.
+    followed by ``|`` that writes a wav file to its standard output. ``segment`` is its start and end in seconds (None:
+    to the end of the recording), cut at the recording's own rate as ``segment_samples`` says. Raises ``InputError``
+    that names the entry: no such file, not audio, truncated, empty, a pipe without ``allow_pipes``, a pipe that fails,
+    values that are not finite, a segment that is not there.
     """
+    if segment is None:
+        samples, info = _decoded(location, allow_pipes)
+    else:
+        samples, info = _cut(location, allow_pipes, segment)
+    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+    if not np.isfinite(mono).all():
+        raise InputError(f"{location}: has samples that are not finite numbers")
+    if info.sampling_rate != sampling_rate:
+        from scipy.signal import resample_poly
+
+        divisor = math.gcd(info.sampling_rate, sampling_rate)
+        mono = resample_poly(mono, sampling_rate // divisor, info.sampling_rate // divisor)
+    return np.ascontiguousarray(mono, dtype=np.float32), info
+
+
+def _decoded(location: str, allow_pipes: bool) -> tuple[NDArray[np.float32], AudioInfo]:
+    """All samples (n, channels) at ``location``, and how many and what they are."""
     source = _open(location, allow_pipes)
     try:
         with soundfile.SoundFile(source) as stream:
@@ -78,15 +137,42 @@ def read_audio(location: str, sampling_rate: int = 16000, allow_pipes: bool = Fa
         raise InputError(f"{location}: has no samples")
     if len(samples) < expected and not estimated:
         raise InputError(f"{location}: is truncated, {len(samples)} of {expected} samples can be read")
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    if not np.isfinite(mono).all():
-        raise InputError(f"{location}: has samples that are not finite numbers")
-    if rate != sampling_rate:
-        from scipy.signal import resample_poly
+    return samples, AudioInfo(rate, *samples.shape)
 
-        divisor = math.gcd(rate, sampling_rate)
-        mono = resample_poly(mono, sampling_rate // divisor, rate // divisor)
-    return np.ascontiguousarray(mono, dtype=np.float32)
+
+#: For the segments of a recording, which follow each other.
+_kept_decoded = functools.lru_cache(maxsize=1)(_decoded)
+
+
+def _cut(
+    location: str, allow_pipes: bool, segment: tuple[float, float | None]
+) -> tuple[NDArray[np.float32], AudioInfo]:
+    """The samples (n, channels) of a segment: read alone from a file, cut from the whole of everything else."""
+    path = audio_file(location)
+    try:
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(soundfile.SoundFile(_open(location, False))) if path else None
+            if stream and stream.format not in _INEXACT:
+                _check_whole(stream, path, location)
+                info = AudioInfo(stream.samplerate, stream.frames, stream.channels)
+                first, stop = _within(location, segment, info)
+                stream.seek(first)
+                samples: NDArray[np.float32] = stream.read(stop - first, dtype="float32", always_2d=True)
+                if len(samples) < stop - first:
+                    raise InputError(f"{location}: is truncated, samples {first} to {stop} cannot be read")
+                return samples, info
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _unreadable(location, error) from None
+    samples, info = _kept_decoded(location, allow_pipes)
+    first, stop = _within(location, segment, info)
+    return samples[first:stop], info
+
+
+def _within(location: str, segment: tuple[float, float | None], info: AudioInfo) -> tuple[int, int]:
+    try:
+        return segment_samples(*segment, info)
+    except InputError as error:
+        raise InputError(f"{location}: the segment {error}; mend segments") from None
 
 
 def _open(location: str, allow_pipes: bool) -> Any:
@@ -102,11 +188,7 @@ def _open(location: str, allow_pipes: bool) -> Any:
     if location.endswith("|"):
         if not allow_pipes:
             raise InputError(f"{location}: a pipe runs a command; give --allow-pipes true if you trust it")
-        done = subprocess.run(["bash", "-c", location[:-1]], capture_output=True, check=False)
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise InputError(f"{location}: the pipe failed with status {done.returncode}: {said[-1] if said else ''}")
-        return io.BytesIO(done.stdout)
+        return io.BytesIO(_output(location))
     match = _ARK_OFFSET.fullmatch(location)
     assert match
     try:
@@ -115,6 +197,17 @@ def _open(location: str, allow_pipes: bool) -> Any:
             return io.BytesIO(_one_wav(stream.read(8), stream, location))
     except OSError as error:
         raise InputError(f"{match[1]}: {error.strerror}") from None
+
+
+def _output(pipe: str) -> bytes:
+    """What the command of a pipe writes; any of its parts that fails is an error."""
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", pipe[:-1]], capture_output=True, check=False)
+    if done.returncode not in (0, _PIPE_CLOSED):
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"{pipe}: the pipe failed with status {done.returncode}: {said[-1] if said else ''}")
+    if not done.stdout:
+        raise InputError(f"{pipe}: the pipe wrote nothing")
+    return done.stdout
 
 
 def _check_whole(stream: Any, source: Any, location: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from deepspeaker.audio import AudioInfo, audio_file, audio_info, read_audio
+from deepspeaker.audio import AudioInfo, audio_file, audio_info, load_audio, read_audio, segment_samples
 from deepspeaker.errors import InputError
 
 #: Extension -> what soundfile is told.
@@ -175,7 +175,8 @@ def test_a_pipe_whose_header_was_written_before_the_length_was_known(tmp_path: P
     [
         ("echo why >&2; exit 3", "the pipe failed with status 3: why"),
         ("no-such-program-at-all", "the pipe failed with status 127"),
-        ("true", "cannot be read as audio"),
+        ("false | cat", "the pipe failed with status 1"),
+        ("true", "the pipe wrote nothing"),
         ("echo junk", "cannot be read as audio"),
     ],
 )
@@ -254,3 +255,44 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
     with pytest.raises(InputError, match=r"a\.wav: has samples that are not finite"):
         read_audio(str(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize("ending", [*FORMATS, "mp3"])
+def test_segments_are_cut_at_their_very_samples(tmp_path: Path, ending: str) -> None:
+    soundfile.write(tmp_path / f"a.{ending}", noise(40000), 16000, **FORMATS.get(ending, {}))
+    location = str(tmp_path / f"a.{ending}")
+    whole = read_audio(location)
+    for first, stop in ((0, 1), (1, 2), (3, 16003), (4640, 23456), (31111, 40000)):
+        piece, info = load_audio(location, segment=(round(first / 16000, 6), round(stop / 16000, 6)))
+        assert np.array_equal(piece, whole[first:stop])
+        assert info.sampling_rate == 16000
+    assert np.array_equal(load_audio(location, segment=(1.5, None))[0], whole[24000:])
+    assert np.array_equal(load_audio(location, segment=(2.0, 2.9))[0], whole[32000:])  # less than half a second too far
+    for segment, message in (((2.5, 3), "begins at 2.5 s"), ((1, 3.0), "ends at 3 s"), ((1, 1.00001), "no sample")):
+        with pytest.raises(InputError, match=message) as raised:
+            load_audio(location, segment=segment)
+        assert one_line(raised, f"{location}: the segment ")
+
+
+def test_a_segment_at_another_rate_is_cut_before_it_is_resampled(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(8000), 8000)
+    soundfile.write(tmp_path / "b.wav", soundfile.read(tmp_path / "a.wav")[0][801:2403], 8000)
+    piece, info = load_audio(str(tmp_path / "a.wav"), segment=(0.100125, 0.300375))
+    assert info == AudioInfo(8000, 8000, 1)
+    assert np.array_equal(piece, read_audio(str(tmp_path / "b.wav")))
+
+
+def test_every_sample_of_an_hour_is_found_again_from_six_digits() -> None:
+    info = AudioInfo(48000, 48000 * 3600, 1)
+    generator = np.random.default_rng(0)
+    for first in generator.integers(0, info.samples - 1, 2000).tolist():
+        start, end = float(f"{first / 48000:.6f}"), float(f"{(first + 1) / 48000:.6f}")
+        assert segment_samples(start, end, info) == (first, first + 1)
+
+
+def test_the_pipe_of_a_recording_runs_once_for_segments_that_follow_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav_bytes(noise()))
+    location = f"echo >>{tmp_path}/count; cat {tmp_path}/a.wav |"
+    pieces = [load_audio(location, allow_pipes=True, segment=(start, start + 0.5))[0] for start in (0, 0.5, 1)]
+    assert np.array_equal(np.concatenate(pieces), read_audio(str(tmp_path / "a.wav"))[:24000])
+    assert (tmp_path / "count").read_text() == "\n"

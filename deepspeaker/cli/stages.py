@@ -81,6 +81,7 @@ def download(parts: str, mirror: str | None, md5sums: Path | None, progress: boo
 @seed_option
 @max_skipped_option
 @allow_pipes_option
+@click.option("--merge-chapters", type=bool, default=False, help="speakers [lbi-]reader-chapter become readers")
 @config_options
 @click.argument("output", type=FOLDER)
 def prepare(
@@ -93,6 +94,7 @@ def prepare(
     seed: int,
     max_skipped: float,
     allow_pipes: bool,
+    merge_chapters: bool,
     config: Path,
     overrides: tuple[str, ...],
     output: Path,
@@ -108,6 +110,8 @@ def prepare(
         data = corpora.read_kaldi(corpus_dir)
     else:
         data = corpora.read_librispeech(corpus_dir, *parts)
+    if merge_chapters:
+        corpora.merge_chapters(data)
     corpora.prepare(
         data,
         output,

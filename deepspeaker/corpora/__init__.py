@@ -4,7 +4,7 @@ from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.download import ALL_PARTS, BASE_URL, MINI_PARTS, download, read_md5sums
 from deepspeaker.corpora.fingerprint import fingerprint
 from deepspeaker.corpora.librispeech import find_parts
-from deepspeaker.corpora.prepare import prepare, read_kaldi, read_librispeech
+from deepspeaker.corpora.prepare import merge_chapters, prepare, read_kaldi, read_librispeech
 from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "find_parts",
     "fingerprint",
     "make_demo_corpus",
+    "merge_chapters",
     "prepare",
     "read_kaldi",
     "read_librispeech",

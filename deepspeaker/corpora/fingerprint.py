@@ -8,7 +8,9 @@ from pathlib import Path
 from deepspeaker.audio import audio_file
 from deepspeaker.errors import InputError
 
-_TABLES = ("utt2spk", "wav.scp", "feats.scp", "vad.scp", "utt2num_frames", "text", "spk2gender")
+_TABLES = (
+    "utt2spk", "wav.scp", "segments", "feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "text", "spk2gender"
+)
 
 
 def fingerprint(corpus: str, folder: Path) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from deepspeaker.audio import AudioInfo, audio_file, audio_info
 from deepspeaker.corpora import librispeech
-from deepspeaker.corpora.manifests import write_manifests
+from deepspeaker.corpora.manifests import utterance_samples, write_manifests
 from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
@@ -23,6 +25,11 @@ from deepspeaker.skipped import report_skipped
 DEV_SHARE, MOST_DEV_SPEAKERS, LEAST_DEV_SPEAKERS = 0.1, 40, 2
 
 PARTS = ("train", "dev", "test")
+
+#: A speaker of Kaldi's LibriSpeech recipe: a reader and one of the chapters.
+_CHAPTER = re.compile(r"((?:lbi-)?\d+)-\d+")
+
+T = TypeVar("T")
 
 
 def read_librispeech(
@@ -72,6 +79,44 @@ def read_kaldi(folder: Path) -> dict[str, DataDir]:
     return data
 
 
+def merge_chapters(data: Mapping[str, DataDir]) -> None:
+    """Makes readers of the speakers ``reader-chapter`` and ``lbi-reader-chapter`` of Kaldi's LibriSpeech recipe.
+
+    ``lbi-84-121123`` becomes ``lbi-84``, so that ids of utterances still begin with their speaker's. Raises
+    ``InputError`` for a speaker of another form, and for a reader with two genders.
+    """
+    for part, directory in data.items():
+        for utterance, speaker in directory.utt2spk.items():
+            directory.utt2spk[utterance] = _reader(speaker, part)
+        genders: dict[str, str] = {}
+        for speaker, gender in directory.spk2gender.items():
+            if genders.setdefault(_reader(speaker, part), gender) != gender:
+                raise InputError(f"{part}/spk2gender: the chapters of reader {_reader(speaker, part)} differ in gender")
+        directory.spk2gender = genders
+
+
+def _reader(speaker: str, part: str) -> str:
+    match = _CHAPTER.fullmatch(speaker)
+    if not match:
+        raise InputError(
+            f"{part}/utt2spk: the speaker {speaker} has not the form reader-chapter or lbi-reader-chapter; leave out "
+            "--merge-chapters"
+        )
+    return match[1]
+
+
+def _note_chapters(data: Mapping[str, DataDir], say: Callable[[str], None]) -> None:
+    """Says so when the speakers look like chapters of readers who have several."""
+    speakers = {speaker for directory in data.values() for speaker in directory.utt2spk.values()}
+    matches = [_CHAPTER.fullmatch(speaker) for speaker in speakers]
+    readers = {match[1] for match in matches if match}
+    if all(matches) and len(readers) < len(speakers):
+        say(
+            f"note: the {len(speakers)} speakers look like chapters of {len(readers)} readers (first: "
+            f"{min(speakers)}), as Kaldi's LibriSpeech recipe has them; --merge-chapters true makes readers of them"
+        )
+
+
 def _absolute(location: str, folder: Path) -> str:
     """Relative paths count from where the tables' owner stood: here, their folder, or the one above (Kaldi's s5)."""
     path = audio_file(location) or ("" if location.endswith("|") else location.rpartition(":")[0])
@@ -103,16 +148,17 @@ def prepare(
     or test have too little for their purpose.
     """
     output.mkdir(parents=True, exist_ok=True)
+    _note_chapters(data, say)
     whole: dict[str, DataDir] = {}
-    info: dict[str, AudioInfo] = {}
+    audio: dict[str, dict[str, AudioInfo]] = {}  # recordings of two parts may have one name
     for part, directory in data.items():
-        kept, part_info, skipped = _opened(directory, allow_pipes)
+        kept, audio[part], skipped = _opened(part, directory, allow_pipes, say)
         report_skipped(output / f"skipped_{part}", skipped, len(directory.utt2spk), f"{part} utterances", max_skipped)
         whole[part] = directory.subset(kept)
-        info.update(part_info)
     _check_disjoint(whole)
     if "dev" not in whole:
         whole = _carve(whole, seed, say)
+        audio["dev"] = audio["train"]
     if len(whole["train"].spk2utt) < 2:
         raise InputError("training has fewer than two speakers; nothing can be learnt")
     manifests = output / "manifests"
@@ -122,10 +168,9 @@ def prepare(
             _remove_part(output, part)
             continue
         directory = whole[part]
-        known = [utterance for utterance in directory.utt2spk if utterance in info]
-        directory.utt2dur = {u: f"{info[u].samples / info[u].sampling_rate:.6f}" for u in known}
+        _set_durations(part, directory, audio[part], say)
         directory.write(output / part)
-        write_manifests(manifests, part, directory, info, frame_shift)
+        write_manifests(manifests, part, directory, audio[part], frame_shift)
         hours = sum(float(duration) for duration in directory.utt2dur.values()) / 3600
         length = f", {hours:.2f} h" if hours else ""
         say(f"{part}: {len(directory.spk2utt)} speakers, {len(directory.utt2spk)} utterances{length}")
@@ -153,30 +198,81 @@ def _joined(parts: Sequence[DataDir], option: str) -> DataDir:
     return joined
 
 
-def _opened(directory: DataDir, allow_pipes: bool) -> tuple[list[str], dict[str, AudioInfo], dict[str, str]]:
-    """The utterances that can be opened, what their audio says of itself, and why the others cannot."""
-    skipped: dict[str, str] = {}
-    info: dict[str, AudioInfo] = {}
+def _opened(
+    part: str, directory: DataDir, allow_pipes: bool, say: Callable[[str], None]
+) -> tuple[list[str], dict[str, AudioInfo], dict[str, str]]:
+    """The utterances that can be opened, what their recordings say of themselves, and why the others cannot.
 
-    def look(utterance: str) -> tuple[str, AudioInfo | None, str]:
+    ``utt2num_frames`` becomes what the arks of given features say.
+    """
+    frames, no_features = _tried(directory.feats_scp, lambda location: read_header_of(location).rows)
+    segments = {u: directory.segment_of(u) for u in directory.utt2spk if u not in directory.feats_scp}
+    wanted = {segment.recording: directory.wav_scp[segment.recording] for segment in segments.values() if segment}
+    info, no_audio = _tried(wanted, lambda location: audio_info(location, allow_pipes))
+    skipped: dict[str, str] = {}
+    for utterance in directory.utt2spk:
         try:
             if utterance in directory.feats_scp:
-                rows = read_header_of(directory.feats_scp[utterance]).rows
-                directory.utt2num_frames[utterance] = str(rows)  # what the duration in the manifests follows from
-                return utterance, None, "" if rows else "has no frames"
-            if utterance in directory.wav_scp:
-                return utterance, audio_info(directory.wav_scp[utterance], allow_pipes), ""
-            return utterance, None, "is in neither wav.scp nor feats.scp"
+                if not frames.get(utterance):
+                    raise InputError(no_features.get(utterance, "has no frames"))
+                continue
+            segment = segments[utterance]
+            if segment is None:
+                raise InputError(f"is in neither {'segments' if directory.segments else 'wav.scp'} nor feats.scp")
+            if segment.recording in no_audio:
+                raise InputError(no_audio[segment.recording])
+            utterance_samples(directory, utterance, info)
         except InputError as error:
-            return utterance, None, str(error)
-
-    with ThreadPoolExecutor() as pool:
-        for utterance, found, reason in pool.map(look, sorted(directory.utt2spk), chunksize=64):
-            if reason:
-                skipped[utterance] = reason
-            elif found:
-                info[utterance] = found
+            skipped[utterance] = str(error)
+    counted = {utterance: str(rows) for utterance, rows in frames.items()}
+    wrong = [u for u, told in directory.utt2num_frames.items() if counted.get(u, told) != told]
+    if wrong:
+        say(f"note: utt2num_frames of {part} is wrong for {len(wrong)} utterances (first: {wrong[0]}); the arks decide")
+    directory.utt2num_frames.update(counted)
     return [u for u in directory.utt2spk if u not in skipped], info, skipped
+
+
+def _tried(table: Mapping[str, str], look: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:
+    """What ``look`` finds at each location of a table, and why it finds nothing at the others."""
+
+    def one(item: tuple[str, str]) -> tuple[str, T | None, str]:
+        try:
+            return item[0], look(item[1]), ""
+        except InputError as error:
+            return item[0], None, str(error)
+
+    found: dict[str, T] = {}
+    failed: dict[str, str] = {}
+    with ThreadPoolExecutor() as pool:
+        for name, result, reason in pool.map(one, sorted(table.items()), chunksize=64):
+            if result is None:
+                failed[name] = reason
+            else:
+                found[name] = result
+    return found, failed
+
+
+def _set_durations(
+    part: str, directory: DataDir, info: Mapping[str, AudioInfo], say: Callable[[str], None]
+) -> None:
+    """Sets ``utt2dur`` and, where there are segments, ``reco2dur`` to what the audio says, where there is audio."""
+    cut = []
+    for utterance in directory.utt2spk:
+        samples = utterance_samples(directory, utterance, info)
+        if samples is None:
+            continue
+        recording, first, stop = samples
+        directory.utt2dur[utterance] = f"{(stop - first) / info[recording].sampling_rate:.6f}"
+        segment = directory.segment_of(utterance)
+        if segment is not None and segment.end and round(segment.end * info[recording].sampling_rate) > stop:
+            cut.append(utterance)
+    known = directory.wav_scp.keys() & info.keys() if directory.segments else ()
+    directory.reco2dur = {name: f"{info[name].samples / info[name].sampling_rate:.6f}" for name in known}
+    if cut:
+        say(
+            f"note: {len(cut)} segments of {part} end after their recording by less than half a second and are cut "
+            f"there (first: {cut[0]})"
+        )
 
 
 def _check_disjoint(data: dict[str, DataDir]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepspeaker.audio import read_audio
+from deepspeaker.audio import AudioInfo, load_audio
 from deepspeaker.errors import InputError
 from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import mean_variance_normalised
@@ -74,6 +74,7 @@ def compute_shard(
     num_frames: dict[str, str] = {}
     num_speech: dict[str, str] = {}
     skipped: dict[str, str] = {}
+    converted: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         nosil_writer = stack.enter_context(
             ArkWriter(nosil / f"fbank.{job}.ark", shards / f"nosil.{job}", compression)
@@ -88,7 +89,11 @@ def compute_shard(
                 if given:
                     feats, speech = _given_features(data, utterance)
                 else:
-                    feats, speech = _computed_features(data, utterance, extractor, sampling_rate, vad, allow_pipes)
+                    feats, speech, info = _computed_features(
+                        data, utterance, extractor, sampling_rate, vad, allow_pipes
+                    )
+                    if info.sampling_rate != sampling_rate or info.channels > 1:
+                        converted[utterance] = f"{info.sampling_rate} {sampling_rate} {info.channels}"
                 if not speech.any():
                     raise InputError("has no speech frame")
             except InputError as error:
@@ -103,13 +108,16 @@ def compute_shard(
     write_table(shards / f"num_frames.{job}", num_frames)
     write_table(shards / f"num_speech.{job}", num_speech)
     write_table(shards / f"skipped.{job}", skipped)
+    write_table(shards / f"converted.{job}", converted)
+    for line in _conversions(converted):
+        print(line)
 
 
 def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     """Joins what ``compute_shard`` left into ``feats.scp``, ``vad.scp``, ``utt2num_frames`` and ``*_nosil``.
 
-    Returns a line that says what is there now. Raises ``InputError`` when a shard is missing or more than
-    ``max_skipped`` percent of the utterances are skipped (list: ``skipped`` in the directory).
+    Returns lines that say what is there now, and what audio was converted. Raises ``InputError`` when a shard is
+    missing or more than ``max_skipped`` percent of the utterances are skipped (list: ``skipped`` in the directory).
     """
     data = DataDir.read(data_dir)
     given = has_own_features(data_dir, data)
@@ -126,7 +134,7 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     report_skipped(data_dir / "skipped", joined("skipped"), len(data.utt2spk), f"utterances of {data_dir}", max_skipped)
     num_frames, num_speech = joined("num_frames"), joined("num_speech")
     nosil = data.subset(num_speech)
-    nosil.wav_scp, nosil.vad_scp, nosil.utt2dur = {}, {}, {}
+    nosil.wav_scp, nosil.segments, nosil.reco2dur, nosil.vad_scp, nosil.utt2dur = {}, {}, {}, {}, {}
     nosil.feats_scp, nosil.utt2num_frames = joined("nosil"), num_speech
     nosil.write(nosil_dir(data_dir))
     if not given:
@@ -136,12 +144,33 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     if not given:
         _remove_old_arks(data_dir, num_jobs)
     _remove_old_arks(nosil_dir(data_dir), num_jobs)
+    converted = joined("converted")
     shutil.rmtree(shards)
     frames, speech = sum(map(int, num_frames.values())), sum(map(int, num_speech.values()))
-    return (
+    summary = (
         f"{data_dir}: {len(num_speech)} utterances, {frames} frames, {100.0 * speech / frames:.1f} % of them speech"
         + (" (features as given)" if given else "")
     )
+    return "\n".join([*(f"{data_dir}: {line}" for line in _conversions(converted)), summary])
+
+
+def _conversions(converted: dict[str, str]) -> list[str]:
+    """What was done to audio of another form: a line for each rate, and one for channels."""
+    by_rate: dict[tuple[int, int], list[str]] = {}
+    several = []
+    for utterance, form in converted.items():
+        rate, wanted, channels = map(int, form.split())
+        if rate != wanted:
+            by_rate.setdefault((rate, wanted), []).append(utterance)
+        if channels > 1:
+            several.append(utterance)
+    lines = [
+        f"resampled from {rate} to {wanted} Hz: {len(utterances)} utterances (first: {utterances[0]})"
+        for (rate, wanted), utterances in sorted(by_rate.items())
+    ]
+    if several:
+        lines.append(f"channels averaged: {len(several)} utterances (first: {several[0]})")
+    return lines
 
 
 def _remove_old_arks(folder: Path, num_jobs: int) -> None:
@@ -153,20 +182,19 @@ def _remove_old_arks(folder: Path, num_jobs: int) -> None:
 
 
 def _computed_features(
-    data: DataDir,
-    utterance: str,
-    extractor: FbankExtractor,
-    sampling_rate: int,
-    vad: dict[str, Any],
-    allow_pipes: bool,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if utterance not in data.wav_scp:
-        raise InputError("is not in wav.scp")
-    samples = read_audio(data.wav_scp[utterance], sampling_rate, allow_pipes)
+    data: DataDir, utterance: str, extractor: FbankExtractor, sampling_rate: int, vad: dict[str, Any], allow_pipes: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32], AudioInfo]:
+    """Features, speech frames, and what the recording says of itself."""
+    segment = data.segment_of(utterance)
+    if segment is None:
+        raise InputError("is not in segments" if data.segments else "is not in wav.scp")
+    location = data.wav_scp[segment.recording]
+    bounds = (segment.start, segment.end) if data.segments else None
+    samples, info = load_audio(location, sampling_rate, allow_pipes, bounds)
     if len(samples) < extractor.minimum_samples:
-        raise InputError(f"{data.wav_scp[utterance]}: has {len(samples)} samples, less than one frame")
+        raise InputError(f"{location}: has {len(samples)} samples, less than one frame")
     feats, log_energy = extractor(samples)
-    return feats, energy_vad(log_energy, **vad)
+    return feats, energy_vad(log_energy, **vad), info
 
 
 def _given_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

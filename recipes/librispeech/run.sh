@@ -32,6 +32,7 @@
 #   --device auto|cpu|cuda      where networks run (default auto)
 #   --max-skipped PERCENT       a stage stops when more of its items cannot be used (default 5)
 #   --allow-pipes true          runs the commands that stand in wav.scp
+#   --merge-chapters true       kaldi: speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe become readers
 #   --init-from CHECKPOINT      stage 3 starts from its weights, for fine-tuning; the speakers may be others
 #   --nproc N, --nnodes N, --rdzv-endpoint HOST:PORT
 #                               training on N processes of each of N machines (one process a GPU)
@@ -43,9 +44,10 @@ from=$PWD
 script_file=$(readlink -f "${BASH_SOURCE[0]}")
 cd "$(dirname "${BASH_SOURCE[0]}")"
 options="stage stop-stage corpus corpus-dir train-parts dev-parts test-parts mini mirror config set exp seed nj cmd device
-max-skipped allow-pipes init-from nproc nnodes rdzv-endpoint"
+max-skipped allow-pipes merge-chapters init-from nproc nnodes rdzv-endpoint"
 stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' mini=false config='' exp=''
-seed=0 nj=$(nproc) device=auto max_skipped=5 allow_pipes=false init_from='' nproc=1 nnodes=1 rdzv_endpoint=''
+seed=0 nj=$(nproc) device=auto max_skipped=5 allow_pipes=false merge_chapters=false init_from='' nproc=1
+nnodes=1 rdzv_endpoint=''
 mirror=https://www.openslr.org/resources
 . ./path.sh
 . ./cmd.sh
@@ -124,7 +126,8 @@ if [ -z "$corpus_dir" ]; then
 fi
 if wanted 1; then
   local/1_data.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --train-parts "$train_parts" \
-    --dev-parts "$dev_parts" --test-parts "$test_parts" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" "$data"
+    --dev-parts "$dev_parts" --test-parts "$test_parts" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" \
+    --merge-chapters "$merge_chapters" "$data"
 fi
 if wanted 2; then
   parts=("$data/train")

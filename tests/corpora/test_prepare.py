@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from deepspeaker.corpora import TrialList, fingerprint, prepare, read_kaldi, read_librispeech
+from deepspeaker.corpora import TrialList, fingerprint, merge_chapters, prepare, read_kaldi, read_librispeech
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import ArkWriter, DataDir, read_table
 
@@ -380,3 +380,107 @@ def test_the_fingerprint_of_kaldi_directories_sees_tables_and_their_files(tmp_pa
     (folder / "train" / "text").write_text("a-1 WORDS\n")
     found.append(fingerprint("kaldi", folder))
     assert len(set(found)) == 3
+
+
+def segmented(folder: Path, parts: dict[str, str]) -> Path:
+    """Data directories with a recording a speaker (the same names in all of them) and two segments of it."""
+    for part, names in parts.items():
+        data = DataDir(utt2spk={})
+        for number, name in enumerate(names):
+            location = add_audio(folder / part / f"{name}.flac", 8000 + 1000 * number)
+            data.wav_scp[f"r{number}"] = location if number else f"cat {location} |"
+            for utterance, segment in ((f"{name}-1", "0.1 0.30002"), (f"{name}-2", "0.30002 -1")):
+                data.utt2spk[utterance] = name
+                data.segments[utterance] = f"r{number} {segment}"
+        data.reco2dur = dict.fromkeys(data.wav_scp, "1")
+        data.write(folder / part)
+    return folder
+
+
+def test_segments_keep_their_samples_in_tables_and_manifests(tmp_path: Path) -> None:
+    from lhotse import CutSet, RecordingSet, SupervisionSet
+
+    folder, output = segmented(tmp_path / "corpus", {"train": "ab", "test": "cde"}), tmp_path / "data"
+    _, said = run(read_kaldi(folder), output, allow_pipes=True)
+    data = DataDir.read(output / "test")
+    assert data.segments == DataDir.read(folder / "test").segments
+    assert data.reco2dur == {"r0": "0.500000", "r1": "0.562500", "r2": "0.625000"}
+    assert [data.utt2dur[u] for u in ("c-1", "c-2", "e-2")] == ["0.200000", "0.200000", "0.325000"]
+    recordings = RecordingSet.from_file(output / "manifests" / "test_recordings.jsonl.gz")
+    supervisions = SupervisionSet.from_file(output / "manifests" / "test_supervisions.jsonl.gz")
+    assert [r.num_samples for r in recordings] == [8000, 9000, 10000]
+    cuts = CutSet.from_manifests(recordings=recordings, supervisions=supervisions).trim_to_supervisions()
+    whole = soundfile.read(folder / "test" / "e.flac", dtype="float32")[0]
+    pieces = {cut.supervisions[0].id: cut.load_audio()[0] for cut in cuts}
+    assert np.array_equal(pieces["e-1"], whole[1600:4800])
+    assert np.array_equal(pieces["e-2"], whole[4800:])
+    assert not any("note" in line for line in said)
+    assert fingerprint("kaldi", folder) != fingerprint("kaldi", segmented(tmp_path / "corpus", {"test": "cd"}))
+
+
+def test_segments_that_are_not_in_their_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = segmented(tmp_path / "corpus", {"train": "ab", "test": "cde"})
+    data = DataDir.read(folder / "test")
+    data.segments |= {"c-1": "r0 0.1 0.6", "d-1": "r1 0.6 0.7", "e-1": "r2 0.1 2"}
+    data.utt2spk |= {"e-3": "e"}
+    data.write(folder / "test")
+    _, said = run(read_kaldi(folder), tmp_path / "data", allow_pipes=True, max_skipped=50)
+    assert read_table(tmp_path / "data" / "skipped_test") == {
+        "d-1": "begins at 0.6 s, its recording ends at 0.5625 s",
+        "e-1": "ends at 2 s, its recording at 0.625 s",
+        "e-3": "is in neither segments nor feats.scp",
+    }
+    assert "note: 1 segments of test end after their recording by less than half a second" in "\n".join(said)
+    assert DataDir.read(tmp_path / "data" / "test").utt2dur["c-1"] == "0.400000"
+    (folder / "test" / "c.flac").unlink()
+    with pytest.raises(InputError, match=r"test utterances had .* \(first c-1: cat .*the pipe failed with status 1"):
+        run(read_kaldi(folder), tmp_path / "data", allow_pipes=True)
+
+
+def test_given_frames_are_checked_and_given_durations_kept(tmp_path: Path) -> None:
+    from lhotse import SupervisionSet
+
+    folder, output = tmp_path / "corpus", tmp_path / "data"
+    for part, names in {"train": "ab", "test": "cd"}.items():
+        data = DataDir(utt2spk={f"{name}-{number}": name for name in names for number in (1, 2)})
+        with ArkWriter(folder / f"{part}.ark", folder / f"{part}.scp") as writer:
+            for utterance in sorted(data.utt2spk):
+                writer.write(utterance, np.zeros((50, 7), dtype=np.float32))
+        data.feats_scp = read_table(folder / f"{part}.scp")
+        data.utt2num_frames = dict.fromkeys(data.utt2spk, "50")
+        data.utt2dur = dict.fromkeys(data.utt2spk, "0.52")
+        data.write(folder / part)
+    data = DataDir.read(folder / "test")
+    data.utt2num_frames["d-1"] = "49"
+    data.write(folder / "test")
+    _, said = run(read_kaldi(folder), output)
+    assert [line for line in said if line.startswith("note")] == [
+        "note: utt2num_frames of test is wrong for 1 utterances (first: d-1); the arks decide"
+    ]
+    assert set(DataDir.read(output / "test").utt2num_frames.values()) == {"50"}
+    assert set(DataDir.read(output / "train").utt2dur.values()) == {"0.52"}
+    supervisions = SupervisionSet.from_file(output / "manifests" / "test_supervisions.jsonl.gz")
+    assert {s.duration for s in supervisions} == {0.52}
+
+
+def test_chapters_become_readers_on_request(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "corpus", {"train": ["lbi-84-1", "lbi-84-2", "lbi-9-1"], "test": ["lbi-7-1", "8-3"]})
+    for part, genders in {"train": {"lbi-84-1": "f", "lbi-84-2": "f", "lbi-9-1": "m"}, "test": {}}.items():
+        data = DataDir.read(folder / part)
+        data.spk2gender = genders
+        data.write(folder / part)
+    _, said = run(read_kaldi(folder), tmp_path / "data")
+    assert "note: the 5 speakers look like chapters of 4 readers (first: 8-3)" in said[0]
+    data = read_kaldi(folder)
+    merge_chapters(data)
+    _, said = run(data, tmp_path / "data")
+    assert speakers(tmp_path / "data") == {"train": ["lbi-84", "lbi-9"], "test": ["8", "lbi-7"]}
+    assert DataDir.read(tmp_path / "data" / "train").spk2gender == {"lbi-84": "f", "lbi-9": "m"}
+    assert not any(line.startswith("note") for line in said)
+    data = read_kaldi(folder)
+    data["train"].spk2gender["lbi-84-1"] = "m"
+    with pytest.raises(InputError, match="train/spk2gender: the chapters of reader lbi-84 differ in gender"):
+        merge_chapters(data)
+    data["test"].utt2spk["8-3-1"] = "anna"
+    with pytest.raises(InputError, match="test/utt2spk: the speaker anna has not the form reader-chapter"):
+        merge_chapters({"test": data["test"]})

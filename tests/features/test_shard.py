@@ -308,3 +308,42 @@ def test_own_features_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
         "b-1": "copy-feats scp:x ark:- |: pipes and row ranges are not read here; write an ark with copy-feats first",
     }
     assert list(DataDir.read(nosil_dir(data_dir)).utt2spk) == ["b-2"]
+
+
+@pytest.mark.parametrize("num_jobs", [1, 3])
+def test_segments_give_the_features_of_their_cuts(tmp_path: Path, num_jobs: int) -> None:
+    """Recordings by pipe, by file and in stereo at another rate, against files that hold the cuts alone."""
+    data_dir = make_audio(tmp_path / "whole", 6)
+    whole, cuts = DataDir.read(data_dir), DataDir(utt2spk={})
+    segmented = DataDir(utt2spk={})
+    for number, (recording, location) in enumerate(whole.wav_scp.items()):
+        samples, rate = soundfile.read(location)
+        if number == 1:
+            rate = 8000
+            location = str(tmp_path / "stereo.wav")
+            soundfile.write(location, np.stack([samples, 0.5 * samples], axis=1), rate)
+            samples = soundfile.read(location, dtype="float32")[0].mean(axis=1)
+        segmented.wav_scp[f"rec{number}"] = location if number else f"cat {location} |"
+        for piece, (first, stop) in enumerate(((7, 6001), (6001, 12503))):
+            utterance = f"{recording}-{piece}"
+            path = tmp_path / "cuts" / f"{utterance}.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, samples[first:stop], rate, subtype="FLOAT")
+            segmented.segments[utterance] = f"rec{number} {first / rate:.6f} {stop / rate:.6f}"
+            cuts.wav_scp[utterance] = str(path)
+            cuts.utt2spk[utterance] = segmented.utt2spk[utterance] = utterance[0]
+    segmented.reco2dur = dict.fromkeys(segmented.wav_scp, "1.0")
+    segmented.write(tmp_path / "segmented")
+    cuts.write(tmp_path / "files")
+    said = run(tmp_path / "segmented", num_jobs, allow_pipes=True).splitlines()
+    assert said[0].endswith("resampled from 8000 to 16000 Hz: 2 utterances (first: a-2-0)")
+    assert said[1].endswith("channels averaged: 2 utterances (first: a-2-0)")
+    run(tmp_path / "files", 1)
+    ours, theirs = DataDir.read(tmp_path / "segmented"), DataDir.read(tmp_path / "files")
+    assert ours.segments == segmented.segments
+    assert list(ours.feats_scp) == sorted(segmented.segments)
+    for utterance, location in ours.feats_scp.items():
+        assert np.array_equal(read_matrix(location), read_matrix(theirs.feats_scp[utterance]))
+        assert np.array_equal(read_vector(ours.vad_scp[utterance]), read_vector(theirs.vad_scp[utterance]))
+    nosil = DataDir.read(tmp_path / "segmented_nosil")
+    assert (nosil.wav_scp, nosil.segments, nosil.reco2dur) == ({}, {}, {})

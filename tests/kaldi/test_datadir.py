@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import DataDir
+from deepspeaker.kaldi import DataDir, Segment, parse_segment
 
 GOOD = {
     "utt2spk": "a-1 a\na-2 a\nb-1 b\n",
@@ -65,7 +65,14 @@ def test_a_subset_has_its_speakers_only(tmp_path: Path) -> None:
         ({"utt2spk": "", "wav_scp": None, "text": None, "feats_scp": ""}, "/utt2spk: has no utterance"),
         ({"wav_scp": None}, ": has neither wav.scp nor feats.scp"),
         ({"wav_scp": ""}, ": has neither wav.scp nor feats.scp"),
-        ({"segments": "a-1 r 0 1\n"}, "/segments: segments are not read"),
+        ({"segments": "a-1 r 0 1\n"}, "/segments: a-1 lies in r, which is not in wav.scp"),
+        ({"segments": "c-1 a-1 0 1\n"}, "/segments: c-1 is not in utt2spk"),
+        ({"segments": "a-1 a-1 0\n"}, "/segments: a-1 wants recording, start and end"),
+        ({"segments": "a-1 a-1 0 1 A\n"}, "/segments: a-1 has a channel column"),
+        ({"segments": "a-1 a-1 0 x\n"}, "/segments: a-1 start and end must be seconds, are 0 and x"),
+        ({"segments": "a-1 a-1 2 1.5\n"}, "/segments: a-1 ends at 1.5 s, not after its start"),
+        ({"segments": "a-1 a-1 -1 1.5\n"}, "/segments: a-1 cannot lie from -1 to 1.5 s"),
+        ({"segments": "a-1 a-1 0 nan\n"}, "/segments: a-1 cannot lie from 0 to nan s"),
         ({"utt2spk": "a-1 a\na-2\nb-1 b\n"}, "/utt2spk: a-2 needs one speaker"),
         ({"utt2spk": "a-1 a\na-2 a a\nb-1 b\n"}, "/utt2spk: a-2 needs one speaker"),
         ({"wav_scp": "a-1 /x\nc-1 /x\n"}, "/wav.scp: c-1 is not in utt2spk"),
@@ -85,3 +92,25 @@ def test_errors_name_file_and_id(tmp_path: Path, changed: dict[str, str | None],
 def test_no_such_directory(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such data directory"):
         DataDir.read(tmp_path / "nothing")
+
+
+def test_segments_lie_in_recordings(tmp_path: Path) -> None:
+    wav_scp = "r-1 /x/1.wav\nr-2 cat /x/2.wav |\nr-3 /x/3.wav\n"
+    segments = "a-1 r-1 0.5 1.25\na-2 r-1 1.25 -1\nb-1 r-2 0 3\n"
+    path = make(tmp_path / "data", wav_scp=wav_scp, segments=segments, reco2dur="r-1 9\nr-2 3\n")
+    data = DataDir.read(path)
+    assert data.segment_of("a-1") == Segment("r-1", 0.5, 1.25)
+    assert data.segment_of("a-2") == Segment("r-1", 1.25, None)
+    part = data.subset(["b-1"])
+    assert (part.wav_scp, part.segments) == ({"r-2": "cat /x/2.wav |"}, {"b-1": "r-2 0 3"})
+    assert part.reco2dur == {"r-2": "3"}
+    data.write(tmp_path / "copy")
+    assert DataDir.read(tmp_path / "copy") == data
+    without = DataDir.read(make(tmp_path / "plain"))
+    assert without.segment_of("a-1") == Segment("a-1", 0.0, None)
+    del without.wav_scp["a-1"]
+    assert without.segment_of("a-1") is None
+
+
+def test_a_segment_to_the_end() -> None:
+    assert parse_segment("r 1 -1") == parse_segment("r\t1.0  -1.00") == Segment("r", 1.0, None)
