@@ -114,12 +114,17 @@ def load_audio(
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if not np.isfinite(mono).all():
         raise InputError(f"{location}: has samples that are not finite numbers")
-    if info.sampling_rate != sampling_rate:
+    return resampled(mono, info.sampling_rate, sampling_rate), info
+
+
+def resampled(samples: NDArray[np.float32], rate: int, sampling_rate: int) -> NDArray[np.float32]:
+    """Samples (n,) at ``rate`` Hz as float32 at ``sampling_rate`` Hz, by scipy's polyphase filter."""
+    if rate != sampling_rate:
         from scipy.signal import resample_poly
 
-        divisor = math.gcd(info.sampling_rate, sampling_rate)
-        mono = resample_poly(mono, sampling_rate // divisor, info.sampling_rate // divisor)
-    return np.ascontiguousarray(mono, dtype=np.float32), info
+        divisor = math.gcd(rate, sampling_rate)
+        samples = resample_poly(samples, sampling_rate // divisor, rate // divisor)
+    return np.ascontiguousarray(samples, dtype=np.float32)
 
 
 def _decoded(location: str, allow_pipes: bool) -> tuple[NDArray[np.float32], AudioInfo]:

@@ -66,7 +66,8 @@ class SpeakerSampler:
     than two crops of ``crop_frames`` (``frames``: the frames of each utterance). With fewer than P speakers a batch
     has all of them. All K are of one random copy of the speaker.
 
-    ``left_out`` is the number of speakers that are. Raises ``InputError`` when fewer than two are left.
+    ``usable`` holds the numbers of the speakers that are not left out, ``left_out`` counts the others. Raises
+    ``InputError`` when fewer than two are left.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class SpeakerSampler:
         self.of_speaker, self.frames, self.crop_frames = of_speaker, frames, crop_frames
         self.seed, self.copies = seed, copies
         usable = [n for n, own in enumerate(of_speaker) if len(own) > 1 or frames[own[0]] >= 2 * crop_frames]
-        self._usable = np.array(usable, dtype=np.int32)
+        self.usable = np.array(usable, dtype=np.int32)
         self.left_out = len(of_speaker) - len(usable)
         if len(usable) < 2:
             raise InputError(
@@ -95,8 +96,8 @@ class SpeakerSampler:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0; the K utterances of a speaker stand together."""
-        number, within = divmod(step, len(self._usable) // self.speakers)
-        speakers = self._usable[self._passes.order(number)[within * self.speakers : (within + 1) * self.speakers]]
+        number, within = divmod(step, len(self.usable) // self.speakers)
+        speakers = self.usable[self._passes.order(number)[within * self.speakers : (within + 1) * self.speakers]]
         generator = _generator(self.seed, 1, step)
         chosen = [self._of(self.of_speaker[speaker], generator) for speaker in speakers]
         positions = generator.random(self.speakers * self.per_speaker)
