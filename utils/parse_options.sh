@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # To be sourced. Turns "--some-name value" and "--some-name=value" into the variable some_name, for the names that the
-# sourcing script lists in $options (words); --set may come several times and fills the array overrides. --help prints the
-# comment at the top of the script. What is left are the script's arguments. Errors are one line and status 2.
+# sourcing script lists in $options (words); --set may come several times and fills the array overrides, so may those that
+# $repeated lists, which fill the arrays of their names. --help prints the comment at the top of the script. What is left are
+# the script's arguments. Errors are one line and status 2.
 
 _script=${0##*/}
 
@@ -36,7 +37,11 @@ while [ $# -gt 0 ]; do
       _name=${1#--}
       case " $options " in *" $_name "*) ;; *) _unknown_option "$_name" ;; esac
       [ $# -gt 1 ] || _usage_error "--$_name needs a value"
-      if [ "$_name" = set ]; then overrides+=(--set "$2"); else printf -v "${_name//-/_}" '%s' "$2"; fi
+      case "$_name: ${repeated:-} " in
+        set:*) overrides+=(--set "$2") ;;
+        *" $_name "*) declare -n _array=${_name//-/_}; _array+=("$2") ;;
+        *) printf -v "${_name//-/_}" '%s' "$2" ;;
+      esac
       shift 2
       ;;
     -*) _usage_error "unknown option $1; options begin with two dashes (--help lists all)" ;;

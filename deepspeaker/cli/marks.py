@@ -25,6 +25,7 @@ def mark() -> None:
 def _mark_options(function: Function) -> Function:
     for option in (
         click.option("--option", "options", multiple=True, metavar="name=value", help="an option that counts"),
+        click.option("--file", "files", multiple=True, type=PATH, help="a file whose content counts"),
         click.option("--after", multiple=True, type=PATH, help="the mark of a stage before this one"),
         click.option("--section", "sections", multiple=True, help="a section of the configuration that counts"),
         click.option("--set", "overrides", multiple=True, metavar="section.key=value"),
@@ -40,6 +41,7 @@ def _mark_options(function: Function) -> Function:
 
 def _settings(
     options: tuple[str, ...],
+    files: tuple[Path, ...],
     after: tuple[Path, ...],
     sections: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -47,12 +49,17 @@ def _settings(
     corpus: str | None,
     corpus_dir: Path | None,
 ) -> dict[str, object]:
+    from deepspeaker.files import sha256_of
     from deepspeaker.marks import digest_of
 
     settings: dict[str, object] = {"deepspeaker": __version__}
     for option in options:
         name, _, value = option.partition("=")
         settings[name] = value
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        settings[f"content of {path.name}"] = sha256_of(path)
     for before in after:
         number = before.name.rpartition(".")[2]
         settings[f"stage {number} ({before.parent.name})"] = digest_of(before)

@@ -82,6 +82,7 @@ def download(parts: str, mirror: str | None, md5sums: Path | None, progress: boo
 @max_skipped_option
 @allow_pipes_option
 @click.option("--merge-chapters", type=bool, default=False, help="speakers [lbi-]reader-chapter become readers")
+@allow_overlap_option
 @config_options
 @click.argument("output", type=FOLDER)
 def prepare(
@@ -95,6 +96,7 @@ def prepare(
     max_skipped: float,
     allow_pipes: bool,
     merge_chapters: bool,
+    allow_speaker_overlap: bool,
     config: Path,
     overrides: tuple[str, ...],
     output: Path,
@@ -122,6 +124,8 @@ def prepare(
         frame_shift=frame_shift,
         allow_pipes=allow_pipes,
         say=print,
+        own=corpus_dir / "test" if corpus == "kaldi" else None,
+        allow_speaker_overlap=allow_speaker_overlap,
     )
 
 

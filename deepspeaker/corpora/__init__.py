@@ -5,7 +5,7 @@ from deepspeaker.corpora.download import ALL_PARTS, BASE_URL, MINI_PARTS, downlo
 from deepspeaker.corpora.fingerprint import fingerprint
 from deepspeaker.corpora.librispeech import find_parts
 from deepspeaker.corpora.prepare import merge_chapters, prepare, read_kaldi, read_librispeech
-from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all
+from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
 
 __all__ = [
     "ALL_PARTS",
@@ -23,4 +23,5 @@ __all__ = [
     "read_md5sums",
     "write_trials_1p99",
     "write_trials_all",
+    "write_trials_enrol",
 ]

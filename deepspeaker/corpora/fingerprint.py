@@ -8,6 +8,8 @@ from pathlib import Path
 from deepspeaker.audio import audio_file
 from deepspeaker.errors import InputError
 
+#: Of the test part alone, with the utt2X tables.
+_OF_TEST = ("trials", "enrol_spk2utt")
 _TABLES = (
     "utt2spk", "wav.scp", "segments", "feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "text", "spk2gender"
 )
@@ -23,7 +25,11 @@ def fingerprint(corpus: str, folder: Path) -> str:
     digest = hashlib.sha256()
     if corpus == "kaldi":
         for part in ("train", "dev", "test"):
-            for name in _TABLES:
+            names = list(_TABLES)
+            if part == "test":
+                more = {path.name for path in (folder / part).glob("utt2*")} - {*_TABLES}
+                names += [*_OF_TEST, *sorted(more)]
+            for name in names:
                 table = folder / part / name
                 if table.is_file():
                     content = table.read_bytes()

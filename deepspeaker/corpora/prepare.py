@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +15,11 @@ import numpy as np
 from deepspeaker.audio import AudioInfo, audio_file, audio_info
 from deepspeaker.corpora import librispeech
 from deepspeaker.corpora.manifests import utterance_samples, write_manifests
-from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all
+from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
-from deepspeaker.kaldi import DataDir, read_header_of
-from deepspeaker.skipped import report_skipped
+from deepspeaker.kaldi import DataDir, read_header_of, read_table, write_table
+from deepspeaker.skipped import list_all, report_skipped
 
 #: Development speakers are carved out of training when none are given: this share of those with two utterances or
 #: more, at most so many; and none at all when that would be fewer than the least.
@@ -140,12 +141,16 @@ def prepare(
     frame_shift: float,
     allow_pipes: bool,
     say: Callable[[str], None],
+    own: Path | None = None,
+    allow_speaker_overlap: bool = False,
 ) -> list[TrialList]:
     """Writes ``output/{train,dev,test}``, ``output/manifests``, the trial lists in ``output/test`` and corpus.json.
 
-    Utterances whose audio or features cannot be opened are skipped and listed in ``output/skipped_PART``. Raises
-    ``InputError`` when more than ``max_skipped`` percent are, when a speaker stands in two parts, and when training
-    or test have too little for their purpose.
+    What the folder ``own`` says of the test part beyond a ``DataDir`` is passed on to it: ``trials``,
+    ``enrol_spk2utt`` and ``utt2X`` tables. Utterances whose audio or features cannot be opened are skipped and listed
+    in ``output/skipped_PART``. Raises ``InputError`` when more than ``max_skipped`` percent are, when a speaker stands
+    in two parts and ``allow_speaker_overlap`` does not insist, and when training or test have too little for their
+    purpose.
     """
     output.mkdir(parents=True, exist_ok=True)
     _note_chapters(data, say)
@@ -155,7 +160,7 @@ def prepare(
         kept, audio[part], skipped = _opened(part, directory, allow_pipes, say)
         report_skipped(output / f"skipped_{part}", skipped, len(directory.utt2spk), f"{part} utterances", max_skipped)
         whole[part] = directory.subset(kept)
-    _check_disjoint(whole)
+    _check_disjoint(whole, allow_speaker_overlap, say)
     if "dev" not in whole:
         whole = _carve(whole, seed, say)
         audio["dev"] = audio["train"]
@@ -180,7 +185,9 @@ def prepare(
                 f"note: {len(odd)} utterance ids of {part} do not begin with their speaker's id (first: {odd[0]}); "
                 "Kaldi's own tools want that"
             )
-    _check_disjoint({part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()})
+    written = {part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()}
+    _check_disjoint(written, allow_speaker_overlap)
+    _pass_on(own, output / "test", whole["test"])
     lists = _write_trials(output / "test", whole["test"].utt2spk, seed, say)
     description = {"corpus": corpus, "synthetic": synthetic, "seed": seed}
     atomic_write(output / "corpus.json", json.dumps(description, indent=2) + "\n")
@@ -275,15 +282,20 @@ def _set_durations(
         )
 
 
-def _check_disjoint(data: dict[str, DataDir]) -> None:
+def _check_disjoint(data: dict[str, DataDir], allowed: bool, say: Callable[[str], None] | None = None) -> None:
     for index, first in enumerate(data):
         for second in list(data)[index + 1 :]:
             shared = sorted(data[first].spk2utt.keys() & data[second].spk2utt.keys())
-            if shared:
+            if not shared:
+                continue
+            told = f"{len(shared)} speakers are in both {first} and {second} (first: {shared[0]})"
+            if not allowed:
                 raise InputError(
-                    f"{len(shared)} speakers are in both {first} and {second} (first: {shared[0]}); "
-                    "name parts with different speakers or remove them from one of the two"
+                    f"{told}; name parts with different speakers, remove them from one of the two, or insist with "
+                    "--allow-speaker-overlap true"
                 )
+            if say is not None:
+                say(f"note: {told}, as --allow-speaker-overlap insists")
 
 
 def _carve(data: dict[str, DataDir], seed: int, say: Callable[[str], None]) -> dict[str, DataDir]:
@@ -309,12 +321,30 @@ def _carve(data: dict[str, DataDir], seed: int, say: Callable[[str], None]) -> d
 
 def _remove_part(output: Path, part: str) -> None:
     """Removes what an earlier preparation left of a part that this one does not have."""
-    import shutil
-
     for name in (part, f"{part}_nosil"):
         shutil.rmtree(output / name, ignore_errors=True)
     for manifest in (output / "manifests").glob(f"{part}_*.jsonl.gz"):
         manifest.unlink()
+
+
+def _pass_on(own: Path | None, folder: Path, test: DataDir) -> None:
+    """Copies ``trials``, ``enrol_spk2utt`` and the ``utt2X`` tables that a ``DataDir`` does not have; removes old ones.
+
+    Tables keep the utterances of the test part; the lists stay as they are, stage 6 names what they ask for in vain.
+    """
+    ours = {"utt2spk", "utt2num_frames", "utt2dur"}
+    for old in [folder / "trials", folder / "enrol_spk2utt", *folder.glob("utt2*")]:
+        if old.name not in ours:
+            old.unlink(missing_ok=True)
+    if own is None:
+        return
+    for name in ("trials", "enrol_spk2utt"):
+        if (own / name).is_file():
+            shutil.copyfile(own / name, folder / name)
+    for path in sorted(own.glob("utt2*")):
+        if path.name not in ours:
+            table = read_table(path)
+            write_table(folder / path.name, {u: value for u, value in table.items() if u in test.utt2spk})
 
 
 def _write_trials(
@@ -331,6 +361,14 @@ def _write_trials(
     except InputError as error:
         (folder / "trials_1p99").unlink(missing_ok=True)
         say(f"no list trials_1p99: {error}")
+    for old in folder.glob("trials_enrol_*"):
+        old.unlink()
+    enrolled, left_out = write_trials_enrol(folder, utt2spk, seed)
+    headline = f"{len(left_out)} of {len(set(utt2spk.values()))} test speakers enrol nobody in trials_enrol_N"
+    list_all(folder.parent / "skipped_enrol", left_out, headline)
+    if not enrolled:
+        say("no lists trials_enrol_N: they need a speaker with six utterances and 99 utterances of other speakers")
+    lists += enrolled
     for trials in lists:
         say(f"{trials.name}: {trials.target} target, {trials.nontarget} nontarget trials, sha256 {trials.sha256}")
     return lists

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path, sha256_of
+from deepspeaker.kaldi import spk2utt_of
 
 ROW = 100  # a row of the paper's protocol: one target, 99 non-targets
 
@@ -87,3 +89,58 @@ def write_trials_1p99(path: Path, utt2spk: Mapping[str, str], seed: int) -> Tria
                 "speaker and 99 of other speakers"
             )
     return TrialList(path.name, rows, rows * (ROW - 1), sha256_of(path))
+
+
+def write_trials_enrol(
+    folder: Path, utt2spk: Mapping[str, str], seed: int, most: int = 5, largest: int = 10**4
+) -> tuple[list[TrialList], dict[str, str]]:
+    """``trials_enrol_1`` to ``trials_enrol_MOST``: rows as in ``trials_1p99`` for models of 1 to MOST utterances.
+
+    Each utterance begins a row: it and others of its speaker, drawn in turn, make the models; one more is the target;
+    the non-targets are drawn from those of all other speakers. So the lists have the same tests, and a model of n
+    utterances holds that of n - 1. Above ``largest`` rows so many are drawn. Models stand beside each list,
+    ``trials_enrol_N.spk2utt``.
+
+    Returns the lists (none when there can be no row), and why speakers were left out: they have too few utterances.
+    """
+    of_speaker = spk2utt_of(utt2spk)
+    left_out = {
+        speaker: f"has {len(own)} utterances; {most + 1} are wanted"
+        for speaker, own in of_speaker.items()
+        if len(own) <= most
+    }
+    paths = [folder / f"trials_enrol_{count}" for count in range(1, most + 1)]
+    utterances = sorted(utt2spk)
+    begins = [utterance for utterance in utterances if utt2spk[utterance] not in left_out]
+    generator = _generator(seed, "trials_enrol")
+    if len(begins) > largest:
+        begins = [begins[number] for number in np.sort(generator.choice(len(begins), largest, replace=False))]
+    speakers = np.array([utt2spk[utterance] for utterance in utterances])
+    rows = 0
+    with contextlib.ExitStack() as stack:
+        files = [
+            tuple(
+                stack.enter_context(stack.enter_context(atomic_path(path)).open("w", encoding="utf-8"))
+                for path in (trials, trials.with_name(trials.name + ".spk2utt"))
+            )
+            for trials in paths
+        ]
+        for utterance in begins:
+            others = np.flatnonzero(speakers != utt2spk[utterance])
+            if len(others) < ROW - 1:
+                continue
+            own = [other for other in of_speaker[utt2spk[utterance]] if other != utterance]
+            drawn = [own[number] for number in generator.choice(len(own), most, replace=False)]
+            tests = [utterances[other] for other in generator.choice(others, ROW - 1, replace=False)]
+            for count, (trials, models) in enumerate(files, 1):
+                model = f"{utterance}-enrol{count}"
+                models.write(f"{model} {' '.join([utterance, *drawn[: count - 1]])}\n")
+                trials.write(f"{model} {drawn[-1]} target\n")
+                trials.writelines(f"{model} {test} nontarget\n" for test in tests)
+            rows += 1
+    if not rows:
+        for path in paths:
+            path.unlink()
+            path.with_name(path.name + ".spk2utt").unlink()
+        return [], left_out
+    return [TrialList(path.name, rows, rows * (ROW - 1), sha256_of(path)) for path in paths], left_out

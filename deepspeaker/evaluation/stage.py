@@ -98,6 +98,8 @@ def evaluate(
         hard = _hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
         if hard is not None:
             lists.insert(sum(one.name in (ALL, ROWS) for one in lists), read_list(hard, utt2spk, CHOSEN_BY))
+    if all(one.enrolment_utterances is None for one in lists):
+        print(f"no lists {data_dir}/test/trials_enrol_N, so no enrolment table; stage 1 makes them where it can")
     nosil = data_dir / "test_nosil"
     frames = _frames(nosil) if (nosil / "utt2num_frames").is_file() or needed_parts(options.backends) else {}
     seconds = {utterance: count * config.features.frame_shift for utterance, count in frames.items()}

@@ -31,6 +31,10 @@
 #   --cmd "PROGRAM OPTIONS"     the launcher, utils/run.py or one with the contract of Kaldi's run.pl
 #   --device auto|cpu|cuda      where networks run (default auto)
 #   --max-skipped PERCENT       a stage stops when more of its items cannot be used (default 5)
+#   --trials FILE               a trial list of your own, scored beside the others; may come several times
+#   --enrolment FILE            the utterances of its enrolment models, as spk2utt (also: FILE.spk2utt beside the list)
+#   --allow-speaker-overlap true
+#                               goes on when test speakers are known from training, and says so in every result
 #   --allow-pipes true          runs the commands that stand in wav.scp
 #   --merge-chapters true       kaldi: speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe become readers
 #   --init-from CHECKPOINT      stage 3 starts from its weights, for fine-tuning; the speakers may be others
@@ -44,10 +48,12 @@ from=$PWD
 script_file=$(readlink -f "${BASH_SOURCE[0]}")
 cd "$(dirname "${BASH_SOURCE[0]}")"
 options="stage stop-stage corpus corpus-dir train-parts dev-parts test-parts mini mirror config set exp seed nj cmd device
-max-skipped allow-pipes merge-chapters init-from nproc nnodes rdzv-endpoint"
+max-skipped allow-pipes merge-chapters init-from nproc nnodes rdzv-endpoint
+trials enrolment allow-speaker-overlap"
+repeated=trials
 stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' mini=false config='' exp=''
 seed=0 nj=$(nproc) device=auto max_skipped=5 allow_pipes=false merge_chapters=false init_from='' nproc=1
-nnodes=1 rdzv_endpoint=''
+nnodes=1 rdzv_endpoint='' trials=() enrolment='' allow_speaker_overlap=false
 mirror=https://www.openslr.org/resources
 . ./path.sh
 . ./cmd.sh
@@ -68,6 +74,17 @@ case /$exp/ in *//* | */../*) [ -z "$exp" ] || stop 2 "--exp $exp: a name wanted
 if [ -n "$init_from" ]; then
   init_from=$(given_path "$init_from")
   [ -f "$init_from" ] || stop 1 "--init-from $init_from: no such checkpoint"
+fi
+own_lists=()
+for list in ${trials[@]+"${trials[@]}"}; do
+  list=$(given_path "$list")
+  [ -f "$list" ] || stop 1 "--trials $list: no such trial list"
+  own_lists+=(--trials "$list")
+done
+if [ -n "$enrolment" ]; then
+  enrolment=$(given_path "$enrolment")
+  [ ${#own_lists[@]} -gt 0 ] || stop 2 "--enrolment $enrolment is for lists that --trials names"
+  [ -f "$enrolment" ] || stop 1 "--enrolment $enrolment: no such file"
 fi
 if [ -n "$corpus_dir" ]; then
   corpus_dir=$(given_path "$corpus_dir")
@@ -127,7 +144,7 @@ fi
 if wanted 1; then
   local/1_data.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --train-parts "$train_parts" \
     --dev-parts "$dev_parts" --test-parts "$test_parts" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" \
-    --merge-chapters "$merge_chapters" "$data"
+    --merge-chapters "$merge_chapters" --allow-speaker-overlap "$allow_speaker_overlap" "$data"
 fi
 if wanted 2; then
   parts=("$data/train")
@@ -139,7 +156,10 @@ processes=(--device "$device" --nproc "$nproc" --nnodes "$nnodes" --rdzv-endpoin
 if wanted 3; then local/3_softmax.sh "${common[@]}" "${processes[@]}" --init-from "$init_from" "$data" "$exp"; fi
 if wanted 4; then local/4_triplet.sh "${common[@]}" "${processes[@]}" "$data" "$exp"; fi
 if wanted 5; then local/5_embed.sh "${common[@]}" --nj "$nj" --device "$device" "$data" "$exp"; fi
-if wanted 6; then local/6_score.sh "${common[@]}" --max-skipped "$max_skipped" "$data" "$exp"; fi
+if wanted 6; then
+  local/6_score.sh "${common[@]}" --max-skipped "$max_skipped" ${own_lists[@]+"${own_lists[@]}"} \
+    --enrolment "$enrolment" --allow-speaker-overlap "$allow_speaker_overlap" "$data" "$exp"
+fi
 if wanted 7; then
   local/7_report.sh "${common[@]}" "$data" "$exp"
   deepspeaker summary "$PWD/$exp"

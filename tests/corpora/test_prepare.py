@@ -203,6 +203,12 @@ def test_shared_speakers_are_refused_before_anything_is_written(corpus: Path, tm
     assert list((tmp_path / "data").iterdir()) == []
 
 
+def test_who_insists_on_shared_speakers_gets_them_with_a_note(corpus: Path, tmp_path: Path) -> None:
+    add_audio(corpus / "test-other" / "11" / "9" / "11-9-0000.flac")
+    _, said = run(read_librispeech(corpus, [], [], []), tmp_path / "data", allow_speaker_overlap=True)
+    assert "note: 1 speakers are in both train and test (first: 11), as --allow-speaker-overlap insists" in said
+
+
 def test_an_unreadable_file_is_skipped_and_listed(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -379,7 +385,26 @@ def test_the_fingerprint_of_kaldi_directories_sees_tables_and_their_files(tmp_pa
     found.append(fingerprint("kaldi", folder))
     (folder / "train" / "text").write_text("a-1 WORDS\n")
     found.append(fingerprint("kaldi", folder))
-    assert len(set(found)) == 3
+    for name in ("trials", "enrol_spk2utt", "utt2channel"):
+        (folder / "test" / name).write_text("c-1 c-2 target\n")
+        found.append(fingerprint("kaldi", folder))
+    assert len(set(found)) == 6
+
+
+def test_trials_models_and_utterance_tables_of_a_kaldi_corpus_are_passed_on(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "corpus", {"train": ["a", "b"], "test": ["c", "d"]})
+    output, own = tmp_path / "data", folder / "test"
+    (own / "trials").write_text("m c-2 target\n")
+    (own / "enrol_spk2utt").write_text("m c-1\n")
+    (own / "utt2channel").write_text("c-1 phone\nd-2 studio\nx-1 phone\n")
+    run(read_kaldi(folder), output, own=own)
+    for name in ("trials", "enrol_spk2utt"):
+        assert (output / "test" / name).read_bytes() == (own / name).read_bytes()
+    assert read_table(output / "test" / "utt2channel") == {"c-1": "phone", "d-2": "studio"}
+    for name in ("trials", "enrol_spk2utt", "utt2channel"):
+        (own / name).unlink()
+    run(read_kaldi(folder), output, own=own)
+    assert not {"trials", "enrol_spk2utt", "utt2channel"} & {path.name for path in (output / "test").iterdir()}
 
 
 def segmented(folder: Path, parts: dict[str, str]) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepspeaker.corpora import write_trials_1p99, write_trials_all
+from deepspeaker.corpora import write_trials_1p99, write_trials_all, write_trials_enrol
 from deepspeaker.errors import InputError
 
 
@@ -124,3 +124,56 @@ def test_too_few_for_a_row_says_what_is_wanted_and_leaves_no_file(tmp_path: Path
 def test_just_enough_for_a_row(tmp_path: Path) -> None:
     trials = write_trials_1p99(tmp_path / "trials_1p99", utterances_of(34, 3), seed=0)
     assert trials.target == 102
+
+
+def models_of(path: Path) -> dict[str, list[str]]:
+    return {words[0]: list(words[1:]) for words in read(path.with_name(path.name + ".spk2utt"))}
+
+
+def test_enrolment_lists_have_the_same_tests_and_growing_models(tmp_path: Path) -> None:
+    utt2spk = {**utterances_of(20, 7), **{f"few-{n}": "few" for n in range(5)}}
+    lists, left_out = write_trials_enrol(tmp_path, utt2spk, seed=0)
+    assert left_out == {"few": "has 5 utterances; 6 are wanted"}
+    assert [one.name for one in lists] == [f"trials_enrol_{n}" for n in range(1, 6)]
+    rows = [read(tmp_path / one.name) for one in lists]
+    models = [models_of(tmp_path / one.name) for one in lists]
+    for one, trials in zip(lists, rows, strict=True):
+        assert (one.target, one.nontarget) == (140, 140 * 99)
+        assert [trial[1:] for trial in trials] == [trial[1:] for trial in rows[0]]
+        assert one.sha256 == hashlib.sha256((tmp_path / one.name).read_bytes()).hexdigest()
+    for begin in range(0, 14000, 100):
+        held: list[str] = []
+        for count, (trials, own) in enumerate(zip(rows, models, strict=True), 1):
+            row = trials[begin : begin + 100]
+            (model,) = {trial[0] for trial in row}
+            assert model not in utt2spk
+            assert own[model][:-1] == held
+            held = own[model]
+            assert len(set(held)) == count
+            (speaker,) = {utt2spk[utterance] for utterance in held}
+            assert [trial[2] for trial in row] == ["target"] + ["nontarget"] * 99
+            assert utt2spk[row[0][1]] == speaker
+            assert row[0][1] not in held
+            assert len({trial[1] for trial in row}) == 100
+            assert all(utt2spk[trial[1]] != speaker for trial in row[1:])
+    assert sorted(own[0] for own in models[0].values()) == sorted(u for u in utt2spk if utt2spk[u] != "few")
+    # A speaker with too few utterances enrols nobody and is a non-target of the others.
+    assert any(trial[1].startswith("few") for trial in rows[0])
+    again, _ = write_trials_enrol(tmp_path, dict(sorted(utt2spk.items())), seed=0)
+    assert again == lists
+    other, _ = write_trials_enrol(tmp_path, utt2spk, seed=1)
+    assert other[0].sha256 != lists[0].sha256
+
+
+def test_over_the_largest_number_of_rows_some_are_drawn(tmp_path: Path) -> None:
+    lists, _ = write_trials_enrol(tmp_path, utterances_of(20, 7), seed=0, most=2, largest=30)
+    assert [one.target for one in lists] == [30, 30]
+    assert len(models_of(tmp_path / "trials_enrol_2")) == 30
+
+
+@pytest.mark.parametrize(("counts", "left_out"), [((40, 5), 40), ((14, 7), 0)])
+def test_no_enrolment_lists_where_there_can_be_no_row(tmp_path: Path, counts: tuple[int, int], left_out: int) -> None:
+    lists, named = write_trials_enrol(tmp_path, utterances_of(*counts), seed=0)
+    assert lists == []
+    assert len(named) == left_out
+    assert list(tmp_path.iterdir()) == []

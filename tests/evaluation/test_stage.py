@@ -3,15 +3,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from deepspeaker.config import Config
-from deepspeaker.corpora import write_trials_1p99, write_trials_all
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation import evaluate, trial_list_path
 from deepspeaker.files import sha256_of
@@ -19,69 +16,7 @@ from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, save_checkpoint
 from deepspeaker.presentation import write_report
 from deepspeaker.scoring import BACKENDS, CALIBRATED
-
-CONFIG = Config.model_validate({"model": {"channels": [2, 3], "blocks": 1, "embedding_dim": 6}})
-SPEAKERS, UTTERANCES = 24, 10
-NOISE = {"untrained": 3.0, "softmax": 0.8, "triplet": 0.4}
-
-
-def write_system(exp_dir: Path, name: str, utt2spk: dict[str, str]) -> None:
-    """A real checkpoint, embeddings that scatter around each speaker's mean, and a history."""
-    torch.manual_seed(0)
-    used = CONFIG.model_dump()
-    for section in ("softmax", "triplet"):
-        used[section]["precision"] = "float32"
-    content = {
-        "config": used,
-        "stage": name,
-        "seed": 0,
-        "feature_dim": 8,
-        "speakers": ["train-1", "train-2"],
-        "network": build_model(8, **used["model"]).state_dict(),
-    }
-    save_checkpoint(exp_dir / name / "checkpoint_last.pt", content)
-    generator = np.random.default_rng(5)
-    means = {speaker: generator.normal(size=6) for speaker in sorted(set(utt2spk.values()))}
-    folder = exp_dir / name / "embeddings_test"
-    with ArkWriter(folder / "xvector.1.ark", folder / "xvector.scp") as writer:
-        for utterance in sorted(utt2spk):
-            vector = means[utt2spk[utterance]] + NOISE[name] * generator.normal(size=6)
-            writer.write(utterance, vector.astype(np.float32))
-    if name != "untrained":
-        history = "epoch,step,learning_rate,loss,dev_eer\n1,5,0.01,1.5,0.2\n2,10,0.001,0.7,0.1\n"
-        (exp_dir / name / "train.csv").write_text(history, encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``data`` and ``exp`` with everything that scoring reads; only copies of it are written to."""
-    root = tmp_path_factory.mktemp("experiment")
-    utt2spk = {f"r{s:02d}-{u:02d}": f"r{s:02d}" for s in range(SPEAKERS) for u in range(UTTERANCES)}
-    test = root / "data" / "test"
-    write_table(test / "utt2spk", utt2spk)
-    write_trials_all(test / "trials_all", utt2spk, 0)
-    write_trials_1p99(test / "trials_1p99", utt2spk, 0)
-    (root / "data" / "corpus.json").write_text('{"corpus": "made-up", "synthetic": true}', encoding="utf-8")
-    for name in NOISE:
-        write_system(root / "exp", name, utt2spk)
-    return root
-
-
-@pytest.fixture
-def root(finished: Path, tmp_path: Path) -> Path:
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    return tmp_path
-
-
-def score(root: Path, max_skipped: float = 5.0, **more: Any) -> dict[str, Any]:
-    evaluate(CONFIG, root / "data", root / "exp", 3, max_skipped, **more)
-    content: dict[str, Any] = json.loads((root / "exp" / "results.json").read_text(encoding="utf-8"))
-    return content
-
-
-def system_of(results: dict[str, Any], name: str, trials: str) -> dict[str, Any]:
-    (found,) = [s for s in results["systems"] if (s["name"], s["trials"]) == (name, trials)]
-    return found
+from tests.evaluation.made_up import CONFIG, NOISE, SPEAKERS, UTTERANCES, refusal, score, system_of
 
 
 def read_scores(root: Path, name: str, trials: str) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
@@ -244,14 +179,6 @@ def test_a_list_of_missing_embeddings_goes_when_they_are_there_again(root: Path)
     path.write_bytes(before)
     score(root)
     assert not list((root / "exp" / "softmax").glob("missing_*"))
-
-
-def refusal(root: Path, max_skipped: float = 5.0) -> str:
-    with pytest.raises(InputError) as caught:
-        score(root, max_skipped)
-    assert "\n" not in str(caught.value)
-    assert not (root / "exp" / "results.json").exists()
-    return str(caught.value)
 
 
 def test_more_than_five_percent_of_missing_embeddings_stop_scoring(root: Path) -> None:
