@@ -3,43 +3,152 @@
 from __future__ import annotations
 
 import csv
+import json
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import yaml
+
 from deepspeaker.files import atomic_write
+from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import det_points
 from deepspeaker.report import (
+    EmbeddingMap,
+    Findings,
     Results,
+    SystemResult,
+    chosen_utterances,
+    embedding_map,
+    plot_densities,
     plot_det,
+    plot_intervals,
+    plot_maps,
     plot_training,
     results_markdown,
     results_page,
     results_table,
+    score_densities,
+    whose_speakers,
 )
 from deepspeaker.scoring import labelled_scores
 
 
 def write_report(data_dir: Path, exp_dir: Path) -> None:
-    """Prints the table; writes ``det.png``, ``training.png``, ``RESULTS.md`` and ``report.html`` into ``exp_dir``."""
+    """Prints the tables and writes them, figures and all that explains them into ``exp_dir``.
+
+    Files: ``report.html``, ``RESULTS.md`` and its pictures ``eer.png``, ``det.png``, ``det_backends.png``,
+    ``scores.png``, ``embeddings.png``, ``TRAINING/training.png``; ``config.yaml``, the configuration as used. Raises
+    ``InputError`` when results or scores are missing.
+    """
     results = Results.read(exp_dir / "results.json")
-    curves = {}
-    first, last = results.systems[0].backend, results.systems[-1].name
-    for system in results.systems:
-        # Every system with the first back end, the last system with all.
-        if system.trials == "trials_all" and (system.backend == first or system.name == last):
-            path = exp_dir / system.name / f"scores_trials_all_{system.backend}"
-            scores, is_target = labelled_scores(path, data_dir / "test" / "trials_all")
-            name = system.name if system.backend == first else f"{system.name}, {system.backend}"
-            curves[name] = det_points(scores[is_target], scores[~is_target])
+    first = results.first_list
+    featured = results.featured(first)
+    points, densities = {}, {}
+    for system in featured:
+        scores, is_target = labelled_scores(_scores(exp_dir, system), data_dir / "test" / first)
+        targets, nontargets = scores[is_target], scores[~is_target]
+        points[system.name, system.backend] = det_points(targets, nontargets)
+        name = system.name if system.backend == featured[0].backend else f"{system.name}, {system.backend}"
+        densities[name] = score_densities(targets, nontargets, system.eer_threshold)
+    systems = {name: curve for (name, backend), curve in points.items() if backend == featured[0].backend}
+    backends = {backend: curve for (name, backend), curve in points.items() if name == featured[-1].name}
+    groups = {f"Systems, {featured[0].backend}": systems}
+    if len(backends) > 1:
+        groups[f"Back ends, {featured[-1].name}"] = backends
+    findings = Findings(
+        groups,
+        densities,
+        dict(_maps(data_dir, exp_dir, featured, results.seed)),
+        dict(_histories(exp_dir)),
+        list(_commands(results, data_dir, exp_dir)),
+    )
     synthetic = " (synthetic speech)" if results.synthetic else ""
-    speakers = results.trials["trials_all"].speakers
-    title = f"{results.corpus}{synthetic}, trials_all: {speakers} unseen speakers"
-    plot_det(curves, exp_dir / "det.png", title)
-    histories = {}
+    title = f"{results.corpus}{synthetic}, {first}: {whose_speakers(results, first)}"
+    figures = {"eer.png": "Equal error rates and their intervals", "det.png": "DET curves", "scores.png": "Scores"}
+    plot_intervals(featured, exp_dir / "eer.png", title)
+    plot_det(systems, exp_dir / "det.png", title)
+    if len(backends) > 1:
+        figures["det_backends.png"] = f"DET curves of the back ends, {featured[-1].name}"
+        plot_det(backends, exp_dir / "det_backends.png", f"{title}, {featured[-1].name}")
+    plot_densities(densities, exp_dir / "scores.png", title)
+    if findings.maps:
+        figures["embeddings.png"] = "Embeddings of test utterances, laid out by t-SNE"
+        plot_maps(findings.maps, exp_dir / "embeddings.png", f"{results.corpus}{synthetic}: embeddings, by t-SNE")
+    for name, rows in findings.histories.items():
+        figures[f"{name}/training.png"] = f"Course of the {name} training"
+        plot_training(rows, exp_dir / name / "training.png", f"{results.corpus}{synthetic}: {name} training")
+    for name in {"det_backends.png", "embeddings.png"} - figures.keys():
+        (exp_dir / name).unlink(missing_ok=True)  # of an earlier report
+    atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
+    atomic_write(exp_dir / "RESULTS.md", results_markdown(results, figures, findings.commands))
+    atomic_write(exp_dir / "report.html", results_page(results, findings))
+    print(results_table(results))
+    print(f"\nall of it, with figures: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
+
+
+def _scores(exp_dir: Path, system: SystemResult) -> Path:
+    return exp_dir / system.name / f"scores_{system.trials}_{system.backend}"
+
+
+def _maps(data_dir: Path, exp_dir: Path, systems: list[SystemResult], seed: int) -> Iterator[tuple[str, EmbeddingMap]]:
+    """Maps of the first and the last system, on the same utterances: those that both have embeddings of."""
+    utt2spk = read_table(data_dir / "test" / "utt2spk")
+    names = list(dict.fromkeys((systems[0].name, systems[-1].name)))
+    tables = {}
+    for name in names:
+        path = exp_dir / name / "embeddings_test" / "xvector.scp"
+        if not path.is_file():
+            return  # the scores are enough for everything else
+        tables[name] = read_table(path)
+    there = set(utt2spk).intersection(*tables.values())
+    utterances = chosen_utterances({utterance: utt2spk[utterance] for utterance in there}, seed)
+    if len(utterances) < 2:
+        return
+    speakers = [utt2spk[utterance] for utterance in utterances]
+    for name, table in tables.items():
+        vectors = np.stack([read_vector(table[utterance]) for utterance in utterances])
+        yield name, embedding_map(vectors, utterances, speakers, seed)
+
+
+def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Rows of the trainings that were recorded."""
     for name in ("softmax", "triplet"):
         path = exp_dir / name / "train.csv"
         if path.is_file() and (rows := list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))):
-            histories[name] = exp_dir / name / "training.png"
-            plot_training(rows, histories[name], f"{results.corpus}{synthetic}: {name} training")
-    atomic_write(exp_dir / "RESULTS.md", results_markdown(results))
-    atomic_write(exp_dir / "report.html", results_page(results, {"det": exp_dir / "det.png", **histories}))
-    print(results_table(results))
+            yield name, rows
+
+
+def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
+    """Lines of shell, to be run from the recipe's folder, that make the results again and look at them otherwise."""
+    prepared = _settings_of(data_dir / ".done.1")
+    corpus = str(prepared.get("corpus", "demo" if results.synthetic and results.corpus == "demo" else "kaldi"))
+    options = ["--corpus", corpus]
+    if corpus != "demo":
+        options += ["--corpus-dir", results.corpus if corpus == "kaldi" else "LIBRISPEECH"]
+    for part in ("train-parts", "dev-parts", "test-parts"):
+        if prepared.get(part):
+            options += [f"--{part}", str(prepared[part])]
+    if "init-from" in _settings_of(exp_dir / "softmax" / ".done.3"):
+        options += ["--init-from", "CHECKPOINT"]
+    exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
+    options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
+    yield "cd recipes/librispeech"
+    yield f"# all of it once more: the same bytes on the same machine; {exp}/config.yaml is the configuration below"
+    yield f"./run.sh {shlex.join(options)}"
+    yield f"cmp {exp}/results.json {exp}_again/results.json"
+    first = results.first_list
+    yield "# the trial list, and one figure from the score file alone"
+    yield f"echo '{results.trials[first].sha256}  {data}/test/{first}' | sha256sum --check"
+    last = results.featured(first)[-1]
+    yield f"utils/compute_eer.py --utt2spk {data}/test/utt2spk {_scores(Path(exp), last)} {data}/test/{first}"
+
+
+def _settings_of(mark: Path) -> Mapping[str, object]:
+    """The settings in a stage's mark; none where data or experiment were not made by the stages."""
+    try:
+        settings = json.loads(mark.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}

@@ -1,7 +1,10 @@
-"""What was reached, on paper: results.json, its tables and plots."""
+"""What was reached, on paper: results.json, its tables, figures and the page."""
 
-from deepspeaker.report.page import results_page
-from deepspeaker.report.plots import plot_det, plot_training
+from deepspeaker.report.densities import Densities, plot_densities, score_densities
+from deepspeaker.report.det import plot_det
+from deepspeaker.report.embedding_map import EmbeddingMap, chosen_utterances, embedding_map, plot_maps
+from deepspeaker.report.intervals import plot_intervals
+from deepspeaker.report.page import Findings, results_page
 from deepspeaker.report.results import (
     Comparison,
     Condition,
@@ -12,21 +15,33 @@ from deepspeaker.report.results import (
     TrialListInfo,
 )
 from deepspeaker.report.summary import summary
-from deepspeaker.report.table import results_markdown, results_table, shown_rate
+from deepspeaker.report.tables import shown_rate, whose_speakers
+from deepspeaker.report.text import results_markdown, results_table
+from deepspeaker.report.training_curves import plot_training
 
 __all__ = [
     "Comparison",
     "Condition",
+    "Densities",
+    "EmbeddingMap",
     "EnrolmentResult",
+    "Findings",
     "OperatingPoint",
     "Results",
     "SystemResult",
     "TrialListInfo",
+    "chosen_utterances",
+    "embedding_map",
+    "plot_densities",
     "plot_det",
+    "plot_intervals",
+    "plot_maps",
     "plot_training",
     "results_markdown",
     "results_page",
     "results_table",
+    "score_densities",
     "shown_rate",
     "summary",
+    "whose_speakers",
 ]

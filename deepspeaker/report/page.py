@@ -2,84 +2,111 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
+from deepspeaker.metrics import DetPoints
+from deepspeaker.report.densities import Densities, density_svg
+from deepspeaker.report.det import det_svg
+from deepspeaker.report.drawing import sample_line
+from deepspeaker.report.embedding_map import EmbeddingMap, map_speakers
+from deepspeaker.report.intervals import intervals_svg
 from deepspeaker.report.results import Results
-from deepspeaker.report.table import comparison_lines
+from deepspeaker.report.tables import (
+    NOTHING,
+    comparison_table,
+    condition_tables,
+    enrolment_tables,
+    notes,
+    result_tables,
+    threshold_table,
+    trial_list_table,
+    whose_speakers,
+)
+from deepspeaker.report.text import MEANINGS
+from deepspeaker.report.training_curves import training_svgs
 
-_TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Deep Speaker: {{ results.corpus }}</title>
-<style>
-  body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 68rem; margin: 2rem auto;
-         padding: 0 1rem; }
-  h1, h2 { line-height: 1.2; font-weight: 600; }
-  .scroll { overflow-x: auto; }
-  table { border-collapse: collapse; white-space: nowrap; }
-  th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums; }
-  th:first-child, td:first-child, th:nth-child(2), td:nth-child(2),
-  th:nth-child(3), td:nth-child(3) { text-align: left; }
-  img { max-width: 100%; height: auto; }
-  pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: 13px; line-height: 1.35; }
-  .note { color: #555; }
-  code { overflow-wrap: anywhere; }
-</style>
-</head>
-<body>
-<h1>Deep Speaker on {{ results.corpus }}{% if results.synthetic %}, synthetic speech{% endif %}</h1>
-{% if results.synthetic %}<p class="note">The speech was made by a synthesiser: these figures show that the recipe
-works, not how well it does on people.</p>{% endif %}
-<div class="scroll"><table>
-<tr><th>system</th><th>back end</th><th>trials</th><th>EER %</th><th>95 %</th>
-{% for p in priors %}<th>minDCF({{ p }})</th>{% endfor %}
-<th>Cllr</th><th>minCllr</th><th>rank-1 %</th></tr>
-{% for system in results.systems %}<tr><td>{{ system.name }}</td><td>{{ system.backend }}</td>
-<td>{{ system.trials }}</td>
-<td>{{ "%.2f"|format(100 * system.eer) }}</td>
-<td>{% if system.eer_ci95 %}{{ "%.2f"|format(100 * system.eer_ci95[0]) }} &ndash;
-{{ "%.2f"|format(100 * system.eer_ci95[1]) }}{% endif %}</td>
-{% for p in priors %}<td>{{ "%.3f"|format(system.min_dcf[p]) }}</td>{% endfor %}
-<td>{% if system.cllr is not none %}{{ "%.3f"|format(system.cllr) }}{% endif %}</td>
-<td>{% if system.min_cllr is not none %}{{ "%.3f"|format(system.min_cllr) }}{% endif %}</td>
-<td>{% if system.rank1 is not none %}{{ "%.1f"|format(100 * system.rank1) }}{% endif %}</td></tr>
-{% endfor %}</table></div>
-{% for line in comparisons %}<p>{{ line }}</p>
-{% endfor %}<p class="note">EER: the rate at which misses and false alarms are equally frequent; 95 %: its confidence
-interval, by bootstrap over speakers. minDCF(p): the least detection cost for a share p of target trials, 1 being a
-system that never listens. Cllr: the cost of log-likelihood ratios over all operating points, in bits; minCllr: what it
-would be were the scores calibrated at best. Rank-1: how often the one target outranks its 99 non-targets.
-{{ results.systems[0].model }}, {{ "{:,}".format(results.systems[0].parameters) }} parameters, seed
-{{ results.seed }}.</p>
-{% for name, picture in pictures.items() %}<h2>{{ titles.get(name, name ~ " training") }}</h2>
-<p><img alt="{{ titles.get(name, name ~ " training") }}" src="data:image/png;base64,{{ picture }}"></p>
-{% endfor %}<h2>Trials</h2>
-<ul>{% for name, list in results.trials.items() %}
-<li>{{ name }}: {{ "{:,}".format(list.target) }} target and {{ "{:,}".format(list.nontarget) }} non-target trials,
-{{ list.speakers }} speakers; sha256 <code>{{ list.sha256 }}</code></li>{% endfor %}</ul>
-<h2>Configuration</h2>
-<pre>{{ config }}</pre>
-</body>
-</html>
-"""
+_MAP_SIDE, _MAP_MARGIN = 400, 12
 
 
-def results_page(results: Results, pictures: Mapping[str, Path]) -> str:
-    """The page as text; ``pictures`` (name -> PNG) are shown in their order, ``det`` being the DET curves."""
-    from jinja2 import Environment, StrictUndefined
+@dataclass(frozen=True)
+class Findings:
+    """What is drawn besides the figures of results.json; what is empty is left out."""
 
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_TEMPLATE)
-    return template.render(
-        results=results,
-        comparisons=comparison_lines(results),
-        priors=list(results.systems[0].min_dcf),
-        pictures={name: base64.b64encode(path.read_bytes()).decode() for name, path in pictures.items()},
-        titles={"det": "Detection error trade-off"},
-        config=yaml.safe_dump(dict(results.config), sort_keys=False),
+    curves: Mapping[str, Mapping[str, DetPoints]] = field(default_factory=dict)
+    """DET curves by name, in groups that are drawn on axes of their own."""
+    densities: Mapping[str, Densities] = field(default_factory=dict)
+    """Score distributions by name."""
+    maps: Mapping[str, EmbeddingMap] = field(default_factory=dict)
+    """By system."""
+    histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Rows of ``train.csv`` by training."""
+    commands: Sequence[str] = ()
+    """Lines of shell that make the same again."""
+
+
+def results_page(results: Results, findings: Findings) -> str:
+    """The page as text; the same input gives the same text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("deepspeaker.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters["cell"] = _cell
+    first = results.first_list
+    featured = results.featured(first)
+    last = [system for system in featured if system.backend == featured[0].backend][-1]
+    return environment.get_template("page.html.jinja").render(
+        results=results,
+        first=first,
+        headline={"system": last, "eer": f"{100 * last.eer:.2f}", "speakers": whose_speakers(results, first)},
+        result_tables=list(result_tables(results)),
+        intervals=intervals_svg(featured),
+        comparisons=comparison_table(results),
+        notes=list(notes(results)),
+        meanings=MEANINGS,
+        det=[
+            {
+                "title": title,
+                "drawing": det_svg(curves, number),
+                "legend": [{"name": name, **sample_line(place)} for place, name in enumerate(curves)],
+            }
+            for number, (title, curves) in enumerate(findings.curves.items())
+        ],
+        densities={
+            name: density_svg(name, number, content)
+            for number, (name, content) in enumerate(findings.densities.items())
+        },
+        enrolment=list(enrolment_tables(results)),
+        conditions=list(condition_tables(results)),
+        thresholds=threshold_table(results),
+        maps={
+            name: {
+                "speakers": map_speakers(content, _MAP_SIDE, _MAP_MARGIN),
+                "utterances": len(content.utterances),
+                "confused": int(content.confused.sum()),
+            }
+            for name, content in findings.maps.items()
+        },
+        map_side=_MAP_SIDE,
+        trainings={name: training_svgs(rows, name) for name, rows in findings.histories.items()},
+        lists=trial_list_table(results),
+        commands=findings.commands,
+        config={section: yaml.safe_dump(value, sort_keys=False).strip() for section, value in results.config.items()},
+    )
+
+
+def _cell(text: str) -> Any:
+    """A cell's text with true minus signs and its interval set apart, so that figures stand out."""
+    from markupsafe import Markup, escape
+
+    shown = "–" if text == NOTHING else re.sub(r"(?<![\w.])-(?=\d)", "−", str(escape(text)))
+    return Markup(re.sub(r" (\[[^\]]*\])$", r' <span class="interval">\1</span>', shown))

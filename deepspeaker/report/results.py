@@ -163,7 +163,7 @@ class Results(_Record):
     config: dict[str, JsonValue]
     """The training configuration as used; written with sorted keys."""
     trials: dict[str, TrialListInfo]
-    systems: list[SystemResult]
+    systems: Annotated[list[SystemResult], Field(min_length=1)]
     """In the order in which tables show them."""
     comparisons: list[Comparison] = []
     enrolment_table: list[EnrolmentResult] = []
@@ -174,9 +174,7 @@ class Results(_Record):
         seen = set()
         for system in self.systems:
             if system.trials not in self.trials:
-                raise ValueError(
-                    f"system {system.name} names the trial list {system.trials}, not among trials"
-                )
+                raise ValueError(f"system {system.name} names the trial list {system.trials}, not among trials")
             key = (system.name, system.backend, system.trials)
             if key in seen:
                 raise ValueError(f"system {' / '.join(key)} appears twice")
@@ -185,6 +183,16 @@ class Results(_Record):
             if row.trials not in self.trials:
                 raise ValueError(f"enrolment_table names the trial list {row.trials}, not among trials")
         return self
+
+    @property
+    def first_list(self) -> str:
+        """The trial list that figures are drawn of."""
+        return self.systems[0].trials
+
+    def featured(self, trials: str) -> list[SystemResult]:
+        """Those of a list that figures show: every system with the first back end, the last system with all."""
+        own = [system for system in self.systems if system.trials == trials]
+        return [s for s in own if s.backend == own[0].backend or s.name == own[-1].name]
 
     def write(self, path: str | Path) -> None:
         """Writes the file atomically; equal results give equal bytes.

@@ -14,7 +14,6 @@ from deepspeaker.evaluation import evaluate, trial_list_path
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, save_checkpoint
-from deepspeaker.presentation import write_report
 from deepspeaker.scoring import BACKENDS, CALIBRATED
 from tests.evaluation.made_up import CONFIG, NOISE, SPEAKERS, UTTERANCES, refusal, score, system_of
 
@@ -232,37 +231,6 @@ def test_what_is_not_there_is_named(root: Path) -> None:
     assert "no system has embeddings of the test part; run stage 5" in refusal(root)
 
 
-def test_the_report_is_written_from_results_scores_and_histories(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results = score(root)
-    capsys.readouterr()
-    write_report(root / "data", root / "exp")
-    table = capsys.readouterr().out
-    for path in ("det.png", "softmax/training.png", "triplet/training.png"):
-        assert (root / "exp" / path).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert not (root / "exp" / "untrained" / "training.png").exists()
-    page = (root / "exp" / "report.html").read_text(encoding="utf-8")
-    markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
-    for system in results["systems"]:
-        for text in (table, page, markdown):
-            assert f"{100 * system['eer']:.2f}" in text
-            assert f"{system['min_dcf']['0.01']:.3f}" in text
-    assert page.count("data:image/png;base64,") == 3
-    for text in (table, page, markdown):
-        assert "synthetic" in text
-
-
-def test_a_report_without_results_or_scores_is_refused(root: Path) -> None:
-    with pytest.raises(InputError, match=r"results\.json: no such file; stage 6 writes it"):
-        write_report(root / "data", root / "exp")
-    score(root)
-    (root / "exp" / "softmax" / "scores_trials_all_cosine").unlink()
-    with pytest.raises(InputError, match="scores_trials_all_cosine: no such file"):
-        write_report(root / "data", root / "exp")
-    assert not (root / "exp" / "report.html").exists()
-
-
 def test_every_back_end_of_the_configuration_is_scored_and_compared(root: Path) -> None:
     for part, speakers in (("train", 30), ("dev", 12), ("test", SPEAKERS)):
         prefix = "r" if part == "test" else part
@@ -292,8 +260,6 @@ def test_every_back_end_of_the_configuration_is_scored_and_compared(root: Path) 
     last = list(NOISE)[-1]
     assert len(compared) == len(NOISE) - 1 + len(BACKENDS) - 1
     assert ([last, last], ["plda", "cosine"]) in compared
-    write_report(root / "data", root / "exp")
-    assert "calibrated" in (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
     shutil.rmtree(root / "exp" / "softmax" / "embeddings_dev")
     with pytest.raises(InputError, match=r"embeddings_dev/xvector\.scp: no such file; run stage 5"):
         evaluate(CONFIG.model_copy(update={"scoring": options}), root / "data", root / "exp", 3, 5.0)

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from deepspeaker.metrics import det_points
 from deepspeaker.report import (
     Comparison,
     Condition,
     EnrolmentResult,
+    Findings,
     OperatingPoint,
     Results,
     SystemResult,
     TrialListInfo,
+    embedding_map,
+    score_densities,
 )
 
 
@@ -88,3 +93,21 @@ def results() -> Results:
         ],
         enrolment_table=[enrolled("triplet", 1, 0.0412), enrolled("triplet", 2, 0.0312)],
     )
+
+
+@pytest.fixture
+def findings() -> Findings:
+    """Curves, densities, maps and histories of scores and embeddings that are drawn at random."""
+    generator = np.random.default_rng(0)
+    curves, densities, maps = {}, {}, {}
+    speakers = [f"s{row // 6}" for row in range(42)]
+    utterances = [f"{speaker}-{row:02d}" for row, speaker in enumerate(speakers)]
+    for name, distance in (("untrained", 1.0), ("triplet", 3.5)):
+        targets, nontargets = generator.normal(distance, 1, 300), generator.normal(0, 1, 3000)
+        curves[name] = det_points(targets, nontargets)
+        densities[name] = score_densities(targets, nontargets, distance / 2)
+        means = distance * np.repeat(generator.normal(size=(7, 8)), 6, axis=0)
+        maps[name] = embedding_map(means + generator.normal(size=means.shape), utterances, speakers, 0)
+    rows = [{"step": str(step), "loss": str(1 / step), "dev_eer": "0.1"} for step in (10, 20, 30)]
+    commands = ["cd recipes", "./run.sh --seed 7"]
+    return Findings({"Systems, cosine": curves}, densities, maps, {"softmax": rows}, commands)

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import base64
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
-import pytest
-
-from deepspeaker.report import Results, plot_training, results_page
+from deepspeaker.report import Findings, Results, results_page
 
 EMPTY_ELEMENTS = {"meta", "img", "link", "br"}
 
@@ -20,81 +16,122 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.rows: list[list[str]] = []
         self.references: list[str] = []
+        self.headings: list[tuple[str, str]] = []
         self.shown = ""
         self.feed(text)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.references += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        names = ("src", "href", "xlink:href", "srcset", "action", "data")
+        self.references += [value or "" for name, value in attrs if name in names]
         if tag not in EMPTY_ELEMENTS:
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append((tag, ""))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in EMPTY_ELEMENTS:
+            self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.shown += data
-        if self.open and self.open[-1] in ("td", "th"):
-            self.rows[-1][-1] += data.strip()
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+        if self.open and self.open[-1] in ("h1", "h2", "h3"):
+            self.headings[-1] = (self.open[-1], self.headings[-1][1] + data)
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
-    rows = [{"epoch": str(e), "step": str(e), "learning_rate": "0.1", "loss": str(1 / e)} for e in (1, 2, 3)]
-    plot_training(rows, tmp_path / "training.png", "a training")
-    (tmp_path / "det.png").write_bytes(b"\x89PNG any bytes at all <>&\"'")
-    return {"det": tmp_path / "det.png", "softmax": tmp_path / "training.png"}
-
-
-def test_the_table_holds_the_figures(results: Results, pictures: dict[str, Path]) -> None:
-    page = Page(results_page(results, pictures))
-    costs = ["0.250", "0.333", "0.750", "", "0.125"]
-    priors = [f"minDCF({p})" for p in (0.05, 0.01, 0.001)]
-    assert page.rows == [
-        ["system", "back end", "trials", "EER %", "95 %", *priors, "Cllr", "minCllr", "rank-1 %"],
-        ["untrained", "cosine", "trials_all", "34.10", "17.05 \u2013\n51.15", *costs, ""],
-        ["triplet", "cosine", "trials_all", "4.22", "2.11 \u2013\n6.33", *costs, ""],
-        ["triplet", "cosine", "trials_1p99", "4.00", "2.00 \u2013\n6.00", *costs, "93.3"],
+def test_the_page_holds_all_tables(results: Results, findings: Findings) -> None:
+    page = Page(results_page(results, findings))
+    costs = ["0.250 [0.200, 0.800]", "0.333 [0.200, 0.800]", "0.750 [0.200, 0.800]"]
+    head = ["system", "back end", "EER % [95 %]", "minDCF(0.05)", "(0.01)", "(0.001)", "minCllr"]
+    assert page.rows[:3] == [
+        head,
+        ["untrained", "cosine", "34.10 [17.05, 51.15]", *costs, "0.125"],
+        ["triplet", "cosine", "4.22 [2.11, 6.33]", *costs, "0.125"],
     ]
-    for shown in ("1,234,567 parameters", "seed\n7", "1,980 target and 62,640 non-target", "a" * 64, "margin: 0.1"):
+    assert page.rows[3] == [*head, "rank-1 %"]
+    for row in (
+        ["triplet", "untrained", "trials_all", "−29.88 [−35.00, −25.00]", "< 0.001"],
+        ["triplet", "cosine", "average", "4.12 [2.06, 6.18]", "3.12 [1.56, 4.68]"],
+        ["gender", "f", "900", "3,000", "15", "17.05 [8.53, 34.10]", "2.11 [1.05, 4.22]"],
+        ["gender", "f, m", "0", "20,000", "30", "–", "–"],
+        ["trials_all", "1,980", "62,640", "30", "–", "a" * 64],
+    ):
+        assert row in page.rows
+    for shown in ("4.22 %", "1,234,567", "./run.sh --seed 7", "margin: 0.1", "trials_1p99 has only 30 speakers"):
         assert shown in page.shown
 
 
-def test_the_page_needs_nothing_from_outside(results: Results, pictures: dict[str, Path]) -> None:
-    text = results_page(results, pictures)
+def test_the_sections_stand_in_order_and_the_contents_lead_to_them(results: Results, findings: Findings) -> None:
+    text = results_page(results, findings)
     page = Page(text)
-    assert len(page.references) == 2
-    for reference, path in zip(page.references, pictures.values(), strict=True):
-        kind, _, data = reference.partition(",")
-        assert kind == "data:image/png;base64"
-        assert base64.b64decode(data, validate=True) == path.read_bytes()
-    without_pictures = re.sub(r'src="data:[^"]*"', "", text)
-    assert not re.search(r"https?:|//|url\(|@import|<script|<link|<iframe", without_pictures)
+    sections = [name for level, name in page.headings if level == "h2"]
+    assert page.headings[0] == ("h1", "Speaker verification on demo")
+    assert sections == [
+        *("Results", "DET curves", "Scores", "Enrolment", "Conditions", "Thresholds", "Embeddings", "Training"),
+        *("Trials", "Reproduce", "Configuration"),
+    ]
+    links = [reference[1:] for reference in page.references if re.fullmatch("#[a-z]+", reference)]
+    assert links == re.findall(r'<h2 id="([a-z]+)"', text)
 
 
-def test_synthetic_speech_is_called_so_and_real_is_not(results: Results, pictures: dict[str, Path]) -> None:
-    synthetic = Page(results_page(results, pictures)).shown
-    assert "Deep Speaker on demo, synthetic speech" in synthetic
-    assert "The speech was made by a synthesiser" in synthetic
-    real = Page(results_page(results.model_copy(update={"synthetic": False}), pictures)).shown
+def test_the_page_needs_nothing_from_outside(results: Results, findings: Findings) -> None:
+    text = results_page(results, findings)
+    assert all(reference.startswith("#") for reference in Page(text).references)
+    assert "default-src 'none'" in text
+    without_names = text.replace("http://www.w3.org/", "")
+    assert not re.search(r"https?:|url\((?!#)|@import|<iframe|<link|<img|fetch\(|XMLHttp", without_names)
+
+
+def test_the_same_input_gives_the_same_page_and_every_id_once(results: Results, findings: Findings) -> None:
+    text = results_page(results, findings)
+    assert text == results_page(results, findings)
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids)) > 20
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
+
+
+def test_synthetic_speech_is_called_so_and_real_is_not(results: Results, findings: Findings) -> None:
+    synthetic = Page(results_page(results, findings)).shown
+    assert "synthetic speech" in synthetic and "made by a synthesiser" in synthetic
+    real = Page(results_page(results.model_copy(update={"synthetic": False}), findings)).shown
     assert "synthe" not in real
 
 
-def test_names_from_outside_cannot_become_markup(results: Results, pictures: dict[str, Path]) -> None:
+def test_speakers_known_from_training_are_warned_of_and_not_called_unseen(results: Results) -> None:
+    systems = [system.model_copy(update={"shared_speakers": 3}) for system in results.systems]
+    text = results_page(results.model_copy(update={"systems": systems}), Findings())
+    assert '<p class="warning">Warning: of the 30 speakers of trials_all, 3 were in the training' in text
+    assert "unseen" not in text
+
+
+def test_names_from_outside_cannot_become_markup(results: Results, findings: Findings) -> None:
     nasty = "<script>alert('&')</script>"
-    changed = results.model_copy(update={"corpus": nasty, "config": {"model": {"name": nasty}}})
-    text = results_page(changed, pictures)
-    assert "<script" not in text
-    assert Page(text).shown.count("<script>alert") == 3
+    plain = results_page(results, findings).count("<script")
+    systems = [system.model_copy(update={"backend": nasty}) for system in results.systems]
+    changed = results.model_copy(update={"corpus": nasty, "config": {"model": {"name": nasty}}, "systems": systems})
+    content = findings.maps["triplet"]
+    renamed = type(content)([nasty] * 42, [nasty] * 42, content.positions, content.nearest, content.cosine)
+    curves = {nasty: {nasty: findings.curves["Systems, cosine"]["triplet"]}}
+    histories = {nasty: findings.histories["softmax"]}
+    densities = {nasty: findings.densities["triplet"]}
+    text = results_page(changed, Findings(curves, densities, {nasty: renamed}, histories, [nasty]))
+    assert text.count("<script") == plain == 1
+    assert Page(text).shown.count("<script>alert") > 50
 
 
-def test_without_pictures_the_page_is_whole(results: Results) -> None:
-    page = Page(results_page(results, {}))
-    assert page.references == []
-    assert "Detection error trade-off" not in page.shown
+def test_without_drawings_the_page_is_whole(results: Results) -> None:
+    page = Page(results_page(results, Findings()))
+    sections = [name for level, name in page.headings if level == "h2"]
+    assert sections == ["Results", "Enrolment", "Conditions", "Thresholds", "Trials", "Configuration"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import DetPoints, det_points
-from deepspeaker.report import plot_det, plot_training
-from deepspeaker.report.plots import _visible_points
+from deepspeaker.report import plot_det
+from deepspeaker.report.det import _visible_points, det_svg
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -71,25 +72,26 @@ def test_thinning_keeps_the_line() -> None:
     assert np.max(np.abs(np.interp(x, thin_x, thin_y) - y)) <= 1e-3
 
 
-def test_training_plot(tmp_path: Path) -> None:
-    rows = [
-        {"step": "0", "epoch": "0", "loss": "", "dev_eer": "0.31"},
-        {"step": "10", "epoch": "1", "loss": "4.2", "dev_eer": ""},
-        {"step": "20", "epoch": "2", "loss": "3.1", "dev_eer": "0.2"},
-    ]
-    both, loss_only, again = (tmp_path / name for name in ("both.png", "loss.png", "again.png"))
-    plot_training(rows, both, "softmax")
-    plot_training(rows, again, "softmax")
-    plot_training([{"step": 1, "loss": 2.0, "dev_eer": float("nan")}], loss_only, "one step")
-    assert both.read_bytes() == again.read_bytes()
-    assert png_size(both)[0] == png_size(loss_only)[0]
-    assert png_size(both)[1] > png_size(loss_only)[1]
+def test_det_plots_are_written_as_svg_and_pdf_too(tmp_path: Path) -> None:
+    for name, begin in (("det.svg", b"<?xml"), ("det.pdf", b"%PDF"), ("det.PNG", b"\x89PNG")):
+        plot_det({"one": gaussian(2)}, tmp_path / name, "demo")
+        once = (tmp_path / name).read_bytes()
+        plot_det({"one": gaussian(2)}, tmp_path / name, "demo")
+        assert once.startswith(begin) and (tmp_path / name).read_bytes() == once
+    with pytest.raises(InputError, match=r"det\.jpg: figures are written as png, svg, pdf"):
+        plot_det({"one": gaussian(2)}, tmp_path / "det.jpg", "demo")
+    assert not list(tmp_path.glob("*det.jpg*"))
 
 
-def test_training_plot_of_nothing_or_nonsense(tmp_path: Path) -> None:
-    for rows in ([], [{"step": 1}], [{"loss": 1.0}]):
-        with pytest.raises(InputError, match="no training step"):
-            plot_training(rows, tmp_path / "train.png", "empty")
-    with pytest.raises(InputError, match="cannot draw loss"):
-        plot_training([{"step": "1", "loss": "much"}], tmp_path / "train.png", "text")
-    assert not list(tmp_path.iterdir())
+def test_the_drawing_for_a_page_names_its_operating_points() -> None:
+    curves = {"a & b": gaussian(2), "triplet": gaussian(3.5)}
+    drawing = det_svg(curves, 0)
+    assert drawing == det_svg(curves, 0)
+    assert drawing.startswith("<svg viewBox=") and drawing.endswith("</svg>")
+    tips = re.findall(r"<title>(.*?)</title>", drawing)
+    assert tips[0].startswith("a &amp; b, EER: misses ")
+    assert any(tip.startswith("triplet, minDCF(0.01): misses ") for tip in tips)
+    assert "<style" not in drawing and "metadata" not in drawing and "matplotlib" not in drawing.lower()
+    ids, others = (set(re.findall(r' id="([^"]+)"', det_svg(curves, number))) for number in (0, 1))
+    assert ids and not ids & others
+    assert set(re.findall(r"#([mp][0-9a-f]{8,})", drawing)) <= ids

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from deepspeaker.errors import InputError
+from deepspeaker.report import plot_training
+from deepspeaker.report.training_curves import training_svgs
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    head = path.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:])
+    return width, height
+
+
+def test_training_plot(tmp_path: Path) -> None:
+    rows = [
+        {"step": "0", "epoch": "0", "loss": "", "dev_eer": "0.31"},
+        {"step": "10", "epoch": "1", "loss": "4.2", "dev_eer": ""},
+        {"step": "20", "epoch": "2", "loss": "3.1", "dev_eer": "0.2"},
+    ]
+    both, loss_only, again = (tmp_path / name for name in ("both.png", "loss.png", "again.png"))
+    plot_training(rows, both, "softmax")
+    plot_training(rows, again, "softmax")
+    plot_training([{"step": 1, "loss": 2.0, "dev_eer": float("nan")}], loss_only, "one step")
+    assert both.read_bytes() == again.read_bytes()
+    assert png_size(both)[0] == png_size(loss_only)[0]
+    assert png_size(both)[1] > png_size(loss_only)[1]
+
+
+def test_training_plot_of_nothing_or_nonsense(tmp_path: Path) -> None:
+    for rows in ([], [{"step": 1}], [{"loss": 1.0}]):
+        with pytest.raises(InputError, match="no training step"):
+            plot_training(rows, tmp_path / "train.png", "empty")
+    with pytest.raises(InputError, match="cannot draw loss"):
+        plot_training([{"step": "1", "loss": "much"}], tmp_path / "train.png", "text")
+    assert not list(tmp_path.iterdir())
+
+
+def labels(drawing: str) -> list[str]:
+    return re.findall(r"<text[^>]*>(.*?)</text>", drawing)
+
+
+def test_one_epoch_stands_on_an_axis_that_begins_at_zero() -> None:
+    loss, eer = training_svgs([{"step": "100", "epoch": "1", "loss": "3.4", "dev_eer": "0.097"}], "softmax")
+    assert {"0", "100", "Training loss"} <= set(labels(loss))
+    assert not any(label.startswith(("95", "97.5", "102", "105")) for label in labels(loss))
+    assert {"0", "100", "lowest: 9.70 % at step 100"} <= set(labels(eer))
+
+
+def test_every_column_that_was_recorded_has_a_panel() -> None:
+    rows = [{"step": step, "loss": 1 / step, "accuracy": 0.1 * step, "active_triplets": "", "lr": 1} for step in (1, 2)]
+    drawings = training_svgs(rows, "softmax")
+    assert len(drawings) == 2
+    assert 'aria-label="Training accuracy (%) of softmax training: 10 at step 1, 20 at step 2"' in drawings[1]
+    assert drawings == training_svgs(rows, "softmax")
