@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, 
 from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
 from deepspeaker.evaluation.hard import CHOOSER, CHOSEN_BY, write_trials_hard
 from deepspeaker.evaluation.lists import ALL, HARD, ROWS, TestList, find_lists, read_list
-from deepspeaker.kaldi import read_table, read_vector, write_table
+from deepspeaker.evaluation.systems import System, check_overlap, read_frames, read_system, read_vectors
+from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import Replicates, paired_difference, rank1
-from deepspeaker.models import load_checkpoint, network_of, parameter_count
+from deepspeaker.models import load_checkpoint
 from deepspeaker.report import (
     Comparison,
     EnrolmentResult,
@@ -31,32 +32,16 @@ from deepspeaker.report import (
     shown_rate,
 )
 from deepspeaker.scoring import (
-    BACKENDS,
     CALIBRATED,
     BackEnd,
-    Embeddings,
-    build_backend,
+    PldaEnrolment,
     needed_parts,
     write_scores,
 )
-from deepspeaker.skipped import list_all, report_skipped
+from deepspeaker.skipped import report_skipped
 
 SYSTEMS = ("untrained", "softmax", "triplet")
 _ROW = 100
-_MOST_NAMED = 10
-Way = Literal["average", "exact"]
-
-
-@dataclass(frozen=True, eq=False)
-class System:
-    """A network's embeddings, and the back ends that learnt from them."""
-
-    name: str
-    folder: Path
-    parameters: int
-    vectors: dict[str, NDArray[np.float32]]  # of the test utterances
-    backends: dict[tuple[str, Way], BackEnd]
-    known: dict[str, set[str]]  # back end -> speakers that the network or the back end learnt from
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +86,7 @@ def evaluate(
     if all(one.enrolment_utterances is None for one in lists):
         print(f"no lists {data_dir}/test/trials_enrol_N, so no enrolment table; stage 1 makes them where it can")
     nosil = data_dir / "test_nosil"
-    frames = _frames(nosil) if (nosil / "utt2num_frames").is_file() or needed_parts(options.backends) else {}
+    frames = read_frames(nosil) if (nosil / "utt2num_frames").is_file() or needed_parts(options.backends) else {}
     seconds = {utterance: count * config.features.frame_shift for utterance, count in frames.items()}
     conditions = read_conditions(data_dir / "test", utt2spk, seconds, options.duration_buckets)
     of_trials = {
@@ -116,15 +101,18 @@ def evaluate(
         for section in ("softmax", "triplet"):
             if checkpoint["stage"] == section:
                 used[section] = checkpoint["config"][section]  # with the precision that was used
-        system = _system(name, exp_dir, data_dir, checkpoint, options)
-        _check_overlap(system, set(checkpoint["speakers"]), utt2spk, allow_speaker_overlap)
+        system = read_system(name, exp_dir, data_dir, checkpoint, options)
+        check_overlap(system, set(checkpoint["speakers"]), utt2spk, allow_speaker_overlap)
         for test_list in lists:
             sides = _sides(system, test_list, frames, max_skipped)
             for (backend, way), scored_by in system.backends.items():
                 if test_list.enrolment_utterances is not None:
                     label = backend if way == "average" else f"{backend}-exact"
                     scores, rates = _score(system, test_list, sides, label, scored_by, options, seed)
-                    table.append(_enrolment_result(system, test_list, sides, backend, way, scores, rates))
+                    row = _enrolment_result(system, test_list, sides, backend, way, scores, rates)
+                    table.append(row)
+                    shown = shown_rate(row.eer, row.eer_ci95)
+                    print(f"{name}, {label}, {test_list.name}: EER {shown} %", flush=True)
                     continue
                 if backend == "plda" and way != options.plda_enrolment:
                     continue
@@ -145,6 +133,7 @@ def evaluate(
                 systems.append(result)
                 shown = shown_rate(result.eer, result.eer_ci95)
                 print(f"{name}, {backend}, {test_list.name}: EER {shown} %", flush=True)
+    order: list[str] = list(options.backends)
     info = {test_list.name: test_list.info for test_list in lists}
     results = Results(
         corpus=corpus["corpus"],
@@ -154,7 +143,12 @@ def evaluate(
         trials=info,
         systems=systems,
         comparisons=_comparisons(systems, replicates, info),
-        enrolment_table=sorted(table, key=lambda row: found.index(row.name)),
+        enrolment_table=sorted(
+            table,
+            key=lambda row: (
+                found.index(row.name), order.index(row.backend), row.enrolment, row.utterances
+            ),
+        ),
     )
     results.write(exp_dir / "results.json")
 
@@ -163,58 +157,8 @@ def _hard_list(exp_dir: Path, data_dir: Path, utt2spk: dict[str, str], nontarget
     path = exp_dir / "trials" / HARD
     gender = data_dir / "test" / "spk2gender"
     told = read_table(gender) if gender.is_file() else {}
-    vectors = _vectors(exp_dir / CHOOSER / "embeddings_test")
+    vectors = read_vectors(exp_dir / CHOOSER / "embeddings_test")
     return path if write_trials_hard(path, vectors, utt2spk, told, nontargets) else None
-
-
-def _system(name: str, exp_dir: Path, data_dir: Path, checkpoint: dict[str, Any], options: Scoring) -> System:
-    folder = exp_dir / name
-    vectors = _vectors(folder / "embeddings_test")
-    parts, speakers = {}, {}
-    for part in needed_parts(options.backends):
-        parts[part], speakers[part] = _embeddings(folder, data_dir, part)
-    backends: dict[tuple[str, Way], BackEnd] = {}
-    for backend in options.backends:
-        ways: tuple[Way, ...] = ("average",)
-        if backend == "plda":
-            ways = ("average", "exact")
-        elif backend == "fused":
-            ways = (options.plda_enrolment,)
-        for way in ways:
-            backends[backend, way] = build_backend(
-                backend,
-                parts,
-                lda_dim=options.lda_dim,
-                cohort_top=options.cohort_top,
-                p_target=options.calibration_prior,
-                plda_enrolment=way,
-            )
-    known: dict[str, set[str]] = {
-        backend: set(checkpoint["speakers"]).union(*(speakers[part] for part in BACKENDS[backend]))
-        for backend in options.backends
-    }
-    return System(name, folder, parameter_count(network_of(checkpoint)), vectors, backends, known)
-
-
-def _check_overlap(system: System, trained: set[str], utt2spk: dict[str, str], allowed: bool) -> None:
-    """Refuses, or says, that test speakers were in training or in what back ends learn from (cohort, calibration)."""
-    told = set(utt2spk.values())
-    reasons = dict.fromkeys(told & trained, "was in training")
-    for backend, known in system.known.items():
-        for speaker in (told & known) - reasons.keys():
-            reasons[speaker] = f"is among the speakers that {backend} learns from"
-    path = system.folder / "shared_speakers"
-    if allowed or not reasons:
-        list_all(path, reasons, f"{len(reasons)} test speakers are not new to {system.name}")
-        return
-    write_table(path, reasons)
-    shared = sorted(reasons)
-    named = ", ".join(shared[:_MOST_NAMED]) + (", ..." if len(shared) > _MOST_NAMED else "")
-    how = "were in the training" if told & trained else "are in the cohort or calibration data"
-    raise InputError(
-        f"{len(shared)} test speakers {how} of {system.name} (first: {named}; all in {path}); results on them would "
-        "mean nothing: take other test speakers, train without them, or insist with --allow-speaker-overlap true"
-    )
 
 
 def _sides(system: System, test_list: TestList, frames: dict[str, int], max_skipped: float) -> Sides:
@@ -261,7 +205,7 @@ def _score(
 
 def _scored(test_list: TestList, scores: NDArray[np.float32], kept: NDArray[np.bool_]) -> Scored:
     every = Scored(scores, test_list.is_target, test_list.enrolment_speaker, test_list.test_speaker)
-    return every.where(kept)
+    return every if kept.all() else every.where(kept)
 
 
 def _details(
@@ -292,7 +236,7 @@ def _enrolment_result(
     test_list: TestList,
     sides: Sides,
     backend: str,
-    way: Way,
+    way: PldaEnrolment,
     scores: NDArray[np.float32],
     rates: Rates,
 ) -> EnrolmentResult:
@@ -310,38 +254,6 @@ def _enrolment_result(
         trials_left_out=int((~sides.kept).sum()),
         shared_speakers=len(system.known[backend].intersection(test_list.speakers)),
     )
-
-
-def _vectors(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """The embeddings that stage 5 left in ``folder``."""
-    if not (folder / "xvector.scp").is_file():
-        raise InputError(f"{folder}/xvector.scp: no such file; run stage 5 with the same scoring.backends")
-    vectors = {utterance: read_vector(location) for utterance, location in read_table(folder / "xvector.scp").items()}
-    for utterance, vector in vectors.items():
-        if not np.isfinite(vector).all():
-            raise InputError(
-                f"{folder}/xvector.scp: the embedding of {utterance} has values that are not finite numbers; look at "
-                "its features, or train again with a lower learning rate"
-            )
-    return vectors
-
-
-def _frames(data_dir: Path) -> dict[str, int]:
-    """The speech frames of each utterance."""
-    return {utterance: int(frames) for utterance, frames in read_table(data_dir / "utt2num_frames").items()}
-
-
-def _embeddings(folder: Path, data_dir: Path, part: str) -> tuple[Embeddings, set[str]]:
-    """The embeddings of a part that a back end learns from, and its speakers."""
-    vectors = _vectors(folder / f"embeddings_{part}")
-    utt2spk, frames = read_table(data_dir / f"{part}_nosil" / "utt2spk"), _frames(data_dir / f"{part}_nosil")
-    speaker = [utt2spk[utterance] for utterance in vectors]
-    embeddings = Embeddings(
-        np.stack(list(vectors.values())),
-        np.unique(speaker, return_inverse=True)[1],
-        np.array([frames[utterance] for utterance in vectors]),
-    )
-    return embeddings, set(speaker)
 
 
 def _corpus(data_dir: Path) -> dict[str, Any]:

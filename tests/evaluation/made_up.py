@@ -16,7 +16,9 @@ from deepspeaker.evaluation import evaluate
 from deepspeaker.kaldi import ArkWriter
 from deepspeaker.models import build_model, save_checkpoint
 
-CONFIG = Config.model_validate({"model": {"channels": [2, 3], "blocks": 1, "embedding_dim": 6}})
+CONFIG = Config.model_validate(
+    {"model": {"channels": [2, 3], "blocks": 1, "embedding_dim": 6}, "scoring": {"bootstrap": 100}}
+)
 SPEAKERS, UTTERANCES = 24, 10
 NOISE = {"untrained": 3.0, "softmax": 0.8, "triplet": 0.4}
 
