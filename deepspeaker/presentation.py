@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from deepspeaker.evaluation import trial_list_path
 from deepspeaker.files import atomic_write
 from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import det_points
@@ -47,7 +48,7 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     featured = results.featured(first)
     points, densities = {}, {}
     for system in featured:
-        scores, is_target = labelled_scores(_scores(exp_dir, system), data_dir / "test" / first)
+        scores, is_target = labelled_scores(_scores(exp_dir, system), trial_list_path(data_dir, exp_dir, first))
         targets, nontargets = scores[is_target], scores[~is_target]
         points[system.name, system.backend] = det_points(targets, nontargets)
         name = system.name if system.backend == featured[0].backend else f"{system.name}, {system.backend}"

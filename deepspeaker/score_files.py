@@ -18,7 +18,7 @@ from deepspeaker.metrics import (
     min_dcf,
     min_dcf_point,
 )
-from deepspeaker.report import plot_det, shown_rate
+from deepspeaker.report import P_TARGETS, Table, aligned, figure_kind, plot_det, shown_rate
 from deepspeaker.scoring import LabelledScores, read_labelled_scores
 
 
@@ -48,12 +48,23 @@ def min_dcf_of_file(scores: Path, trials: Path | None, p_target: float, c_miss: 
     )
 
 
-def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title: str) -> None:
-    """DET curves of score files, named as the files are, into a PNG."""
+def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title: str) -> str:
+    """DET curves of score files, named as the files are, into a PNG, SVG or PDF; returns their figures as a table."""
+    figure_kind(output)  # before the long work
     names = [path.name for path in scores]
     if len(set(names)) < len(names):
         names = [str(path) for path in scores]
-    plot_det({name: _read(path, trials)[1] for name, path in zip(names, scores, strict=True)}, output, title)
+    curves, rows = {}, []
+    for name, path in zip(names, scores, strict=True):
+        read, points = _read(path, trials)
+        target = int(read.is_target.sum())
+        costs = [f"{min_dcf(points, p):.3f}" for p in P_TARGETS]
+        counts = [f"{target:,}", f"{len(read.is_target) - target:,}"]
+        rows.append([name, *counts, shown_rate(equal_error_rate(points)[0], None), *costs])
+        curves[name] = points
+    plot_det(curves, output, title, P_TARGETS)
+    head = ["scores", "target", "non-target", "EER %", *(f"minDCF({p:g})" for p in P_TARGETS)]
+    return f"{aligned(Table(title, head, rows, 1))}\n\nDET curves: {output}"
 
 
 def _read(scores: Path, trials: Path | None) -> tuple[LabelledScores, DetPoints]:

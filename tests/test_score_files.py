@@ -57,6 +57,14 @@ def test_det_plot(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
     done = run("plot_det.py", "--trials", folder / "trials", "--output", folder / "det.png", folder / "scores")
     assert (done.returncode, done.stderr) == (0, "")
     assert (folder / "det.png").read_bytes().startswith(b"\x89PNG")
+    points = det_points(files[1][files[2]], files[1][~files[2]])
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Detection error trade-off" and lines[2].split()[:4] == ["scores", "target", "non-target", "EER"]
+    costs = [f"{min_dcf(points, p):.3f}" for p in (0.05, 0.01, 0.001)]
+    assert lines[4].split() == ["scores", "60", "720", f"{100 * equal_error_rate(points)[0]:.2f}", *costs]
+    assert lines[-1] == f"DET curves: {folder / 'det.png'}"
+    refused = run("plot_det.py", "--output", folder / "det.jpg", folder / "none")
+    assert "det.jpg: figures are written as png, svg, pdf" in refused.stderr
 
 
 def test_what_is_wrong_is_one_line(files: tuple[Path, np.ndarray, np.ndarray]) -> None:

@@ -37,11 +37,11 @@ def compute_min_dcf(p_target: float, c_miss: float, c_fa: float, scores: Path, t
 
 @commands.command("plot-det")
 @click.option("--trials", type=FILE, default=None, help="labels the scores unless they have labels")
-@click.option("--output", type=FILE, required=True, help="a PNG")
+@click.option("--output", type=FILE, required=True, help="a PNG, SVG or PDF")
 @click.option("--title", default="Detection error trade-off", show_default=True)
 @click.argument("scores", type=FILE, nargs=-1, required=True)
 def plot_det(trials: Path | None, output: Path, title: str, scores: tuple[Path, ...]) -> None:
-    """DET curves of score files of any toolkit."""
+    """DET curves of score files of any toolkit, and their EER and minDCF as a table."""
     from deepspeaker.score_files import plot_files
 
-    plot_files(scores, trials, output, title)
+    print(plot_files(scores, trials, output, title))

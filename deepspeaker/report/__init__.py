@@ -1,7 +1,8 @@
 """What was reached, on paper: results.json, its tables, figures and the page."""
 
 from deepspeaker.report.densities import Densities, plot_densities, score_densities
-from deepspeaker.report.det import plot_det
+from deepspeaker.report.det import P_TARGETS, plot_det
+from deepspeaker.report.drawing import figure_kind
 from deepspeaker.report.embedding_map import EmbeddingMap, chosen_utterances, embedding_map, plot_maps
 from deepspeaker.report.intervals import plot_intervals
 from deepspeaker.report.page import Findings, results_page
@@ -15,11 +16,12 @@ from deepspeaker.report.results import (
     TrialListInfo,
 )
 from deepspeaker.report.summary import summary
-from deepspeaker.report.tables import shown_rate, whose_speakers
-from deepspeaker.report.text import results_markdown, results_table
+from deepspeaker.report.tables import Table, shown_rate, whose_speakers
+from deepspeaker.report.text import aligned, results_markdown, results_table
 from deepspeaker.report.training_curves import plot_training
 
 __all__ = [
+    "P_TARGETS",
     "Comparison",
     "Condition",
     "Densities",
@@ -29,9 +31,12 @@ __all__ = [
     "OperatingPoint",
     "Results",
     "SystemResult",
+    "Table",
     "TrialListInfo",
+    "aligned",
     "chosen_utterances",
     "embedding_map",
+    "figure_kind",
     "plot_densities",
     "plot_det",
     "plot_intervals",

@@ -56,13 +56,19 @@ def blank_figure(width: float, height: float) -> Iterator[Figure]:
         yield figure
 
 
+def figure_kind(path: str | Path) -> str:
+    """``png``, ``svg`` or ``pdf``, after the name's ending; raises ``InputError`` for another."""
+    kind = Path(path).suffix[1:].lower()
+    if kind not in _KINDS:
+        raise InputError(f"{path}: figures are written as {', '.join(_KINDS)}; end the name in one of them")
+    return kind
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a PNG, SVG or PDF, after the name's ending, atomically and without dates or versions of programs."""
     import matplotlib
 
-    kind = Path(path).suffix[1:].lower()
-    if kind not in _KINDS:
-        raise InputError(f"{path}: figures are written as {', '.join(_KINDS)}; end the name in one of them")
+    kind = figure_kind(path)
     matplotlib.rcParams["svg.hashsalt"] = "figure"
     metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}.get(
         kind, {"Creator": None, "Producer": None, "CreationDate": None}

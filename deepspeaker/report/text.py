@@ -44,7 +44,7 @@ def results_table(results: Results) -> str:
     compared = comparison_table(results)
     if compared is not None:
         tables.append(compared)
-    parts = [f"Speaker verification on {results.corpus}{synthetic}", *map(_aligned, tables)]
+    parts = [f"Speaker verification on {results.corpus}{synthetic}", *map(aligned, tables)]
     remarks = "\n".join(notes(results))
     return "\n\n".join([*parts, *([remarks] if remarks else [])])
 
@@ -92,8 +92,8 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
     return "\n".join(lines) + "\n"
 
 
-def _aligned(table: Table) -> str:
-    """Caption and columns side by side, words to the left and figures to the right."""
+def aligned(table: Table) -> str:
+    """A table for the screen: words to the left and figures to the right of their columns; no final newline."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
     lines = [table.caption, ""]
     for row in (table.head, ["-" * width for width in widths], *table.rows):
