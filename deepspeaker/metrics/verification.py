@@ -48,13 +48,17 @@ class OperatingPoint(NamedTuple):
     p_fa: float
 
 
-def det_points(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> DetPoints:
+def det_points(
+    target_scores: ArrayLike, nontarget_scores: ArrayLike, *, overwrite_input: bool = False
+) -> DetPoints:
     """The exact DET curve of scored trials; tied scores are accepted or rejected together.
 
     Args:
         target_scores: scores of same-speaker trials, any shape with at least one entry; float32 stays
             float32. Infinite scores are allowed and rank below or above all others.
         nontarget_scores: scores of different-speaker trials, likewise.
+        overwrite_input: sorts the arrays where they lie, which spares a copy of them where they are float32 or
+            float64 both; their order is lost.
 
     Returns:
         The curve; the two operating points around equal error are always among its points.
@@ -65,19 +69,23 @@ def det_points(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> DetPoin
     Each class is sorted by itself, in one copy, which needs neither an index array nor a label beside the
     score: memory is that of the scores once more, and the time is that of the sort.
     """
-    targets, nontargets = sorted_scores(target_scores, nontarget_scores)
+    targets, nontargets = sorted_scores(target_scores, nontarget_scores, overwrite_input=overwrite_input)
     n_targets, n_nontargets = len(targets), len(nontargets)
 
     # The miss rate changes at target scores only, so the curve turns at most where a target score is just
-    # accepted and where it is just rejected, that is at the next higher score of either class.
-    distinct = targets[np.append(True, targets[1:] != targets[:-1])]
-    turns = np.stack((distinct, _next_higher(distinct, distinct, nontargets)), axis=1).ravel()
+    # accepted and where it is just rejected, that is at the next higher score of either class. Counts below the
+    # one are those of scores below it, counts below the other those of scores up to it.
+    first = np.append(True, targets[1:] != targets[:-1])
+    distinct = targets[first]
+    missed_at = np.flatnonzero(first)
+    rejected_at, rejected_above = _ranks(distinct, nontargets)
+    following = np.append(distinct[1:], np.inf)
+    inside = rejected_above < n_nontargets
+    following[inside] = np.minimum(following[inside], nontargets[rejected_above[inside]])
     lowest = min(targets[0], nontargets[0])
-    thresholds = np.concatenate(([lowest], turns, [np.inf]), dtype=targets.dtype)
-    missed = np.searchsorted(targets, thresholds)
-    rejected = np.searchsorted(nontargets, thresholds)
-    # Said rather than counted: a threshold of inf would still accept scores of inf.
-    missed[-1], rejected[-1] = n_targets, n_nontargets
+    thresholds = np.concatenate(([lowest], _alternating(distinct, following), [np.inf]), dtype=targets.dtype)
+    missed = np.concatenate(([0], _alternating(missed_at, np.append(missed_at[1:], n_targets)), [n_targets]))
+    rejected = np.concatenate(([0], _alternating(rejected_at, rejected_above), [n_nontargets]))
 
     # Equal error may lie amid a straight piece of non-target scores; its threshold needs the points on either
     # side. "Miss rate <= false-alarm rate" is written in whole numbers, which stay exact.
@@ -85,11 +93,13 @@ def det_points(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> DetPoin
     before = int(np.searchsorted(balance, 0, side="right")) - 1
     if missed[before] == missed[before + 1]:
         rank = n_nontargets * (n_targets - int(missed[before])) // n_targets
-        around = np.repeat(nontargets[rank], 2)
-        around[1:] = _next_higher(around[1:], distinct, nontargets)
-        thresholds = np.insert(thresholds, before + 1, around)
-        missed = np.insert(missed, before + 1, np.searchsorted(targets, around))
-        rejected = np.insert(rejected, before + 1, np.searchsorted(nontargets, around))
+        score = nontargets[rank : rank + 1]
+        below, above = (int(count[0]) for count in _ranks(score, nontargets))
+        # The next higher score, of whichever class; the piece ends at the latest with the next target score.
+        higher = thresholds[before + 1] if above == rejected[before + 1] else nontargets[above]
+        thresholds = np.insert(thresholds, before + 1, (score[0], higher))
+        missed = np.insert(missed, before + 1, (missed[before], missed[before]))
+        rejected = np.insert(rejected, before + 1, (below, above))
 
     new = np.append(True, (missed[1:] != missed[:-1]) | (rejected[1:] != rejected[:-1]))
     return DetPoints(
@@ -169,14 +179,17 @@ def check_costs(p_target: float, c_miss: float, c_fa: float) -> None:
             raise InputError(f"{name} is {cost}; give a cost above 0")
 
 
-def sorted_scores(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> tuple[Scores, Scores]:
+def sorted_scores(
+    target_scores: ArrayLike, nontarget_scores: ArrayLike, *, overwrite_input: bool = False
+) -> tuple[Scores, Scores]:
     """Both classes flat, ascending, in their common precision (at least float32), as copies; refuses NaN."""
     given = {"target": np.asarray(target_scores), "non-target": np.asarray(nontarget_scores)}
     for name, scores in given.items():
         if scores.size == 0:
             raise InputError(f"no {name} trials; error rates need target and non-target trials")
     precision = np.result_type(*given.values(), np.float32)
-    targets, nontargets = (np.array(scores, dtype=precision).ravel() for scores in given.values())
+    take = np.asarray if overwrite_input else np.array
+    targets, nontargets = (take(scores, dtype=precision).ravel() for scores in given.values())
     targets.sort()
     nontargets.sort()
     # NaN sorts behind all numbers, so one look at the end is enough.
@@ -189,11 +202,15 @@ def sorted_scores(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> tupl
     return targets, nontargets
 
 
-def _next_higher(values: Scores, targets: Scores, nontargets: Scores) -> Scores:
-    """For each value the next higher score of either class (both ascending), ``inf`` where there is none."""
-    following = np.full(values.shape, np.inf, dtype=values.dtype)
-    for scores in (targets, nontargets):
-        at = np.searchsorted(scores, values, side="right")
-        inside = at < len(scores)
-        following[inside] = np.minimum(following[inside], scores[at[inside]])
-    return following
+def _ranks(values: Scores, ascending: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each value how many of the ascending scores lie below it, and how many not above it."""
+    above = np.searchsorted(ascending, values, side="right")
+    below = above.copy()
+    # Searching costs as much as all the rest of a DET curve: a second time only where scores are tied.
+    tied = np.flatnonzero((above > 0) & (ascending[above - 1] == values))
+    below[tied] = np.searchsorted(ascending, values[tied])
+    return below, above
+
+
+def _alternating(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    return np.stack((one, other), axis=1).ravel()

@@ -13,8 +13,7 @@ from deepspeaker.scoring.calibration import duration_measures, train_calibration
 from deepspeaker.scoring.enrolment import Enrolment
 from deepspeaker.scoring.normalisation import cohort_statistics, normalised_scores
 from deepspeaker.scoring.plda import plda_scores, train_plda
-
-_BLOCK = 1024
+from deepspeaker.scoring.products import pair_products
 
 #: Back ends, and the parts beside the test part whose embeddings they learn from.
 BACKENDS: dict[str, tuple[str, ...]] = {
@@ -198,17 +197,9 @@ def cosine_scores(
     """The cosine of each trial, (trials,) in [-1, 1] up to rounding.
 
     ``embeddings`` (utterances, dim) need not have unit length; ``enrolment`` and ``test`` (trials,) are rows of it. A
-    row of zeros has cosine 0 with everything. Works by blocks of enrolment rows: each block is one matrix product.
+    row of zeros has cosine 0 with everything. Only pairs that a trial asks for, and blocks of them, are computed (see
+    ``pair_products``).
     """
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit = embeddings / np.where(lengths == 0, 1, lengths)
-    scores = np.empty(len(enrolment), dtype=np.float32)
-    order = np.argsort(enrolment, kind="stable")
-    sorted_rows = enrolment[order]
-    for first in range(0, len(unit), _BLOCK):
-        begin, end = np.searchsorted(sorted_rows, [first, first + _BLOCK])
-        if begin < end:
-            trials = order[begin:end]
-            block = unit[first : first + _BLOCK] @ unit.T
-            scores[trials] = block[enrolment[trials] - first, test[trials]]
-    return scores
+    unit = (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32, copy=False)
+    return pair_products(unit, unit, enrolment, test)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Norm = Literal["z", "t", "s"]
+_PIECE = 1 << 20
 
 
 def cohort_statistics(
@@ -45,7 +46,13 @@ def normalised_scores(
     (Odyssey 2010), with the top cosines adaptive s-norm (Matejka et al., Interspeech 2017).
     """
     means, deviations = statistics
-    z = (scores - means[enrolment]) / deviations[enrolment]
-    t = (scores - means[test]) / deviations[test]
-    chosen = {"z": z, "t": t, "s": (z + t) / 2}[norm]
-    return np.asarray(chosen, dtype=np.float32)
+    normalised = np.empty(len(scores), dtype=np.float32)
+    for first in range(0, len(scores), _PIECE):  # long lists would need several float64 copies of themselves
+        own = slice(first, first + _PIECE)
+        sides = {
+            name: (scores[own] - means[side[own]]) / deviations[side[own]]
+            for name, side in (("z", enrolment), ("t", test))
+            if norm in (name, "s")
+        }
+        normalised[own] = sum(sides.values()) / len(sides)
+    return normalised

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from deepspeaker.errors import InputError
+from deepspeaker.scoring.products import pair_products
 
 Matrix = NDArray[np.float64]
 
@@ -145,19 +146,6 @@ def plda_scores(
         of_test = 0.5 * tests**2 @ (1 / alone - 1 / together)
         of_model = -0.5 * models**2 @ (shrink**2 / together)
         weighted = models * (shrink / together)
-        cross = _products(weighted, tests, rows[which], columns[which])
+        cross = pair_products(weighted, tests, rows[which], columns[which])
         scores[which] = constant + of_test[columns[which]] + of_model[rows[which]] + cross
     return scores
-
-
-def _products(one: Matrix, other: Matrix, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Matrix:
-    """The inner product of each pair of rows, by blocks."""
-    products = np.empty(len(rows))
-    order = np.argsort(rows, kind="stable")
-    ascending = rows[order]
-    for first in range(0, len(one), 1024):
-        begin, end = np.searchsorted(ascending, [first, first + 1024])
-        if begin < end:
-            own = order[begin:end]
-            products[own] = (one[first : first + 1024] @ other.T)[rows[own] - first, columns[own]]
-    return products

@@ -191,3 +191,14 @@ def test_wrong_input() -> None:
             min_dcf(points, prior)
     with pytest.raises(InputError, match="c_fa"):
         min_dcf(points, 0.5, c_fa=0)
+
+
+@given(score_lists, score_lists)
+def test_overwriting_the_input_gives_the_same_curve(targets: list[float], nontargets: list[float]) -> None:
+    kept = det_points(targets, nontargets)
+    arrays = np.array(targets, dtype=np.float32), np.array(nontargets, dtype=np.float32)
+    points = det_points(*arrays, overwrite_input=True)
+    assert np.array_equal(points.thresholds, kept.thresholds)
+    assert np.array_equal(points.p_miss, kept.p_miss)
+    assert np.array_equal(points.p_fa, kept.p_fa)
+    assert np.array_equal(arrays[1], np.sort(nontargets))

@@ -8,8 +8,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import cllr, det_points, equal_error_rate, min_cllr
 from deepspeaker.scoring import BACKENDS, CALIBRATED, Embeddings, Enrolment, build_backend, cosine_scores
-from deepspeaker.scoring.backends import _BLOCK
 from deepspeaker.scoring.plda import train_plda
+from deepspeaker.scoring.products import BLOCK as _BLOCK
 
 
 @pytest.mark.parametrize("seed", range(8))
