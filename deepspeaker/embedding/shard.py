@@ -11,7 +11,7 @@ import torch
 from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, shard_of
-from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
+from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
 from deepspeaker.models import choose_device, load_checkpoint, network_of
 
 _SHARDS = ".shards"
@@ -59,7 +59,9 @@ def embed_shard(
 
 
 def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
-    """Joins the shards into ``xvector.scp`` and writes ``spk_xvector.{ark,scp}`` and ``num_utts.ark``.
+    """Joins the shards into ``xvector.scp`` and writes the speakers' means and that of all.
+
+    These are ``spk_xvector.{ark,scp}``, ``num_utts.ark`` and ``mean.vec``, as Kaldi's ``ivector-mean`` has them.
 
     Returns a line that says what is there now; raises ``InputError`` when a shard is missing.
     """
@@ -80,6 +82,7 @@ def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
         for speaker, mean in zip(speakers, means, strict=True):
             writer.write(speaker, mean)
     write_table(output / "num_utts.ark", {speaker: str(n) for speaker, n in zip(speakers, counts, strict=True)})
+    write_vector(output / "mean.vec", embeddings.mean(axis=0, dtype=np.float64).astype(np.float32))
     for ark in output.glob("xvector.*.ark"):
         if ark.name.split(".")[1].isdigit() and int(ark.name.split(".")[1]) > num_jobs:
             ark.unlink()

@@ -10,25 +10,55 @@ from deepspeaker.kaldi.ark import (
     read_rows,
     read_rows_into,
     read_vector,
+    write_vector,
 )
 from deepspeaker.kaldi.datadir import DataDir, Segment, parse_segment
+from deepspeaker.kaldi.lines import (
+    filter_lines,
+    keys_of,
+    read_lines,
+    speaker_of_utterance,
+    spk2utt_lines,
+    split_by_speaker,
+    split_lines,
+    utt2spk_lines,
+)
+from deepspeaker.kaldi.repair import fix_data_dir
+from deepspeaker.kaldi.surgery import combine_data, copy_data_dir, split_data, subset_data_dir
 from deepspeaker.kaldi.tables import read_table, spk2utt_of, write_spk2utt, write_table
+from deepspeaker.kaldi.validation import Finding, validate_data_dir
 
 __all__ = [
     "COMPRESSIONS",
     "ArkWriter",
     "DataDir",
+    "Finding",
     "Segment",
+    "combine_data",
+    "copy_data_dir",
+    "filter_lines",
+    "fix_data_dir",
+    "keys_of",
     "parse_location",
     "parse_segment",
     "read_header",
     "read_header_of",
+    "read_lines",
     "read_matrix",
     "read_rows",
     "read_rows_into",
     "read_table",
     "read_vector",
+    "speaker_of_utterance",
+    "spk2utt_lines",
     "spk2utt_of",
+    "split_by_speaker",
+    "split_data",
+    "split_lines",
+    "subset_data_dir",
+    "utt2spk_lines",
+    "validate_data_dir",
     "write_spk2utt",
     "write_table",
+    "write_vector",
 ]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.files import atomic_write
+from deepspeaker.files import atomic_path, atomic_write
 
 #: Kaldi's names for the ways to store a matrix -> kaldiio's number of the method.
 COMPRESSIONS: dict[str, int | None] = {"none": None, "speech-feature": 2, "two-byte": 3, "one-byte": 5}
@@ -189,6 +189,12 @@ def read_vector(location: str) -> NDArray[np.float32]:
             raise InputError(f"a vector of {size} values cannot be; make the ark again")
         values = np.frombuffer(_read_exactly(descriptor, size * item.itemsize, offset + 10), dtype=item)
         return values.astype(np.float32)
+
+
+def write_vector(path: str | Path, vector: NDArray[np.float32]) -> None:
+    """Writes a file with one vector (size,) alone, as ``ivector-mean`` writes ``mean.vec``; location: the path."""
+    with atomic_path(path) as temporary:
+        kaldiio.save_mat(str(temporary), vector)
 
 
 class ArkWriter:

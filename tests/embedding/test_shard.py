@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import kaldi_native_io
+import kaldiio
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,26 @@ def test_tables_name_every_embedding_and_speaker(data_dir: Path, checkpoint: Pat
         "spk_xvector.ark",
         "spk_xvector.scp",
         "num_utts.ark",
+        "mean.vec",
     }
+    mean = embeddings.astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(read_vector(str(output / "mean.vec")), mean, rtol=0, atol=1e-7)
+
+
+def test_kaldi_native_io_reads_what_was_written(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "embeddings"
+    embed(data_dir, checkpoint, output, 2)
+    for name in ("xvector", "spk_xvector"):
+        ours = {key: read_vector(location) for key, location in read_table(output / f"{name}.scp").items()}
+        with kaldi_native_io.SequentialFloatVectorReader(f"scp:{output}/{name}.scp") as reader:
+            theirs = {key: np.array(value) for key, value in reader}
+        assert list(theirs) == list(ours)
+        assert all(np.array_equal(theirs[key], ours[key]) for key in ours)
+    with kaldi_native_io.SequentialInt32Reader(f"ark:{output}/num_utts.ark") as reader:
+        assert dict(reader) == {"s0": 4, "s1": 1, "s2": 6}
+    mean = np.array(kaldi_native_io.FloatVector.read(f"{output}/mean.vec"))
+    assert np.array_equal(mean, read_vector(str(output / "mean.vec")))
+    assert np.array_equal(mean, kaldiio.load_mat(str(output / "mean.vec")))
 
 
 def test_arks_of_an_earlier_run_with_more_jobs_are_removed(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:

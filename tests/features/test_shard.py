@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import kaldi_native_io
+import kaldiio
 import numpy as np
 import pytest
 import soundfile
@@ -347,3 +349,25 @@ def test_segments_give_the_features_of_their_cuts(tmp_path: Path, num_jobs: int)
         assert np.array_equal(read_vector(ours.vad_scp[utterance]), read_vector(theirs.vad_scp[utterance]))
     nosil = DataDir.read(tmp_path / "segmented_nosil")
     assert (nosil.wav_scp, nosil.segments, nosil.reco2dur) == ({}, {}, {})
+
+
+@pytest.mark.parametrize("compression", ["none", "two-byte", "one-byte"])
+def test_kaldi_native_io_and_kaldiio_read_what_was_written(tmp_path: Path, compression: str) -> None:
+    data_dir = make_audio(tmp_path, 4)
+    run(data_dir, 2, raw_compression=compression, compression=compression)
+    for folder in (data_dir, nosil_dir(data_dir)):
+        ours = {u: read_matrix(location) for u, location in read_table(folder / "feats.scp").items()}
+        with kaldi_native_io.SequentialFloatMatrixReader(f"scp:{folder}/feats.scp") as reader:
+            theirs = {utterance: np.array(matrix) for utterance, matrix in reader}
+        assert list(ours) == list(theirs) == sorted(ours)
+        for utterance, matrix in ours.items():
+            scale = float(np.abs(matrix).max())
+            np.testing.assert_allclose(theirs[utterance], matrix, rtol=0, atol=1e-6 * scale)
+            location = read_table(folder / "feats.scp")[utterance]
+            np.testing.assert_allclose(kaldiio.load_mat(location), matrix, rtol=0, atol=1e-6 * scale)
+            assert Path(location.rpartition(":")[0]).is_absolute()
+    with kaldi_native_io.SequentialFloatVectorReader(f"scp:{data_dir}/vad.scp") as reader:
+        speech = {utterance: np.array(vector) for utterance, vector in reader}
+    assert {u: int(v.sum()) for u, v in speech.items()} == {
+        u: int(frames) for u, frames in read_table(nosil_dir(data_dir) / "utt2num_frames").items()
+    }
