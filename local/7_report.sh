@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: local/7_report.sh data/C exp/E
 #
-# Stage 7: the table of results on the screen and in exp/E/RESULTS.md, the DET curves in exp/E/det.png, the training curves,
-# and all of it on one page, exp/E/report.html.
+# Stage 7: the tables of results on the screen and in exp/E/RESULTS.md, figures as exp/E/*.png, and all of it on one page,
+# exp/E/report.html.
 options=""
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"

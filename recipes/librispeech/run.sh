@@ -11,7 +11,7 @@
 #   4  triplet    triplet training on cosine                                 -> exp/E/triplet
 #   5  embed      embeddings of the test utterances                          -> exp/E/SYSTEM/embeddings_test
 #   6  score      trials into EER, minDCF, rank-1                            -> exp/E/results.json
-#   7  report     table, DET plot, page                                      -> exp/E/report.html
+#   7  report     tables, figures, one page with all                         -> exp/E/report.html
 #
 # options
 #   --stage N, --stop-stage N   run stages N to N whatever is finished; without --stage, finished stages are skipped
