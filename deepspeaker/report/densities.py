@@ -40,15 +40,18 @@ def score_densities(
     target_scores: NDArray[np.floating], nontarget_scores: NDArray[np.floating], threshold: float
 ) -> Densities:
     """Histograms of finite scores from the lowest 0.05 % to the highest 0.05 % of either class."""
-    classes = [scores[np.isfinite(scores)].astype(np.float64) for scores in (target_scores, nontarget_scores)]
+    classes = []
+    for scores in (target_scores, nontarget_scores):
+        finite = np.isfinite(scores)
+        classes.append(scores if finite.all() else scores[finite])
     ends = [np.quantile(scores, [BEYOND, 1 - BEYOND], method="nearest") for scores in classes if len(scores)]
-    low, high = (min(end[0] for end in ends), max(end[1] for end in ends)) if ends else (0.0, 0.0)
+    low, high = (float(min(end[0] for end in ends)), float(max(end[1] for end in ends))) if ends else (0.0, 0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1):
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, _BINS + 1)
     width = edges[1] - edges[0]
     target, nontarget = (
-        np.histogram(scores, edges)[0] / (max(len(given), 1) * width)
+        np.histogram(scores, bins=_BINS, range=(low, high))[0] / (max(len(given), 1) * width)
         for scores, given in zip(classes, (target_scores, nontarget_scores), strict=True)
     )
     overlap = float(np.minimum(target, nontarget).sum() * width)

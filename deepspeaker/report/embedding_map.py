@@ -47,9 +47,9 @@ class EmbeddingMap:
 
     @property
     def confused(self) -> NDArray[np.bool_]:
-        """Whether an utterance's nearest is of another speaker."""
-        speakers = np.array(self.speakers)
-        return np.asarray(speakers != speakers[self.nearest])
+        """Whether an utterance's nearest is of another speaker though there is another of its own."""
+        _, number, count = np.unique(self.speakers, return_inverse=True, return_counts=True)
+        return np.asarray((number != number[self.nearest]) & (count[number] > 1))
 
 
 def chosen_utterances(utt2spk: Mapping[str, str], seed: int) -> list[str]:
@@ -129,7 +129,8 @@ def map_speakers(content: EmbeddingMap, side: float, margin: float) -> list[dict
         points = []
         for row in rows:
             other = int(content.nearest[row])
-            whose = f"of speaker {content.speakers[other]}" if confused[row] else "of the same speaker"
+            same = content.speakers[other] == speaker
+            whose = "of the same speaker" if same else f"of speaker {content.speakers[other]}"
             tip = (
                 f"{content.utterances[row]}, speaker {speaker}; nearest is {content.utterances[other]} {whose}, "
                 f"cosine {content.cosine[row]:.3f}"

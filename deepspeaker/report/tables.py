@@ -66,17 +66,24 @@ def comparison_table(results: Results) -> Table | None:
     return Table("Differences of EER, by paired bootstrap over speakers", head, rows, 3, 2) if rows else None
 
 
-def enrolment_tables(results: Results) -> Iterator[Table]:
-    """EER and rank-1 against the number of enrolment utterances, a row a system."""
+def enrolment_tables(results: Results, brief: bool = False) -> Iterator[Table]:
+    """EER and rank-1 against the number of enrolment utterances, a row a system.
+
+    ``brief``: both in one table, the featured systems alone, without intervals, for which a screen has no room.
+    """
     table = results.enrolment_table
+    featured = {(system.name, system.backend) for system in results.featured(results.first_list)}
     counts = sorted({row.utterances for row in table})
     found: dict[tuple[str, str, str], dict[int, EnrolmentResult]] = {}
     for row in table:
-        found.setdefault((row.name, row.backend, row.enrolment), {})[row.utterances] = row
+        if not brief or (row.name, row.backend) in featured:
+            found.setdefault((row.name, row.backend, row.enrolment), {})[row.utterances] = row
     cells: dict[str, Callable[[EnrolmentResult], str]] = {
         "EER % [95 %]": lambda row: shown_rate(row.eer, row.eer_ci95),
         "Rank-1 %": lambda row: f"{100 * row.rank1:.1f}",
     }
+    if brief:
+        cells = {"EER % / rank-1 %": lambda row: f"{100 * row.eer:.2f} / {100 * row.rank1:.1f}"}
     for figure, cell in cells.items():
         rows = [
             [*system, *(cell(own[count]) if count in own else NOTHING for count in counts)]
@@ -117,9 +124,9 @@ def threshold_table(results: Results) -> Table:
     systems = results.featured(name)
     priors = list(systems[0].min_dcf)
     rates = list(dict.fromkeys(rate for s in systems for rate in (s.at_false_acceptance or {})))
-    head = ["system", "back end", "at EER", *(f"at minDCF({prior})" for prior in priors)]
+    head = ["system", "back end", "EER", *(f"({p})" if n else f"minDCF({p})" for n, p in enumerate(priors))]
     for rate in rates:
-        head += [f"at {100 * float(rate):g} % false acceptance", "misses % there"]
+        head += [f"FAR {100 * float(rate):g} %", "misses %"]
     rows = []
     for s in systems:
         row = [s.name, s.backend, _threshold(s.eer_threshold)]
@@ -130,7 +137,7 @@ def threshold_table(results: Results) -> Table:
             point = (s.at_false_acceptance or {}).get(rate)
             row += [NOTHING, NOTHING] if point is None else [_threshold(point.threshold), f"{100 * point.p_miss:.2f}"]
         rows.append(row)
-    return _without_empty_columns(Table(f"Thresholds on {name}", head, rows, 2))
+    return _without_empty_columns(Table(f"Thresholds on {name}, by what they are for", head, rows, 2))
 
 
 def trial_list_table(results: Results) -> Table:

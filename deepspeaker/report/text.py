@@ -40,7 +40,7 @@ MEANINGS = {
 def results_table(results: Results) -> str:
     """The results for the screen, a table a trial list; without a final newline."""
     synthetic = " (synthetic speech)" if results.synthetic else ""
-    tables = [*result_tables(results, brief=True), *enrolment_tables(results)]
+    tables = [*result_tables(results, brief=True), *enrolment_tables(results, brief=True)]
     compared = comparison_table(results)
     if compared is not None:
         tables.append(compared)

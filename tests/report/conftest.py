@@ -95,7 +95,7 @@ def results() -> Results:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def findings() -> Findings:
     """Curves, densities, maps and histories of scores and embeddings that are drawn at random."""
     generator = np.random.default_rng(0)

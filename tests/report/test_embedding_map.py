@@ -76,3 +76,5 @@ def test_points_tell_utterance_speaker_and_nearest() -> None:
     assert "speaker s01; nearest is s00-0" in points["s00-000"]["tip"]
     assert "of speaker s00, cosine 0.9" in points["s00-000"]["tip"]
     assert "of the same speaker" in points["s02-009"]["tip"]
+    alone = embedding_map(matrix[:5], utterances[:5], ["a", "a", "b", "c", "d"], 0)
+    assert not alone.confused[2:].any()

@@ -54,6 +54,8 @@ def test_enrolment(results: Results) -> None:
     assert eers.head == ["system", "back end", "enrolment", "1", "2"]
     assert eers.rows == [["triplet", "cosine", "average", "4.12 [2.06, 6.18]", "3.12 [1.56, 4.68]"]]
     assert ranks.rows == [["triplet", "cosine", "average", "90.0", "90.0"]]
+    (brief,) = enrolment_tables(results, brief=True)
+    assert brief.rows == [["triplet", "cosine", "average", "4.12 / 90.0", "3.12 / 90.0"]]
     assert list(enrolment_tables(results.model_copy(update={"enrolment_table": []}))) == []
 
 
@@ -75,8 +77,7 @@ def test_conditions(results: Results) -> None:
 
 def test_thresholds(results: Results) -> None:
     table = threshold_table(results)
-    assert table.head[2:6] == ["at EER", "at minDCF(0.05)", "at minDCF(0.01)", "at minDCF(0.001)"]
-    assert table.head[6:] == ["at 1 % false acceptance", "misses % there"]
+    assert table.head[2:] == ["EER", "minDCF(0.05)", "(0.01)", "(0.001)", "FAR 1 %", "misses %"]
     assert table.rows[1] == ["triplet", "cosine", "0.3000", "0.4000", "0.5000", "above all", "0.4500", "10.00"]
 
 
