@@ -68,6 +68,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_folder(path: str | Path) -> None:
+    """Removes a folder, if it is there; killed on the way, it leaves either all of it or nothing of that name."""
+    path = Path(path)
+    with contextlib.suppress(FileNotFoundError):
+        gone = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp", dir=path.parent))
+        try:
+            path.rename(gone / path.name)
+        finally:
+            shutil.rmtree(gone)
+
+
 def sha256_of(path: str | Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

@@ -30,7 +30,7 @@ class Mark:
     """The mark of stage ``stage`` in ``folder``.
 
     ``.done.N`` says that the stage is finished and with which settings; ``.begun.N`` that it was begun, so that a
-    training which was killed can go on.
+    training which was killed can go on, and of work in shards only those are done again that failed.
     """
 
     def __init__(self, folder: Path, stage: int) -> None:
@@ -54,20 +54,31 @@ class Mark:
                 return f"{key} changed" + ("" if opaque else f" from {before[key]} to {flat[key]}")
         return None
 
-    def begin(self, settings: Settings, clear: Sequence[Path]) -> bool:
+    def begin(
+        self, settings: Settings, clear: Sequence[Path], shards: Sequence[str] = (), work: str = ""
+    ) -> bool:
         """Notes that the stage begins; returns whether an interrupted one with the same settings goes on.
 
-        Otherwise the folders ``clear`` are emptied of what an older run left.
+        Otherwise what an older run left is removed: the folders ``clear``, and what the patterns ``shards`` match in
+        the stage's folder. ``work`` says what else must be as it was for an interrupted one to go on: for shards, their
+        number.
         """
         old = _read(self.begun)
-        goes_on = old is not None and not self.done.is_file() and old["sha256"] == _digest(settings)
+        goes_on = (
+            old is not None
+            and not self.done.is_file()
+            and (old["sha256"], old.get("work", "")) == (_digest(settings), work)
+        )
         self.done.unlink(missing_ok=True)
         if not goes_on:
             self.begun.unlink(missing_ok=True)
-            for folder in clear:
-                shutil.rmtree(folder, ignore_errors=True)
+            for path in [*clear, *(path for pattern in shards for path in list(self.folder.glob(pattern)))]:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self.begun, settings)
+        _write(self.begun, settings, work)
         return goes_on
 
     def end(self, settings: Settings) -> None:
@@ -102,6 +113,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and {"sha256", "settings"} <= content.keys() else None
 
 
-def _write(path: Path, settings: Settings) -> None:
-    content = {"sha256": _digest(settings), "settings": flattened(settings)}
+def _write(path: Path, settings: Settings, work: str = "") -> None:
+    content: dict[str, object] = {"sha256": _digest(settings), "settings": flattened(settings)}
+    if work:
+        content["work"] = work
     atomic_write(path, json.dumps(content, indent=1, default=str) + "\n")

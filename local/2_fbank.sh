@@ -13,6 +13,14 @@ arguments_are "data/C/train" "$@"
 for data in "$@"; do
   [ -d "$data" ] || { echo "2_fbank.sh: $data: no such data directory" >&2; exit 1; }
 done
+# What a data directory says of its utterances; it may have changed since a run that was interrupted.
+tables() {
+  local table
+  for table in utt2spk wav.scp segments feats.scp vad.scp; do
+    if [ -f "$1/$table" ]; then cat "$1/$table"; fi
+  done
+}
+
 for data in "$@"; do
   (
     lock "$data"
@@ -22,8 +30,9 @@ for data in "$@"; do
       after=(--after "$(dirname "$data")/.done.1")
     fi
     begin 2 "$data" "${config_options[@]}" --section features ${after[@]+"${after[@]}"} \
-      --option max-skipped="$max_skipped" -- --needs "$data/feats.scp" --needs "${data}_nosil/feats.scp"
-    $cmd JOB=1:"$nj" "$data/log/fbank.JOB.log" deepspeaker fbank "${config_options[@]}" \
+      --option max-skipped="$max_skipped" -- --needs "$data/feats.scp" --needs "${data}_nosil/feats.scp" \
+      --shards .shards --shards 'log/fbank.*.log' --work "$nj jobs, pipes $allow_pipes, $(tables "$data" | cksum)"
+    $cmd --pick "$(picked "$data")" JOB=1:"$nj" "$data/log/fbank.JOB.log" deepspeaker fbank "${config_options[@]}" \
       --job JOB --num-jobs "$nj" --allow-pipes "$allow_pipes" "$data"
     $cmd --follow true "$data/log/collect_fbank.log" deepspeaker collect-fbank --num-jobs "$nj" \
       --max-skipped "$max_skipped" "$data"

@@ -26,7 +26,8 @@ begin 3 "$exp/softmax" "${config_options[@]}" --section model --section softmax 
   --needs "$exp/softmax/checkpoint_last.pt" --needs "$exp/untrained/checkpoint_last.pt" \
   --clear "$exp/softmax" --clear "$exp/untrained"
 if [ -t 2 ]; then progress=true; else progress=false; fi
-$cmd --follow true "$exp/softmax/log/train.log" deepspeaker train softmax "${config_options[@]}" --seed "$seed" \
+# shellcheck disable=SC2046  # words
+$cmd --follow true --requeue true --nodes "$nnodes" $(gpus "$nproc") "$exp/softmax/log/train.log" deepspeaker train softmax "${config_options[@]}" --seed "$seed" \
   --device "$device" --progress "$progress" ${given[@]+"${given[@]}"} --nproc "$nproc" --nnodes "$nnodes" \
   --rdzv-endpoint "$rdzv_endpoint" --data-dir "$data" --exp-dir "$exp"
 finish

@@ -17,7 +17,8 @@ uses "$data"
 begin 4 "$exp/triplet" "${config_options[@]}" --section triplet --option seed="$seed" --after "$exp/softmax/.done.3" -- \
   --needs "$exp/triplet/checkpoint_last.pt" --clear "$exp/triplet"
 if [ -t 2 ]; then progress=true; else progress=false; fi
-$cmd --follow true "$exp/triplet/log/train.log" deepspeaker train triplet "${config_options[@]}" --seed "$seed" \
+# shellcheck disable=SC2046  # words
+$cmd --follow true --requeue true --nodes "$nnodes" $(gpus "$nproc") "$exp/triplet/log/train.log" deepspeaker train triplet "${config_options[@]}" --seed "$seed" \
   --device "$device" --progress "$progress" --nproc "$nproc" --nnodes "$nnodes" --rdzv-endpoint "$rdzv_endpoint" \
   --data-dir "$data" --exp-dir "$exp"
 finish

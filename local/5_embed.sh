@@ -17,14 +17,17 @@ uses "$data"
 parts=$(deepspeaker parts-to-embed "${config_options[@]}")
 begin 5 "$exp" "${config_options[@]}" --section embedding --option parts="$parts" --after "$data/test/.done.2" \
   --after "$exp/softmax/.done.3" --after "$exp/triplet/.done.4" -- \
-  --needs "$exp/triplet/embeddings_test/xvector.scp"
+  --needs "$exp/triplet/embeddings_test/xvector.scp" --work "$nj jobs" \
+  --shards '*/embeddings_*/xvector.scp' --shards '*/embeddings_*/.shards' --shards '*/embeddings_*/log/embed.*.log'
 for system in untrained softmax triplet; do
   for part in $parts; do
     [ -d "$data/${part}_nosil" ] ||
       { echo "5_embed.sh: $data/${part}_nosil: scoring.backends need it, and there is no such part" >&2; exit 1; }
     out=$exp/$system/embeddings_$part
     if [ "$part" = train ]; then training=true; else training=false; fi
-    $cmd JOB=1:"$nj" "$out/log/embed.JOB.log" deepspeaker embed "${config_options[@]}" --job JOB --num-jobs "$nj" \
+    if [ -f "$out/xvector.scp" ] && [ ! -d "$out/.shards" ]; then continue; fi  # done before an interruption
+    # shellcheck disable=SC2046  # words
+    $cmd $(gpus 1) --pick "$(picked "$out")" JOB=1:"$nj" "$out/log/embed.JOB.log" deepspeaker embed "${config_options[@]}" --job JOB --num-jobs "$nj" \
       --device "$device" --training "$training" "$data/${part}_nosil" "$exp/$system" "$out"
     $cmd --follow true "$out/log/collect.log" deepspeaker collect-embeddings --num-jobs "$nj" "$data/${part}_nosil" "$out"
   done

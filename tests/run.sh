@@ -2,7 +2,8 @@
 # usage: tests/run.sh [--slow] [arguments of pytest]
 #
 # Makes the environment (.venv, or what DEEPSPEAKER_PYTHON names), then ruff, mypy --strict, shellcheck, pytest. With
-# --slow the trainings that take minutes run too.
+# --slow the trainings that take minutes run too. As root on Debian, slurm-wlm and munge are installed where they are missing:
+# the tests in tests/slurm start a Slurm of their own and end it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,5 +20,6 @@ export PATH
 
 ruff check .
 mypy
-shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/run.sh .ci/run
+shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/run.sh tests/slurm/*.sh .ci/run
+export DEEPSPEAKER_TESTS_INSTALL=1  # slurm-wlm and munge, where apt-get and root are there
 python3 -m pytest ${slow[@]+"${slow[@]}"} "$@"

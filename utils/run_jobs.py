@@ -1,4 +1,4 @@
-"""The jobs of run.py: how one is started, logged, followed and ended with all its processes."""
+"""Jobs on this machine: how one is started, logged, followed and ended with all its processes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import select
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+PROGRAM = Path(sys.argv[0]).name  # as in the messages of Kaldi's launchers
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 LAST = 2.0  # seconds that processes may take to vanish after SIGKILL
 LONGEST = 100_000  # bytes of a command that can be an argument; Linux refuses 128 KiB
@@ -31,6 +33,10 @@ def say(message: str) -> None:
     """Print a line on stderr, which may be gone (a closed terminal)."""
     with contextlib.suppress(OSError):
         write_all(2, os.fsencode(message + "\n"))
+
+
+def complain(message: str) -> None:
+    say(f"{PROGRAM}: {message}")
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -67,16 +73,21 @@ class Job:
     failed: bool = False
     signal: int = 0
 
-    def start(self, follow: bool) -> None:
-        """Begin the log and run the command. Raises LauncherError where one of them cannot be done."""
+    def begin_log(self, state: str, append: bool = False) -> None:
+        """Write the log's beginning. Raises LauncherError where that cannot be done."""
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            self.descriptor = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+            mode = os.O_RDWR | os.O_CREAT | os.O_APPEND | (0 if append else os.O_TRUNC)
+            self.descriptor = os.open(self.log, mode, 0o666)
             header = "\n# ".join(self.command.split("\n"))
-            write_all(self.descriptor, os.fsencode(f"# {header}\n# Started at {date()}\n#\n"))
+            write_all(self.descriptor, os.fsencode(f"# {header}\n# {state} at {date()}\n#\n"))
         except OSError as error:
             message = f"cannot write the log '{self.log}': {error.strerror}; name another or mend its folder"
             raise LauncherError(message, 1) from error
+
+    def start(self, follow: bool, append: bool = False) -> None:
+        """Begin the log and run the command. Raises LauncherError where one of them cannot be done."""
+        self.begin_log("Started", append)
         self.body, self.started = os.fstat(self.descriptor).st_size, time.time()
         output = subprocess.PIPE if follow else self.descriptor
         text = os.fsencode(self.command)
@@ -114,6 +125,10 @@ class Job:
         self.signal = -code if code < 0 else int(sent)
         # The code 0 of a job that was told to stop does not mean that its work is done.
         code = code if code > 0 else 128 + self.signal if self.signal else 0
+        self.end_log(code, threads)
+
+    def end_log(self, code: int, threads: int) -> None:
+        """Write that the job ended with ``code`` and ``self.signal``, and close the log."""
         self.failed = code != 0
         seconds = max(0, int((self.ended or time.time()) - self.started))
         how = f"code {code}; signal {self.signal}" if self.signal else f"code {code}"
@@ -128,7 +143,7 @@ class Job:
             write_all(self.descriptor, footer.encode())
         except OSError as error:
             self.failed = True
-            say(f"run.py: cannot write the end of the log '{self.log}': {error.strerror}")
+            complain(f"cannot write the end of the log '{self.log}': {error.strerror}")
         os.close(self.descriptor)
 
     def reason(self) -> str:
@@ -215,11 +230,14 @@ def send(groups: Iterable[int], number: int) -> None:
             os.killpg(group, number)
 
 
-def end_groups(groups: Iterable[int], wait: Callable[[], bool]) -> None:
-    """End process groups; wait() lets some time pass and tells whether somebody is impatient."""
+def end_groups(groups: Iterable[int], wait: Callable[[], bool], grace: float = GRACE) -> None:
+    """End process groups, by SIGKILL after ``grace`` seconds.
+
+    wait() lets some time pass and tells whether somebody is impatient.
+    """
     everyone = with_descendants(groups)
     send(everyone, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + grace
     while some_live(everyone) and time.monotonic() < deadline and not wait():
         pass
     if some_live(everyone):
@@ -229,10 +247,24 @@ def end_groups(groups: Iterable[int], wait: Callable[[], bool]) -> None:
         wait()
 
 
-class Guardian:
-    """A process that ends the jobs when this one is killed by SIGKILL; it sees that at the end of a pipe."""
+def end_unguarded(groups: set[int]) -> None:
+    """End process groups whose launcher is gone."""
 
-    def __init__(self) -> None:
+    def wait() -> bool:
+        time.sleep(0.1)
+        return False
+
+    end_groups(groups, wait)
+
+
+class Guardian:
+    """A process that ends the jobs when this one is killed by SIGKILL; it sees that at the end of a pipe.
+
+    It does so by ``end``, with the numbers of the jobs that run (process groups, if it is not given).
+    """
+
+    def __init__(self, end: Callable[[set[int]], None] = end_unguarded) -> None:
+        self.end = end
         reader, self.pipe = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -243,27 +275,21 @@ class Guardian:
                 os._exit(0)
         os.close(reader)
 
-    @staticmethod
-    def watch(reader: int) -> None:
-        os.setsid()  # a signal for run.py's group is not for us
+    def watch(self, reader: int) -> None:
+        os.setsid()  # a signal for the launcher's group is not for us
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        groups: set[int] = set()
+        jobs: set[int] = set()
         with os.fdopen(reader) as lines:
             for line in lines:
-                groups ^= {int(line)}
+                jobs ^= {int(line)}
+        if jobs:
+            self.end(jobs)
 
-        def wait() -> bool:
-            time.sleep(0.1)
-            return False
-
-        if groups:
-            end_groups(groups, wait)
-
-    def toggle(self, group: int) -> None:
-        """Begin, or cease, to answer for a process group."""
+    def toggle(self, job: int) -> None:
+        """Begin, or cease, to answer for a job."""
         with contextlib.suppress(OSError):
-            os.write(self.pipe, b"%d\n" % group)
+            os.write(self.pipe, b"%d\n" % job)
 
     def close(self) -> None:
         """Dismiss it and wait: it too holds the descriptors (locks) that the caller gave us."""

@@ -44,6 +44,13 @@ begin() {
   SECONDS=0
 }
 
+# picked FOLDER: which of the jobs that leave their shards there are to run. "begin" removes shards and logs of other work, so
+# that what is there comes from a run that was interrupted, and only what failed in it, or was not reached, is done again.
+picked() { if [ -d "$1/.shards" ]; then echo failed; else echo all; fi; }
+
+# gpus N: what the launcher is told when a job needs N GPUs. With --device auto, nobody knows whether it does.
+gpus() { if [ "$device" = cuda ]; then echo "--gpu $1"; fi; }
+
 # finish: the stage's outputs are whole.
 finish() {
   deepspeaker mark end "${mark[@]}"

@@ -78,7 +78,9 @@ def _settings(
 @click.option("--if-needed", type=bool, default=False, help=f"exit with {ALREADY_DONE} when it is finished already")
 @click.option("--needs", multiple=True, type=PATH, help="an output without which the stage is not finished")
 @click.option("--writes", type=int, default=None, help="descriptor of a lock that a stage must have alone")
-@click.option("--clear", multiple=True, type=FOLDER, help="emptied unless an interrupted stage goes on")
+@click.option("--clear", multiple=True, type=FOLDER, help="removed unless an interrupted stage goes on")
+@click.option("--shards", multiple=True, metavar="PATTERN", help="likewise: what matches it in FOLDER")
+@click.option("--work", default="", help="what else must be as it was for an interrupted stage to go on")
 def begin(
     stage: int,
     folder: Path,
@@ -86,6 +88,8 @@ def begin(
     needs: tuple[Path, ...],
     writes: int | None,
     clear: tuple[Path, ...],
+    shards: tuple[str, ...],
+    work: str,
     **given: Any,
 ) -> None:
     """Says whether and why a stage runs, and notes that it began."""
@@ -109,8 +113,8 @@ def begin(
                 f"stage {stage} ({folder}) has to run{shown}, but another run uses the data; wait for it, or take "
                 "another clone"
             ) from None
-    goes_on = the_mark.begin(settings, clear)
-    print(f"stage {stage} ({folder}): {'goes on' if goes_on and clear else 'starts'}{shown}")
+    goes_on = the_mark.begin(settings, clear, shards, work)
+    print(f"stage {stage} ({folder}): {'goes on' if goes_on and (clear or shards) else 'starts'}{shown}")
 
 
 @mark.command()

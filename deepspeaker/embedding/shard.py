@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, shard_of
+from deepspeaker.files import remove_folder
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
 from deepspeaker.models import choose_device, load_checkpoint, network_of
 
@@ -63,8 +63,19 @@ def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
 
     These are ``spk_xvector.{ark,scp}``, ``num_utts.ark`` and ``mean.vec``, as Kaldi's ``ivector-mean`` has them.
 
-    Returns a line that says what is there now; raises ``InputError`` when a shard is missing.
+    Returns a line that says what is there now; raises ``InputError`` when a shard is missing; then none counts as done.
     """
+    try:
+        line = _collected(data_dir, output, num_jobs)
+    except InputError:
+        (output / "xvector.scp").unlink(missing_ok=True)
+        remove_folder(output / _SHARDS)
+        raise
+    remove_folder(output / _SHARDS)
+    return line
+
+
+def _collected(data_dir: Path, output: Path, num_jobs: int) -> str:
     shards = output / _SHARDS
     locations: dict[str, str] = {}
     for job in range(1, num_jobs + 1):
@@ -86,5 +97,4 @@ def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
     for ark in output.glob("xvector.*.ark"):
         if ark.name.split(".")[1].isdigit() and int(ark.name.split(".")[1]) > num_jobs:
             ark.unlink()
-    shutil.rmtree(shards)
     return f"{output}: {len(locations)} utterances, {len(speakers)} speakers, dimension {embeddings.shape[1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from deepspeaker.errors import InputError
 from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import mean_variance_normalised
 from deepspeaker.features.vad import energy_vad
+from deepspeaker.files import remove_folder
 from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector, write_table
 from deepspeaker.skipped import report_skipped
 
@@ -117,8 +117,19 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     """Joins what ``compute_shard`` left into ``feats.scp``, ``vad.scp``, ``utt2num_frames`` and ``*_nosil``.
 
     Returns lines that say what is there now, and what audio was converted. Raises ``InputError`` when a shard is
-    missing or more than ``max_skipped`` percent of the utterances are skipped (list: ``skipped`` in the directory).
+    missing or more than ``max_skipped`` percent of the utterances are skipped (list: ``skipped`` in the directory);
+    then no shard counts as done any more.
     """
+    try:
+        lines = _collected(data_dir, num_jobs, max_skipped)
+    except InputError:
+        remove_folder(data_dir / _SHARDS)
+        raise
+    remove_folder(data_dir / _SHARDS)
+    return lines
+
+
+def _collected(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     data = DataDir.read(data_dir)
     given = has_own_features(data_dir, data)
     shards = data_dir / _SHARDS
@@ -145,7 +156,6 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
         _remove_old_arks(data_dir, num_jobs)
     _remove_old_arks(nosil_dir(data_dir), num_jobs)
     converted = joined("converted")
-    shutil.rmtree(shards)
     frames, speech = sum(map(int, num_frames.values())), sum(map(int, num_speech.values()))
     summary = (
         f"{data_dir}: {len(num_speech)} utterances, {frames} frames, {100.0 * speech / frames:.1f} % of them speech"

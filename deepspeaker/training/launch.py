@@ -14,8 +14,9 @@ from deepspeaker.errors import InputError
 def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str) -> None:
     """Runs ``deepspeaker ARGUMENTS`` in ``nproc`` processes on each of ``nnodes`` machines, as torchrun would.
 
-    On several machines the same command runs on each, ``rdzv_endpoint`` ("host:port") naming one of them. On one
-    machine the processes share its processors.
+    On several machines the same command runs on each, ``rdzv_endpoint`` ("host:port") naming one of them; where it is
+    empty, the environment's PET_RDZV_ENDPOINT counts, as for torchrun. On one machine the processes share its
+    processors.
 
     Raises ``InputError`` that names the first process that failed.
     """
@@ -24,6 +25,7 @@ def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    rdzv_endpoint = rdzv_endpoint or (os.environ.get("PET_RDZV_ENDPOINT", "") if nnodes > 1 else "")
     if nnodes > 1 and not rdzv_endpoint:
         raise InputError(f"--nnodes {nnodes}: --rdzv-endpoint HOST:PORT is wanted too, one of the machines")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // nproc)))

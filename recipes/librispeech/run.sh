@@ -28,7 +28,7 @@
 #   --exp NAME                  the folder under exp/ (default: CORPUS_CONFIG)
 #   --seed N                    decides corpus, trial lists, weights and crops (default 0)
 #   --nj N                      jobs of the array stages (default: the processors); changes no result
-#   --cmd "PROGRAM OPTIONS"     the launcher, utils/run.py or one with the contract of Kaldi's run.pl
+#   --cmd "PROGRAM OPTIONS"     the launcher: utils/run.py, utils/slurm.py, or one with the contract of Kaldi's run.pl
 #   --device auto|cpu|cuda      where networks run (default auto)
 #   --max-skipped PERCENT       a stage stops when more of its items cannot be used (default 5)
 #   --trials FILE               a trial list of your own, scored beside the others; may come several times
@@ -39,7 +39,8 @@
 #   --merge-chapters true       kaldi: speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe become readers
 #   --init-from CHECKPOINT      stage 3 starts from its weights, for fine-tuning; the speakers may be others
 #   --nproc N, --nnodes N, --rdzv-endpoint HOST:PORT
-#                               training on N processes of each of N machines (one process a GPU)
+#                               training on N processes of each of N machines (one process a GPU); with utils/slurm.py
+#                               Slurm starts the machines' processes, and they need no address
 #   --help                      this text
 set -euo pipefail
 export LC_ALL=C
@@ -70,7 +71,7 @@ given_path() {
 [ "$stop_stage" -ge "${stage:-0}" ] || stop 2 "--stop-stage $stop_stage comes before --stage $stage"
 case $device in auto | cpu | cuda) ;; *) stop 2 "--device $device is unknown; there are auto, cpu, cuda" ;; esac
 case /$exp/ in *//* | */../*) [ -z "$exp" ] || stop 2 "--exp $exp: a name wanted, the folder is made under exp/" ;; esac
-[ "$nnodes" = 1 ] || [ -n "$rdzv_endpoint" ] || stop 2 "--nnodes $nnodes needs --rdzv-endpoint HOST:PORT, one of the machines"
+[ "$nnodes" = 1 ] || [ -n "$rdzv_endpoint" ] || [[ ${cmd%% *} = *slurm.py ]] || stop 2 "--nnodes $nnodes needs --rdzv-endpoint HOST:PORT, one of the machines"
 if [ -n "$init_from" ]; then
   init_from=$(given_path "$init_from")
   [ -f "$init_from" ] || stop 1 "--init-from $init_from: no such checkpoint"

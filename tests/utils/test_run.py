@@ -169,11 +169,14 @@ def test_pick_runs_what_is_not_done(tmp_path: Path) -> None:
     (tmp_path / "x.5.log").write_text(
         "# cmd\n# Accounting: time=1 threads=1\n# Finished at now with status 0\n"
     )
-    assert run(tmp_path, "--pick", "failed", *job, "touch", "failed.JOB").returncode == 0
-    assert sorted(p.name for p in tmp_path.glob("failed.*")) == ["failed.2", "failed.3"]
+    done = run(tmp_path, "--pick", "incomplete", *job, "touch", "incomplete.JOB")
+    assert (done.returncode, done.stderr) == (1, "run.py: 1 / 5 failed, log is in x.*.log\n")
+    assert sorted(p.name for p in tmp_path.glob("incomplete.*")) == ["incomplete.3", "incomplete.4"]
+    (tmp_path / "x.3.log").write_text("# cmd\n# Started at some time\n#\nkilled without a farewell\n")
+    (tmp_path / "x.4.log").unlink()
     (tmp_path / "x.1.log").write_text("# cmd\n# Ended (code 137; signal 9) at now, elapsed time 1 seconds\n")
-    assert run(tmp_path, "--pick=incomplete", *job, "touch", "rest.JOB").returncode == 0
-    assert sorted(p.name for p in tmp_path.glob("rest.*")) == ["rest.1", "rest.4"]
+    assert run(tmp_path, "--pick=failed", *job, "touch", "failed.JOB").returncode == 0
+    assert sorted(p.name for p in tmp_path.glob("failed.*")) == ["failed.1", "failed.2", "failed.3", "failed.4"]
     for pick in ("failed", "incomplete"):
         assert run(tmp_path, "--pick", pick, *job, "touch", "no.JOB").returncode == 0
     assert run(tmp_path, "--pick", "all", *job, "touch", "all.JOB").returncode == 0
