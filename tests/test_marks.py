@@ -124,3 +124,26 @@ def test_a_damaged_mark_counts_as_none(tmp_path: Path, content: str) -> None:
     assert Mark(tmp_path, 2).difference(SETTINGS) == "not done yet"
     with pytest.raises(InputError):
         digest_of(tmp_path / ".done.2")
+
+
+def test_shards_go_on_only_where_nothing_changed(tmp_path: Path) -> None:
+    mark = Mark(tmp_path, 5)
+    patterns = ["*/.shards", "*/log/embed.*.log"]
+
+    def leave_some_work() -> None:
+        for name in ("a/.shards/1", "a/log/embed.1.log", "a/log/collect.log"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+
+    assert mark.begin(SETTINGS, [], patterns, "3 jobs") is False
+    leave_some_work()
+    assert mark.begin(SETTINGS, [], patterns, "3 jobs") is True
+    assert (tmp_path / "a/.shards/1").exists() and (tmp_path / "a/log/embed.1.log").exists()
+    for settings, work in ((SETTINGS, "4 jobs"), (changed(seed=5), "4 jobs")):
+        leave_some_work()
+        assert mark.begin(settings, [], patterns, work) is False
+        assert [path.name for path in tmp_path.glob("a/**/*")] == ["log", "collect.log"]
+    mark.end(changed(seed=5))
+    leave_some_work()
+    assert mark.begin(changed(seed=5), [], patterns, "4 jobs") is False
+    assert not (tmp_path / "a/.shards").exists()

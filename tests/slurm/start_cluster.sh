@@ -1,26 +1,28 @@
 #!/usr/bin/env bash
-# usage: tests/slurm/start_cluster.sh [--install] FOLDER
+# usage: tests/slurm/start_cluster.sh [--install] [--while PID] FOLDER
 #        tests/slurm/start_cluster.sh --stop FOLDER
 #
 # A real Slurm on this machine, for tests: munged, slurmctld and two slurmd (nodes deep1 and deep2, two processors each) with
 # all their files in FOLDER, on free ports, beside whatever runs here already. Prints the line that a shell needs to use it,
 # export SLURM_CONF=FOLDER/slurm.conf. It needs root, and Debian's packages slurm-wlm and munge: --install fetches them by
-# apt-get where they are missing. --stop ends the jobs and the daemons. Status 77 says that it cannot be done here, and why.
+# apt-get where they are missing. --stop ends the jobs and the daemons; with --while they also end when the process PID does.
+# Status 77 says that it cannot be done here, and why.
 set -euo pipefail
 
 say() { echo "start_cluster.sh: $*" >&2; }
 cannot() { say "$*"; exit 77; }
 
-install=false action=start
+install=false action=start owner=
 while [ $# -gt 1 ]; do
   case $1 in
     --install) install=true ;;
+    --while) owner=$2; shift ;;
     --stop) action=stop ;;
     *) say "unknown option $1"; exit 2 ;;
   esac
   shift
 done
-[ $# -eq 1 ] && [ "${1#-}" = "$1" ] || { say "usage: start_cluster.sh [--install | --stop] FOLDER"; exit 2; }
+[ $# -eq 1 ] && [ "${1#-}" = "$1" ] || { say "usage: start_cluster.sh [--install] [--while PID] FOLDER, or --stop FOLDER"; exit 2; }
 mkdir -p "$1"
 folder=$(realpath "$1")
 export SLURM_CONF=$folder/slurm.conf
@@ -55,7 +57,12 @@ stop() {
   done
 }
 
-if [ $action = stop ]; then stop; exit 0; fi
+if [ $action = stop ]; then
+  if [ -f "$folder/watch.pid" ] && [ "$(cat "$folder/watch.pid")" != $$ ]; then kill "$(cat "$folder/watch.pid")" || true; fi
+  rm -f "$folder/watch.pid"
+  stop
+  exit 0
+fi
 
 [ "$(id -u)" = 0 ] || cannot "needs root: slurmd starts jobs as their users"
 if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! command -v munged >/dev/null; then
@@ -82,7 +89,7 @@ read -ra ports < <(python3 -c '
 import socket
 taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
 print(*[each.getsockname()[1] for each in taken])')
-host=$(hostname -s)
+host=$(hostname)
 cat >"$folder/slurm.conf" <<END
 ClusterName=deepspeaker-tests
 SlurmctldHost=$host(127.0.0.1)
@@ -136,6 +143,10 @@ failed() {
   exit 1
 }
 
+if [ -n "$owner" ]; then
+  # shellcheck disable=SC2016  # for the shell that waits
+  daemon watch bash -c 'while kill -0 "$1"; do sleep 1; done; exec "$2" --stop "$3"' - "$owner" "$0" "$folder"
+fi
 daemon munged munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
   --pid-file="$folder/state/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/state/munged.seed" --num-threads=2
 for _ in $(seq 100); do [ ! -S "$folder/munge.socket" ] || break; sleep 0.1; done

@@ -1,0 +1,111 @@
+"""Stages of the recipe through Slurm: the bytes of a run on this machine, whatever fails in between."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.recipe.tiny import Recipe
+
+BY_SLURM = ("--cmd", "utils/slurm.py --mem 900M")
+
+
+@pytest.fixture
+def by_slurm(finished: Recipe, cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return finished
+
+
+def kill_a_task(name: str, task: int, log: Path) -> None:
+    """Kills a task of the array of that name, when it runs."""
+    query = ["squeue", "--noheader", "--array", "--states=RUNNING", f"--name={name}", "--format=%i"]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        running = subprocess.run(query, capture_output=True, text=True).stdout.split()
+        mine = [job for job in running if job.endswith(f"_{task}")]
+        if mine and "# Started" in (log.read_text() if log.exists() else ""):
+            subprocess.run(["scancel", *mine], check=True)
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{name} {task} was never seen running")
+
+
+def killed_once(recipe: Recipe, script: str, arguments: list[str], name: str, log: Path) -> str:
+    """Runs a stage whose task 2 of 3 is killed; what it says on stderr."""
+    command = recipe.command("--nj", "3", *BY_SLURM, *arguments, script=script)
+    with subprocess.Popen(
+        command,
+        cwd=recipe.folder,
+        env=recipe.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        kill_a_task(name, 2, log)
+        errors = running.communicate(timeout=120)[1]
+    assert running.returncode == 1
+    return errors
+
+
+def bytes_of(folder: Path, *patterns: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for pattern in patterns for path in folder.glob(pattern)}
+
+
+def joined(arks: dict[str, bytes]) -> bytes:
+    """Arks in their jobs' order."""
+    return b"".join(arks[name] for name in sorted(arks))
+
+
+def test_features_a_killed_task_alone_is_done_again(by_slurm: Recipe) -> None:
+    data = by_slurm.folder / "data/demo/dev"
+    before = joined(bytes_of(data, "fbank.*.ark")), joined(bytes_of(data.with_name("dev_nosil"), "fbank.*.ark"))
+    arguments = ["--config", "conf/demo.yaml", "data/demo/dev"]
+    logs = [data / f"log/fbank.{job}.log" for job in (1, 2, 3)]
+    errors = killed_once(by_slurm, "local/2_fbank.sh", arguments, "fbank", logs[1])
+    assert "slurm.py: 1 / 3 failed, log is in data/demo/dev/log/fbank.*.log\n" in errors
+    assert re.search(r"\n# Ended \(code 1\d\d; signal \d+\) at .*\n$", logs[1].read_text())
+    times = [log.stat().st_mtime_ns for log in logs]
+    again = by_slurm.run("--nj", "3", *BY_SLURM, *arguments, script="local/2_fbank.sh")
+    assert again.returncode == 0, again.stderr
+    assert "goes on: was begun and not finished" in again.stdout
+    assert [log.stat().st_mtime_ns == old for log, old in zip(logs, times, strict=True)] == [True, False, True]
+    assert before == (
+        joined(bytes_of(data, "fbank.*.ark")),
+        joined(bytes_of(data.with_name("dev_nosil"), "fbank.*.ark")),
+    )
+
+
+def test_embeddings_a_killed_task_alone_is_done_again(by_slurm: Recipe) -> None:
+    exp = by_slurm.folder / "exp/demo_demo"
+    systems = ("untrained", "softmax", "triplet")
+    before = {system: joined(bytes_of(exp / system / "embeddings_test", "xvector.*.ark")) for system in systems}
+    arguments = ["--config", "conf/demo.yaml", "data/demo", "exp/demo_demo"]
+    logs = {system: exp / system / "embeddings_test/log/embed.1.log" for system in systems}
+    killed_once(by_slurm, "local/5_embed.sh", arguments, "embed", exp / "untrained/embeddings_test/log/embed.2.log")
+    done = logs["untrained"].stat().st_mtime_ns
+    again = by_slurm.run("--nj", "3", *BY_SLURM, *arguments, script="local/5_embed.sh")
+    assert again.returncode == 0, again.stderr
+    assert logs["untrained"].stat().st_mtime_ns == done
+    assert before == {system: joined(bytes_of(exp / system / "embeddings_test", "xvector.*.ark")) for system in systems}
+
+
+def test_training_on_two_nodes(by_slurm: Recipe) -> None:
+    arguments = ["--config", "conf/demo.yaml", "--nnodes", "2", "data/demo", "exp/two_nodes"]
+    done = by_slurm.run(*BY_SLURM, *arguments, script="local/3_softmax.sh")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "; 2 x cpu, float32" in done.stdout
+    log = (by_slurm.folder / "exp/two_nodes/softmax/log/train.log").read_text()
+    assert log.startswith("# srun ") and "\n# Ended (code 0) at " in log
+    rows = (by_slurm.folder / "exp/two_nodes/softmax/train.csv").read_text().splitlines()
+    alone = (by_slurm.folder / "exp/demo_demo/softmax/train.csv").read_text().splitlines()
+    assert rows[0] == alone[0] and len(rows) == len(alone)
+    # The same batches; only the order of sums differs.
+    for row, other in zip(rows[1:], alone[1:], strict=True):
+        assert [float(x) for x in row.split(",")[:4]] == pytest.approx(
+            [float(x) for x in other.split(",")[:4]], rel=1e-3
+        )
