@@ -22,8 +22,10 @@ from deepspeaker.report import (
     SystemResult,
     chosen_utterances,
     embedding_map,
+    enrolment_curves,
     plot_densities,
     plot_det,
+    plot_enrolment,
     plot_intervals,
     plot_maps,
     plot_training,
@@ -40,8 +42,8 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     """Prints the tables and writes them, figures and all that explains them into ``exp_dir``.
 
     Files: ``report.html``, ``RESULTS.md`` and its pictures ``eer.png``, ``det.png``, ``det_backends.png``,
-    ``scores.png``, ``embeddings.png``, ``TRAINING/training.png``; ``config.yaml``, the configuration as used. Raises
-    ``InputError`` when results or scores are missing.
+    ``scores.png``, ``enrolment.png``, ``embeddings.png``, ``TRAINING/training.png``; ``config.yaml``, the configuration
+    as used. Raises ``InputError`` when results or scores are missing.
     """
     results = Results.read(exp_dir / "results.json")
     first = results.first_list
@@ -74,13 +76,16 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
         figures["det_backends.png"] = f"DET curves of the back ends, {featured[-1].name}"
         plot_det(backends, exp_dir / "det_backends.png", f"{title}, {featured[-1].name}")
     plot_densities(densities, exp_dir / "scores.png", title)
+    if enrolled := enrolment_curves(results):
+        figures["enrolment.png"] = f"EER by number of enrolment utterances, {featured[0].backend}"
+        plot_enrolment(enrolled, exp_dir / "enrolment.png", f"{results.corpus}{synthetic}: enrolment")
     if findings.maps:
         figures["embeddings.png"] = "Embeddings of test utterances, laid out by t-SNE"
         plot_maps(findings.maps, exp_dir / "embeddings.png", f"{results.corpus}{synthetic}: embeddings, by t-SNE")
     for name, rows in findings.histories.items():
         figures[f"{name}/training.png"] = f"Course of the {name} training"
         plot_training(rows, exp_dir / name / "training.png", f"{results.corpus}{synthetic}: {name} training")
-    for name in {"det_backends.png", "embeddings.png"} - figures.keys():
+    for name in {"det_backends.png", "enrolment.png", "embeddings.png"} - figures.keys():
         (exp_dir / name).unlink(missing_ok=True)  # of an earlier report
     atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
     atomic_write(exp_dir / "RESULTS.md", results_markdown(results, figures, findings.commands))

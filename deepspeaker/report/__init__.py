@@ -4,6 +4,7 @@ from deepspeaker.report.densities import Densities, plot_densities, score_densit
 from deepspeaker.report.det import P_TARGETS, plot_det
 from deepspeaker.report.drawing import figure_kind
 from deepspeaker.report.embedding_map import EmbeddingMap, chosen_utterances, embedding_map, plot_maps
+from deepspeaker.report.enrolment import enrolment_curves, plot_enrolment
 from deepspeaker.report.intervals import plot_intervals
 from deepspeaker.report.page import Findings, results_page
 from deepspeaker.report.results import (
@@ -36,9 +37,11 @@ __all__ = [
     "aligned",
     "chosen_utterances",
     "embedding_map",
+    "enrolment_curves",
     "figure_kind",
     "plot_densities",
     "plot_det",
+    "plot_enrolment",
     "plot_intervals",
     "plot_maps",
     "plot_training",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path
@@ -27,6 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.2, 1.4), (6, 2, 1.2, 2), (3, 1.5))
 GREY = "#555555"
 _DPI = 150
+_RATE_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _KINDS = ("png", "svg", "pdf")
 _TIP = "tip-"
 
@@ -130,6 +131,21 @@ def dress(axes: Axes, x_label: str, y_label: str) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(GREY)
+
+
+def rate_axis(axes: Axes, which: Literal["x", "y"], rates: Iterable[float]) -> float:
+    """Makes an axis logarithmic, in percent, just wide enough for ``rates`` (fractions); returns its lower end.
+
+    Rates of 0 have no place on it; they are drawn at that end.
+    """
+    shown = [100 * rate for rate in rates if rate > 0] or [1.0]
+    low = max([tick for tick in _RATE_TICKS if tick <= 0.9 * min(shown)], default=_RATE_TICKS[0])
+    high = min([tick for tick in _RATE_TICKS if tick >= 1.05 * max(shown)], default=_RATE_TICKS[-1])
+    ticks = [tick for tick in _RATE_TICKS if low <= tick <= high]
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    axes.set(**{f"{which}ticks": ticks, f"{which}ticklabels": [f"{tick:g}" for tick in ticks]})
+    axes.minorticks_off()
+    return low
 
 
 def sample_line(index: int) -> Mapping[str, str]:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepspeaker.report.drawing import COLOURS, blank_figure, dress, hover, inline_svg, save_figure
+from deepspeaker.report.drawing import COLOURS, blank_figure, dress, hover, inline_svg, rate_axis, save_figure
 from deepspeaker.report.results import SystemResult
 from deepspeaker.report.tables import shown_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def plot_intervals(systems: Sequence[SystemResult], path: str | Path, title: str) -> None:
@@ -39,23 +37,15 @@ def intervals_svg(systems: Sequence[SystemResult]) -> str:
 def _draw(axes: Axes, systems: Sequence[SystemResult], tips: list[str]) -> None:
     names = list(dict.fromkeys(system.name for system in systems))
     one_backend = len({system.backend for system in systems}) == 1
-    # Rates of 0 have no place on a logarithmic axis; they stand at its end.
-    rates = [100 * rate for s in systems for rate in (s.eer, *(s.eer_ci95 or [])) if rate > 0] or [1.0]
-    low = max([tick for tick in _TICKS if tick <= 0.9 * min(rates)], default=_TICKS[0])
-    high = min([tick for tick in _TICKS if tick >= 1.05 * max(rates)], default=_TICKS[-1])
+    dress(axes, "EER (%), with its 95 % interval", "")
+    low = rate_axis(axes, "x", [rate for s in systems for rate in (s.eer, *(s.eer_ci95 or []))])
     for row, system in enumerate(systems):
         colour = COLOURS[names.index(system.name) % len(COLOURS)]
         if system.eer_ci95:
             axes.plot([max(100 * end, low) for end in system.eer_ci95], [row, row], color=colour, linewidth=2)
         (point,) = axes.plot(max(100 * system.eer, low), row, "o", color=colour, markersize=7, clip_on=False)
         hover(point, tips, f"{system.name}, {system.backend}: EER {shown_rate(system.eer, system.eer_ci95)} %")
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
     axes.set_ylim(len(systems) - 0.4, -0.6)
-    dress(axes, "EER (%), with its 95 % interval", "")
-    ticks = [tick for tick in _TICKS if low <= tick <= high]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
     axes.set_yticks(
         range(len(systems)), [s.name if one_backend else f"{s.name}, {s.backend}" for s in systems], fontsize=9
     )

@@ -14,6 +14,7 @@ from deepspeaker.report.densities import Densities, density_svg
 from deepspeaker.report.det import det_svg
 from deepspeaker.report.drawing import sample_line
 from deepspeaker.report.embedding_map import EmbeddingMap, map_speakers
+from deepspeaker.report.enrolment import enrolment_curves, enrolment_svg
 from deepspeaker.report.intervals import intervals_svg
 from deepspeaker.report.results import Results
 from deepspeaker.report.tables import (
@@ -61,6 +62,7 @@ def results_page(results: Results, findings: Findings) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _cell
+    enrolled = enrolment_curves(results)
     first = results.first_list
     featured = results.featured(first)
     last = [system for system in featured if system.backend == featured[0].backend][-1]
@@ -86,6 +88,12 @@ def results_page(results: Results, findings: Findings) -> str:
             for number, (name, content) in enumerate(findings.densities.items())
         },
         enrolment=list(enrolment_tables(results)),
+        enrolment_figure={
+            "drawing": enrolment_svg(enrolled),
+            "legend": [{"name": name, **sample_line(place)} for place, name in enumerate(enrolled)],
+        }
+        if enrolled
+        else None,
         conditions=list(condition_tables(results)),
         thresholds=threshold_table(results),
         maps={

@@ -130,9 +130,7 @@ def threshold_table(results: Results) -> Table:
     rows = []
     for s in systems:
         row = [s.name, s.backend, _threshold(s.eer_threshold)]
-        row += [
-            NOTHING if s.min_dcf_threshold is None else _threshold(s.min_dcf_threshold[prior]) for prior in priors
-        ]
+        row += [NOTHING if s.min_dcf_threshold is None else _threshold(s.min_dcf_threshold[prior]) for prior in priors]
         for rate in rates:
             point = (s.at_false_acceptance or {}).get(rate)
             row += [NOTHING, NOTHING] if point is None else [_threshold(point.threshold), f"{100 * point.p_miss:.2f}"]

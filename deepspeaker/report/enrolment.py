@@ -1,0 +1,65 @@
+"""Equal error rates against the number of enrolment utterances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepspeaker.report.drawing import blank_figure, dress, hover, inline_svg, rate_axis, save_figure, style
+from deepspeaker.report.results import EnrolmentResult, Results
+from deepspeaker.report.tables import shown_rate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Curves = dict[str, list[EnrolmentResult]]
+
+
+def enrolment_curves(results: Results) -> Curves:
+    """The systems with the first back end and averaged enrolment, by name; none where there is no enrolment table."""
+    curves: Curves = {}
+    for row in results.enrolment_table:
+        if row.backend == results.systems[0].backend and row.enrolment == "average":
+            curves.setdefault(row.name, []).append(row)
+    return {name: sorted(rows, key=lambda row: row.utterances) for name, rows in curves.items()}
+
+
+def plot_enrolment(curves: Curves, path: str | Path, title: str) -> None:
+    """Draws each EER with its interval; ``path`` is a PNG, SVG or PDF, written atomically."""
+    with blank_figure(width=7.2, height=4.4) as figure:
+        axes = figure.add_subplot()
+        _draw(axes, curves, [])
+        axes.set_title(title, loc="left", fontsize=12, pad=10)
+        figure.legend(loc="outside lower center", ncols=len(curves), frameon=False, fontsize=9, handlelength=3)
+        save_figure(figure, path)
+
+
+def enrolment_svg(curves: Curves) -> str:
+    """The same for a page, with texts at the points and without a legend: the page has its own."""
+    tips: list[str] = []
+    description = "EER by number of enrolment utterances: " + "; ".join(
+        f"{name}: " + ", ".join(f"{100 * row.eer:.2f} % with {row.utterances}" for row in rows)
+        for name, rows in curves.items()
+    )
+    with blank_figure(width=4.6, height=3.0) as figure:
+        _draw(figure.add_subplot(), curves, tips)
+        return inline_svg(figure, "enrolment", description, tips)
+
+
+def _draw(axes: Axes, curves: Curves, tips: list[str]) -> None:
+    every = [row for rows in curves.values() for row in rows]
+    dress(axes, "Enrolment utterances", "EER (%)")
+    low = rate_axis(axes, "y", [rate for row in every for rate in (row.eer, *(row.eer_ci95 or []))])
+    for index, (name, rows) in enumerate(curves.items()):
+        colour, dashes = style(index)
+        # Beside each other, so that bars do not hide bars.
+        places = [row.utterances + 0.07 * (index - (len(curves) - 1) / 2) for row in rows]
+        values = [max(100 * row.eer, low) for row in rows]
+        axes.plot(places, values, color=colour, linestyle=(0, dashes) if dashes else "-", linewidth=1.8, label=name)
+        for place, value, row in zip(places, values, rows, strict=True):
+            if row.eer_ci95:
+                axes.plot([place, place], [max(100 * end, low) for end in row.eer_ci95], color=colour, linewidth=1.2)
+            (point,) = axes.plot(place, value, "o", color=colour, markersize=5.5)
+            text = f"{name}, enrolled with {row.utterances}: EER {shown_rate(row.eer, row.eer_ci95)} %"
+            hover(point, tips, text)
+    axes.set_xticks(sorted({row.utterances for row in every}))
