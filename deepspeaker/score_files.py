@@ -80,20 +80,20 @@ def _read(scores: Path, trials: Path | None) -> tuple[LabelledScores, DetPoints]
 
 
 def _bootstrap(read: LabelledScores, scores: Path, utt2spk: Path) -> SpeakerBootstrap:
-    if read.pairs is None:
+    if not read.ids:
         raise InputError(f"{scores}: names no utterances, so --utt2spk does not help; give enrolment and test ids")
     table = read_table(utt2spk)
     number = {speaker: n for n, speaker in enumerate(sorted(set(table.values())))}
-    sides = []
-    for column in ("enrolment", "test"):
-        unknown = [name for name in read.pairs[column].unique() if name not in table]
-        if unknown:
-            raise InputError(f"{utt2spk}: {min(unknown)} of {scores} is missing ({len(unknown):,} are)")
-        sides.append(np.array([number[table[name]] for name in read.pairs[column]]))
+    speaker = np.array([number[table[name]] if name in table else -1 for name in read.ids])
+    sides = [speaker[read.enrolment], speaker[read.test]]
+    unknown = np.unique(np.concatenate([read.enrolment[sides[0] < 0], read.test[sides[1] < 0]]))
+    if len(unknown):
+        raise InputError(f"{utt2spk}: {read.ids[unknown[0]]} of {scores} is missing ({len(unknown):,} are)")
     apart = (sides[0] == sides[1]) != read.is_target
     if apart.any():
-        first = read.pairs.row(int(np.flatnonzero(apart)[0]))
-        raise InputError(f"{utt2spk}: says otherwise than the label of trial {' '.join(first)}; mend one of them")
+        trial = int(np.flatnonzero(apart)[0])
+        pair = f"{read.ids[read.enrolment[trial]]} {read.ids[read.test[trial]]}"
+        raise InputError(f"{utt2spk}: says otherwise than the label of trial {pair}; mend one of them")
     used = np.unique(np.concatenate(sides))
     return SpeakerBootstrap(
         read.scores, read.is_target, np.searchsorted(used, sides[0]), np.searchsorted(used, sides[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
+from deepspeaker.scoring.pairs import first_twice, match, numbered
 
 _TARGET = ("target", "tgt", "tar", "true", "1")
 _NONTARGET = ("nontarget", "non-target", "non", "imp", "impostor", "imposter", "false", "0")
 _FORMS = (
-    "enrolment test score (Kaldi), enrolment test score label (WeSpeaker), score label (compute-eer's); "
+    "enrolment test score (Kaldi), enrolment test score label (WeSpeaker), score label (compute-eer's), label score; "
     "trials: enrolment test label (Kaldi), label enrolment test (VoxCeleb)"
 )
+
+
+#: Lines at the beginning of a file by which its form is recognised.
+_HEAD = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,126 +31,189 @@ class LabelledScores:
 
     scores: NDArray[np.float64]  # (trials,)
     is_target: NDArray[np.bool_]  # (trials,)
-    pairs: pl.DataFrame | None  # columns enrolment and test, where the files name them
+    ids: list[str]  # sorted; empty where the files name no utterances
+    enrolment: NDArray[np.int64]  # numbers of ids (trials,); empty likewise
+    test: NDArray[np.int64]
     without_trial: list[str]  # "enrolment test" of scores that no trial asks for
     without_score: list[str]  # of trials that have no score
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Which columns of a file, counted from 0, are what; and what parts them where that is one character."""
+
+    width: int
+    score: int | None
+    label: int | None
+    separator: str | None
+
+    @property
+    def ids(self) -> list[int]:
+        return [column for column in range(self.width) if column not in (self.score, self.label)]
 
 
 def read_labelled_scores(scores: Path, trials: Path | None = None) -> LabelledScores:
     """Reads a score file, and the trial list that labels it unless it has labels itself.
 
     Columns stand in any of these orders: Kaldi's ``enrolment test score``, WeSpeaker's ``enrolment test score label``,
-    ``score label`` as Kaldi's compute-eer reads it; trial lists are Kaldi's ``enrolment test label`` or VoxCeleb's
-    ``label enrolment test``. Labels are target and nontarget, or 1 and 0. Any blanks part the columns.
+    ``score label`` as Kaldi's compute-eer reads it or ``label score``; trial lists are Kaldi's ``enrolment test label``
+    or VoxCeleb's ``label enrolment test``. Labels are target and nontarget, or 1 and 0. Any blanks part the columns.
+    The first thousand lines tell the order; where every column of ids could be scores too, scores stand last.
 
     Raises ``InputError`` that names file and line for lines that are none of these, scores that are not numbers, pairs
     that come twice, and when scores and trials have no pair in common.
     """
-    table = _columns(scores)
-    if table.width == 2:
-        return LabelledScores(_numbers(scores, table, "1"), _labels(scores, table, "2"), None, [], [])
-    if table.width == 4 or (table.width == 3 and trials is None):
-        label = next((name for name in reversed(table.columns) if _is_label(table[name])), None)
-        if label is None or table.width == 3:
-            raise InputError(f"{scores}: has no labels; give the trial list too")
-        rest = [name for name in table.columns if name != label]
-        value = _score_column(scores, table.select(rest))
-        pairs = table.select([name for name in rest if name != value])
-        labelled = table.select(pl.col(label))
-        return LabelledScores(
-            _numbers(scores, table, value), _labels(scores, labelled, label), _named(pairs), [], []
-        )
-    if table.width != 3:
-        raise InputError(f"{scores}: lines of {table.width} words; known forms are: {_FORMS}")
+    form = _score_form(scores)
+    if trials is None and form.label is None:
+        raise InputError(f"{scores}: has no labels; give the trial list too")
+    table = _columns(scores, form)
+    values = table[str(form.score)].to_numpy()
+    if form.label is not None:
+        is_target = _labels(scores, table[str(form.label)])
+        if not form.ids:
+            nothing = np.empty(0, dtype=np.int64)
+            return LabelledScores(values, is_target, [], nothing, nothing, [], [])
+        ids, (enrolment, test) = numbered(*(table[str(column)] for column in form.ids))
+        return LabelledScores(values, is_target, ids, enrolment, test, [], [])
     assert trials is not None
-    value = _score_column(scores, table)
-    scored = _named(table.select([name for name in table.columns if name != value]))
-    scored = scored.with_columns(score=pl.Series(_numbers(scores, table, value)))
-    listed = _columns(trials)
-    if listed.width != 3:
-        raise InputError(f"{trials}: lines of {listed.width} words; known forms are: {_FORMS}")
-    label = "3" if _is_label(listed["3"]) else "1"
-    wanted = _named(listed.select([name for name in listed.columns if name != label]))
-    wanted = wanted.with_columns(is_target=pl.Series(_labels(trials, listed, label)))
-    both = ["enrolment", "test"]
-    for path, own in ((scores, scored), (trials, wanted)):
-        twice = own.filter(own.select(both).is_duplicated())
-        if len(twice):
-            raise InputError(f"{path}: {twice['enrolment'][0]} {twice['test'][0]} comes twice; keep one of its lines")
-    joined = scored.join(wanted, on=both, how="inner", maintain_order="left")
-    if not len(joined):
-        raise InputError(f"{scores}: has no pair of {trials}; the first of each: {_first(scored)} and {_first(wanted)}")
-    return LabelledScores(
-        joined["score"].to_numpy(),
-        joined["is_target"].to_numpy(),
-        joined.select(both),
-        _listed(scored.join(wanted, on=both, how="anti")),
-        _listed(wanted.join(scored, on=both, how="anti")),
+    list_form = _list_form(trials)
+    listed = _columns(trials, list_form)
+    is_target = _labels(trials, listed[str(list_form.label)])
+    ids, (enrolment, test, one, other) = numbered(
+        *(table[str(column)] for column in form.ids), *(listed[str(column)] for column in list_form.ids)
     )
 
+    def pair(first: NDArray[np.int64], second: NDArray[np.int64], row: int) -> str:
+        return f"{ids[int(first[row])]} {ids[int(second[row])]}"
 
-def _columns(path: Path) -> pl.DataFrame:
-    """Columns "1", "2", ... of words."""
+    for path, first, second in ((scores, enrolment, test), (trials, one, other)):
+        twice = first_twice(first * len(ids) + second)
+        if twice is not None:
+            raise InputError(f"{path}:{twice + 1}: {pair(first, second, twice)} comes twice; keep one of its lines")
+    partner, alone = match(enrolment * len(ids) + test, one * len(ids) + other)
+    there = partner >= 0
+    if not there.any():
+        firsts = f"{pair(enrolment, test, 0)} and {pair(one, other, 0)}"
+        raise InputError(f"{scores}: has no pair of {trials}; the first of each: {firsts}")
+    without_trial = [pair(enrolment, test, row) for row in np.flatnonzero(~there).tolist()]
+    if without_trial:
+        values, enrolment, test, partner = values[there], enrolment[there], test[there], partner[there]
+    without_score = [pair(one, other, row) for row in alone.tolist()]
+    return LabelledScores(values, is_target[partner], ids, enrolment, test, without_trial, without_score)
+
+
+def _score_form(path: Path) -> _Form:
+    head, separator = _head(path)
+    width = len(head[0])
+    columns = list(zip(*(words for words in head if len(words) == width), strict=True))
+    labels = [all(_is_label(word) for word in column) for column in columns]
+    numbers = [all(_is_number(word) for word in column) for column in columns]
+    if width == 2:
+        label = 0 if labels[0] and numbers[1] and not labels[1] else 1
+        return _Form(width, 1 - label, label, separator)
+    if width == 3:
+        return _Form(width, _last(numbers, 2), None, separator)
+    if width == 4:
+        if not any(labels):
+            raise InputError(f"{path}: has no labels; give the trial list too")
+        label = _last(labels, 3)
+        score = _last([number and column != label for column, number in enumerate(numbers)], 2)
+        return _Form(width, score, label, separator)
+    raise InputError(f"{path}: lines of {width} words; known forms are: {_FORMS}")
+
+
+def _list_form(path: Path) -> _Form:
+    head, separator = _head(path)
+    if len(head[0]) != 3:
+        raise InputError(f"{path}: lines of {len(head[0])} words; known forms are: {_FORMS}")
+    last = all(_is_label(words[2]) for words in head if len(words) == 3)
+    first = all(_is_label(words[0]) for words in head if len(words) == 3)
+    return _Form(3, None, 0 if first and not last else 2, separator)
+
+
+def _head(path: Path) -> tuple[list[list[str]], str | None]:
+    """The words of the first lines, and the character that parts them if it is always the same one."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    try:
+        with path.open(encoding="utf-8") as stream:
+            lines = [line.rstrip("\n") for line in islice(stream, _HEAD)]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text") from None
+    if not lines:
+        raise InputError(f"{path}: is empty")
+    words = [line.split() for line in lines]
+    if not words[0]:
+        raise InputError(f"{path}:1: 0 words; known forms are: {_FORMS}")
+    for separator in (" ", "\t"):
+        if all(line.split(separator) == own for line, own in zip(lines, words, strict=True)):
+            return words, separator
+    return words, None
+
+
+def _last(of_column: list[bool], otherwise: int) -> int:
+    return max((column for column, fits in enumerate(of_column) if fits), default=otherwise)
+
+
+def _columns(path: Path, form: _Form) -> pl.DataFrame:
+    """Columns "0", "1", ...: the scores as ``Float64`` without NaN, words as ``Categorical``."""
+    names = [str(column) for column in range(form.width)]
+    schema = pl.Schema({name: pl.Float64() if name == str(form.score) else pl.Categorical() for name in names})
+    if form.separator is not None:
+        try:
+            table = pl.read_csv(path, has_header=False, separator=form.separator, quote_char=None, schema=schema)
+        except (pl.exceptions.PolarsError, UnicodeDecodeError):
+            pass  # the slower way names the line
+        else:
+            gaps = any(table[name].null_count() for name in names)
+            if not gaps and (form.score is None or not table[str(form.score)].is_nan().any()):
+                return table
+    return _columns_of_any_blanks(path, form).cast(schema)
+
+
+def _columns_of_any_blanks(path: Path, form: _Form) -> pl.DataFrame:
+    """The columns as text, whatever blanks part them; names the line where something is wrong."""
     try:
         lines = pl.read_csv(
             path, has_header=False, separator="\x1f", quote_char=None, schema={"line": pl.String}, encoding="utf8"
         )
     except (pl.exceptions.PolarsError, UnicodeDecodeError):
-        raise InputError(f"{path}: {'not UTF-8 text' if path.stat().st_size else 'is empty'}") from None
-    if not len(lines):
-        raise InputError(f"{path}: is empty")
+        raise InputError(f"{path}: not UTF-8 text") from None
     words = lines.select(pl.col("line").fill_null("").str.strip_chars().str.replace_all(r"\s+", " ").str.split(" "))
     counts = words["line"].list.len()
-    width = int(counts[0])
-    odd = (counts != width) | (lines["line"].fill_null("").str.strip_chars() == "")
+    odd = (counts != form.width) | (lines["line"].fill_null("").str.strip_chars() == "")
     if odd.any():
         line = int(odd.arg_true()[0])
-        raise InputError(f"{path}:{line + 1}: {counts[line]} words, the lines before have {width}")
-    return words["line"].list.to_struct(fields=[str(number + 1) for number in range(width)]).struct.unnest()
+        raise InputError(f"{path}:{line + 1}: {counts[line]} words, the lines before have {form.width}")
+    table = words["line"].list.to_struct(fields=[str(column) for column in range(form.width)]).struct.unnest()
+    if form.score is not None:
+        column = table[str(form.score)]
+        values = column.cast(pl.Float64, strict=False)
+        wrong = values.is_null() | values.is_nan()
+        if wrong.any():
+            line = int(wrong.arg_true()[0])
+            raise InputError(f"{path}:{line + 1}: {column[line]} is no score; a number is wanted")
+    return table
 
 
-def _is_label(column: pl.Series) -> bool:
-    return bool(column.str.to_lowercase().is_in(list(_TARGET + _NONTARGET)).all())
+def _is_label(word: str) -> bool:
+    return word.lower() in _TARGET + _NONTARGET
 
 
-def _labels(path: Path, table: pl.DataFrame, name: str) -> NDArray[np.bool_]:
-    column = table[name].str.to_lowercase()
-    wrong = ~column.is_in(list(_TARGET + _NONTARGET))
-    if wrong.any():
-        line = int(wrong.arg_true()[0])
-        raise InputError(f"{path}:{line + 1}: {table[name][line]} is no label; target and nontarget, or 1 and 0 are")
-    return column.is_in(list(_TARGET)).to_numpy()
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
-def _score_column(path: Path, table: pl.DataFrame) -> str:
-    """The last column that holds numbers; ids may be numbers too."""
-    for name in reversed(table.columns):
-        if table[name].cast(pl.Float64, strict=False).null_count() == 0:
-            return name
-    last = table.columns[-1]
-    _numbers(path, table, last)  # names the line
-    raise InputError(f"{path}: no column has scores")
-
-
-def _numbers(path: Path, table: pl.DataFrame, name: str) -> NDArray[np.float64]:
-    values = table[name].cast(pl.Float64, strict=False)
-    wrong = values.is_null() | values.is_nan()
-    if wrong.any():
-        line = int(wrong.arg_true()[0])
-        raise InputError(f"{path}:{line + 1}: {table[name][line]} is no score; a number is wanted")
-    numbers: NDArray[np.float64] = values.to_numpy()
-    return numbers
-
-
-def _named(pairs: pl.DataFrame) -> pl.DataFrame:
-    return pairs.rename(dict(zip(pairs.columns, ("enrolment", "test"), strict=True)))
-
-
-def _first(table: pl.DataFrame) -> str:
-    return f"{table['enrolment'][0]} {table['test'][0]}"
-
-
-def _listed(table: pl.DataFrame) -> list[str]:
-    return table.select(pl.concat_str("enrolment", "test", separator=" "))["enrolment"].to_list()
+def _labels(path: Path, column: pl.Series) -> NDArray[np.bool_]:
+    words, (codes,) = numbered(column)
+    known = np.array([_is_label(word) for word in words])
+    if not known.all():
+        line = int(np.flatnonzero(~known[codes])[0])
+        word = words[int(codes[line])]
+        raise InputError(f"{path}:{line + 1}: {word} is no label; target and nontarget, or 1 and 0 are")
+    target: NDArray[np.bool_] = np.array([word.lower() in _TARGET for word in words])[codes]
+    return target

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path
+from deepspeaker.scoring.pairs import first_twice, match, numbered
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +33,12 @@ def read_trials(path: Path) -> Trials:
     if wrong.any():
         line = int(wrong.arg_true()[0])
         raise InputError(f"{path}:{line + 1}: the third word must be target or nontarget, is {labels[line]}")
-    ids = pl.concat([table["enrolment"].unique(), table["test"].unique()]).unique().sort()
-    kind = pl.Enum(ids)
-    enrolment, test = (
-        table[name].cast(kind).to_physical().to_numpy().astype(np.int64) for name in ("enrolment", "test")
-    )
-    pair = pl.Series(enrolment * len(ids) + test)
-    if pair.n_unique() < len(pair):
-        line = int((~pair.is_first_distinct()).arg_true()[0])
-        raise InputError(
-            f"{path}:{line + 1}: the trial {ids[int(enrolment[line])]} {ids[int(test[line])]} comes twice; keep one"
-        )
-    return Trials(ids.to_list(), enrolment, test, (labels == "target").to_numpy().copy())
+    ids, (enrolment, test) = numbered(table["enrolment"], table["test"])
+    line_of_second = first_twice(enrolment * len(ids) + test)
+    if line_of_second is not None:
+        enrolled, tested = ids[int(enrolment[line_of_second])], ids[int(test[line_of_second])]
+        raise InputError(f"{path}:{line_of_second + 1}: the trial {enrolled} {tested} comes twice; keep one")
+    return Trials(ids, enrolment, test, (labels == "target").to_numpy().copy())
 
 
 def write_scores(
@@ -61,44 +56,43 @@ def labelled_scores(scores: Path, trials: Path) -> tuple[NDArray[np.float32], ND
 
     Raises ``InputError`` for a score whose trial is not in the list, and for one that is not a number.
     """
-    columns = ["enrolment", "test"]
-    scored, listed = _read(scores, [*columns, "score"]), _read(trials, [*columns, "label"])
-    joined = scored.join(listed, on=columns, how="left", maintain_order="left")
-    twice = joined.height != scored.height or bool(scored.select(columns).is_duplicated().any())
-    if twice or joined["label"].null_count():
+    scored, listed = _read(scores, ["enrolment", "test", "score"]), _read(trials, ["enrolment", "test", "label"])
+    ids, (one, other, enrolment, test) = numbered(
+        scored["enrolment"], scored["test"], listed["enrolment"], listed["test"]
+    )
+    keys, of_list = one * len(ids) + other, enrolment * len(ids) + test
+    twice = first_twice(keys) is not None or first_twice(of_list) is not None
+    partner = match(keys, of_list).partner
+    if twice or (partner < 0).any():
         raise InputError(f"{scores}: has scores of trials that are not in {trials}, or come twice; run stage 6 again")
-    try:
-        values = joined["score"].cast(pl.Float32).to_numpy()
-    except pl.exceptions.PolarsError:
-        raise InputError(f"{scores}: the third word must be a number on every line") from None
-    return values, (joined["label"] == "target").to_numpy()
+    return scored["score"].to_numpy(), (listed["label"] == "target").to_numpy()[partner]
 
 
 def _read(path: Path, columns: list[str]) -> pl.DataFrame:
+    """A table of words as ``Categorical``; the column ``score`` as ``Float32``."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage that writes it")
+    schema = {name: pl.Float32 if name == "score" else pl.Categorical for name in columns}
     try:
-        table = pl.read_csv(
-            path,
-            has_header=False,
-            separator=" ",
-            quote_char=None,
-            new_columns=columns,
-            infer_schema=False,
-        )
+        table = pl.read_csv(path, has_header=False, separator=" ", quote_char=None, schema=schema)
     except (pl.exceptions.PolarsError, UnicodeDecodeError):
         raise InputError(_complaint(path, columns)) from None
-    if table.width != len(columns) or any(table[name].null_count() for name in columns):
+    if not len(table) or any(table[name].null_count() for name in columns):
         raise InputError(_complaint(path, columns))
     return table
 
 
 def _complaint(path: Path, columns: Sequence[str]) -> str:
-    """Names the first line that is not ``columns`` words with one blank between them."""
+    """Names the first line that is not ``columns`` words with one blank between them, or whose score is no number."""
     wanted = f"every line must have {len(columns)} words with one blank between them: {' '.join(columns)}"
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             words = line.rstrip(b"\r\n").split(b" ")
             if len(words) != len(columns) or b"" in words:
                 return f"{path}:{number}: {wanted}"
+            if "score" in columns:
+                try:
+                    float(words[columns.index("score")])
+                except ValueError:
+                    return f"{path}:{number}: the third word must be a number on every line"
     return f"{path}: {'is not UTF-8 text' if path.stat().st_size else 'is empty'}; {wanted}"

@@ -47,8 +47,8 @@ def test_scores_with_a_trial_list(tmp_path: Path, form: str, listed: str) -> Non
     lines = [LISTS[listed](one + end, other + end, label) for one, other, label, _ in reversed(TRIALS)]
     read = read_labelled_scores(scores, write(tmp_path / "trials", lines))
     assert by_score(read) == sorted((score, label) for *_, label, score in TRIALS)
-    assert read.pairs is not None
-    assert read.pairs.rows() == [(one + end, other + end) for one, other, *_ in TRIALS]
+    pairs = [(read.ids[one], read.ids[other]) for one, other in zip(read.enrolment, read.test, strict=True)]
+    assert pairs == [(one + end, other + end) for one, other, *_ in TRIALS]
     assert (read.without_score, read.without_trial) == ([], [])
 
 
@@ -56,10 +56,12 @@ def test_scores_with_labels_of_their_own(tmp_path: Path) -> None:
     expected = sorted((score, label) for *_, label, score in TRIALS)
     wespeaker = write(tmp_path / "four", [f"{one} {two} {score} {kaldi(label)}" for one, two, label, score in TRIALS])
     assert by_score(read_labelled_scores(wespeaker)) == expected
+    turned = write(tmp_path / "turned", [f"{int(label)} {score}" for *_, label, score in TRIALS])
+    assert by_score(read_labelled_scores(turned)) == expected
     two = write(tmp_path / "two", [f"{score} {kaldi(label)}" for *_, label, score in TRIALS])
     read = read_labelled_scores(two)
     assert by_score(read) == expected
-    assert read.pairs is None
+    assert read.ids == []
 
 
 def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
@@ -75,9 +77,9 @@ def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
         (["a b 1", "a c"], ["a b target"], r"scores:2: 2 words, the lines before have 3"),
         (["a b 1", "a c x"], ["a b target"], r"scores:2: x is no score"),
         (["a b 1", "a c nan"], ["a b target"], r"scores:2: nan is no score"),
-        (["a b 1", "a c 2"], ["a b target", "a c maybe"], r"trials:1: a is no label"),
-        (["a b 1", "a b 2"], ["a b target"], r"scores: a b comes twice"),
-        (["a b 1"], ["a b target", "a b target"], r"trials: a b comes twice"),
+        (["a b 1", "a c 2"], ["a b target", "a c maybe"], r"trials:2: maybe is no label"),
+        (["a b 1", "a b 2"], ["a b target"], r"scores:2: a b comes twice"),
+        (["a b 1"], ["a b target", "a b target"], r"trials:2: a b comes twice"),
         (["a b 1"], ["c d target"], r"scores: has no pair of .*trials; the first of each: a b and c d"),
         (["a b 1"], None, r"scores: has no labels; give the trial list too"),
         (["a b c d e"], None, r"scores: lines of 5 words; known forms are"),
@@ -91,3 +93,21 @@ def test_wrong_files_are_one_line(tmp_path: Path, scores: list[str], trials: lis
     with pytest.raises(InputError, match=message) as raised:
         read_labelled_scores(write(tmp_path / "scores", scores), given)
     assert "\n" not in str(raised.value)
+
+
+def test_a_long_file_in_another_order_and_with_odd_blanks_far_down(tmp_path: Path) -> None:
+    """The form is known from the head; what comes later may need the slower way."""
+    generator = np.random.default_rng(0)
+    values, labels = generator.normal(size=3000), np.arange(3000) % 7 == 0
+    lines = [f"{n} u{n % 13} {values[n]}" for n in range(3000)]
+    trials = write(tmp_path / "trials", [f"{n} u{n % 13} {kaldi(bool(labels[n]))}" for n in range(3000)])
+    order = generator.permutation(3000)
+    plain = write(tmp_path / "plain", [lines[n] for n in order])
+    odd = write(tmp_path / "odd", [lines[n].replace(" ", "  ") if n == order[2500] else lines[n] for n in order])
+    for path in (plain, odd):
+        read = read_labelled_scores(path, trials)
+        assert np.array_equal(read.scores, values[order])
+        assert np.array_equal(read.is_target, labels[order])
+    lines[order[2500]] = "x"
+    with pytest.raises(InputError, match="broken:2501: 1 words, the lines before have 3"):
+        read_labelled_scores(write(tmp_path / "broken", [lines[n] for n in order]), trials)
