@@ -18,6 +18,7 @@ from deepspeaker.metrics import (
     cllr,
     det_points,
     equal_error_rate,
+    false_acceptance_point,
     min_cllr,
     min_dcf,
     min_dcf_point,
@@ -120,8 +121,8 @@ def system_figures(
 
 def at_false_acceptance(points: DetPoints, rate: float) -> OperatingPoint:
     """The point of a DET curve with the fewest misses that accepts at most ``rate`` of the non-target trials."""
-    at = int(np.argmax(points.p_fa <= rate))  # the curve ends at 0, so there is one
-    return OperatingPoint(threshold=_finite(float(points.thresholds[at])), p_miss=float(points.p_miss[at]))
+    threshold, p_miss, _ = false_acceptance_point(points, rate)
+    return OperatingPoint(threshold=_finite(threshold), p_miss=p_miss)
 
 
 def condition_figures(

@@ -9,12 +9,13 @@ from deepspeaker.metrics.bootstrap import (
     paired_difference,
 )
 from deepspeaker.metrics.calibration import act_dcf, cllr, min_cllr, roc_auc
-from deepspeaker.metrics.identification import rank1
+from deepspeaker.metrics.identification import OpenSetRate, open_set_identification, rank1, rank_n
 from deepspeaker.metrics.verification import (
     DetPoints,
     OperatingPoint,
     det_points,
     equal_error_rate,
+    false_acceptance_point,
     min_dcf,
     min_dcf_point,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "DetPoints",
     "Difference",
     "Interval",
+    "OpenSetRate",
     "OperatingPoint",
     "Replicates",
     "SpeakerBootstrap",
@@ -31,10 +33,13 @@ __all__ = [
     "confidence_interval",
     "det_points",
     "equal_error_rate",
+    "false_acceptance_point",
     "min_cllr",
     "min_dcf",
     "min_dcf_point",
+    "open_set_identification",
     "paired_difference",
     "rank1",
+    "rank_n",
     "roc_auc",
 ]

@@ -170,6 +170,18 @@ def min_dcf_point(
     )
 
 
+def false_acceptance_point(points: DetPoints, rate: float) -> OperatingPoint:
+    """The operating point with the fewest misses among those that accept at most ``rate`` of the non-target trials.
+
+    Raises:
+        InputError: the rate is not between 0 and 1.
+    """
+    if not 0 <= rate <= 1:
+        raise InputError(f"the false-acceptance rate is {rate}; a rate lies between 0 and 1")
+    at = int(np.argmax(points.p_fa <= rate))  # the curve ends at 0, so there is one
+    return OperatingPoint(float(points.thresholds[at]), float(points.p_miss[at]), float(points.p_fa[at]))
+
+
 def check_costs(p_target: float, c_miss: float, c_fa: float) -> None:
     """Raises `InputError` when the prior or a cost is out of range."""
     if not 0 < p_target < 1:

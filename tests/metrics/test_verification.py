@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import det_curve
 
 from deepspeaker.errors import InputError
-from deepspeaker.metrics import det_points, equal_error_rate, min_dcf, min_dcf_point
+from deepspeaker.metrics import det_points, equal_error_rate, false_acceptance_point, min_dcf, min_dcf_point
 
 Floats = NDArray[np.float64]
 # Few distinct values, so that ties within and across the classes are the rule.
@@ -72,6 +72,11 @@ def test_against_every_threshold(seed: int) -> None:
         assert min_dcf(points, p_target, c_miss, c_fa) == pytest.approx(least, abs=1e-12)
         best = min_dcf_point(points, p_target, c_miss, c_fa)
         assert rates[best.threshold] == (best.p_miss, best.p_fa)
+    for rate in (0.0, 0.01, 0.2, 1.0):
+        point = false_acceptance_point(points, rate)
+        assert rates[point.threshold] == (point.p_miss, point.p_fa)
+        assert point.p_fa <= rate
+        assert point.p_miss == min(miss for _, miss, fa in expected if fa <= rate)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -191,6 +196,8 @@ def test_wrong_input() -> None:
             min_dcf(points, prior)
     with pytest.raises(InputError, match="c_fa"):
         min_dcf(points, 0.5, c_fa=0)
+    with pytest.raises(InputError, match=r"false-acceptance rate is 1\.5"):
+        false_acceptance_point(points, 1.5)
 
 
 @given(score_lists, score_lists)
