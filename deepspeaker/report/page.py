@@ -28,7 +28,7 @@ from deepspeaker.report.tables import (
     trial_list_table,
     whose_speakers,
 )
-from deepspeaker.report.text import MEANINGS
+from deepspeaker.report.text import meanings
 from deepspeaker.report.training_curves import training_svgs
 
 _MAP_SIDE, _MAP_MARGIN = 400, 12
@@ -74,7 +74,7 @@ def results_page(results: Results, findings: Findings) -> str:
         intervals=intervals_svg(featured),
         comparisons=comparison_table(results),
         notes=list(notes(results)),
-        meanings=MEANINGS,
+        meanings=meanings(results),
         det=[
             {
                 "title": title,

@@ -91,7 +91,8 @@ def enrolment_tables(results: Results, brief: bool = False) -> Iterator[Table]:
         ]
         if rows:
             head = ["system", "back end", "enrolment", *map(str, counts)]
-            yield Table(f"{figure} by number of enrolment utterances", head, rows, 3)
+            more = " (intervals: RESULTS.md)" if brief else ""
+            yield Table(f"{figure} by number of enrolment utterances{more}", head, rows, 3)
 
 
 def condition_tables(results: Results) -> Iterator[Table]:

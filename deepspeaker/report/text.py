@@ -18,15 +18,14 @@ from deepspeaker.report.tables import (
     trial_list_table,
 )
 
-MEANINGS = {
+_MEANINGS = {
     "EER": "the error rate at the threshold where misses and false alarms are equally frequent.",
     "minDCF(p)": (
         "the lowest detection cost over all thresholds for a share p of target trials and equal costs of both errors;"
         " 1 is the cost of answering without listening."
     ),
     "act(p)": (
-        "actDCF: the same cost at the threshold that follows from p where scores are log-likelihood ratios; others"
-        " have none."
+        "actDCF, the same cost at the threshold that p implies for log-likelihood ratios; other scores have none."
     ),
     "Cllr": (
         "the cost of log-likelihood ratios over all operating points, in bits; minCllr: what it would be were the"
@@ -35,6 +34,16 @@ MEANINGS = {
     "rank-1": "the share of rows of one target and 99 non-targets in which the target scores highest.",
     "[ , ]": "95 % interval, by bootstrap over speakers: how the figure would vary with other test speakers.",
 }
+
+
+def meanings(results: Results) -> dict[str, str]:
+    """What the columns that these results have mean, by name."""
+    left_out = set()
+    if all(system.act_dcf is None for system in results.systems):
+        left_out.add("act(p)")
+    if all(system.rank1 is None for system in results.systems):
+        left_out.add("rank-1")
+    return {name: meaning for name, meaning in _MEANINGS.items() if name not in left_out}
 
 
 def results_table(results: Results) -> str:
@@ -67,7 +76,7 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
     lines += _markdown(compared) if compared is not None else []
     for note in notes(results):
         lines += [_escape(note), ""]
-    lines += [f"- {_escape(name)}: {meaning}" for name, meaning in MEANINGS.items()]
+    lines += [f"- {_escape(name)}: {meaning}" for name, meaning in meanings(results).items()]
     lines += [""]
     for path, shows in figures.items():
         lines += [f"![{_escape(shows)}]({path})", ""]

@@ -21,7 +21,7 @@ def test_the_table_on_the_screen(results: Results) -> None:
     end = head.index("EER %") + len("EER %")
     assert all(row[:end].endswith("]") for row in rows[:2])
     assert any(line.split() == ["triplet", "untrained", "trials_all", *DIFFERENCE] for line in lines)
-    assert "EER % / rank-1 % by number of enrolment utterances" in lines
+    assert "EER % / rank-1 % by number of enrolment utterances (intervals: RESULTS.md)" in lines
     enrolled = "triplet cosine average 4.12 / 90.0 3.12 / 90.0"
     assert any(" ".join(line.split()) == enrolled for line in lines)
     assert lines[-1].startswith("Note: trials_1p99 has only 30 speakers")
@@ -65,6 +65,7 @@ def test_the_markdown_page(results: Results) -> None:
     for heading in ("Enrolment", "Conditions", "Thresholds", "Trials", "Commands", "Training"):
         assert f"\n## {heading}\n" in page
     assert "a" * 64 in page
+    assert "\n- rank-1: the share" in page and "\n- act(p): " not in page
     assert "- rescnn, 1,234,567 parameters\n- seed: 7\n- model: name=rescnn\n" in page
     assert "- training: loss.hard=true, loss.margin=0.1, steps=300\n" in page
     odd = results.model_copy(update={"corpus": "a|b", "config": {"part": ["x", None]}})
