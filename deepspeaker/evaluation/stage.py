@@ -42,6 +42,8 @@ from deepspeaker.skipped import report_skipped
 
 SYSTEMS = ("untrained", "softmax", "triplet")
 _ROW = 100
+#: Enough draws for the intervals of a breakdown, of which there are many.
+_CONDITION_DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +227,7 @@ def _details(
         condition
         for one in conditions
         for condition in condition_figures(
-            trials, one.by, one.values, one.codes[sides.kept], options.bootstrap, seed
+            trials, one.by, one.values, one.codes[sides.kept], min(options.bootstrap, _CONDITION_DRAWS), seed
         )
     ]
     return figures

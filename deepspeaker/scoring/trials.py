@@ -34,10 +34,15 @@ def read_trials(path: Path) -> Trials:
         line = int(wrong.arg_true()[0])
         raise InputError(f"{path}:{line + 1}: the third word must be target or nontarget, is {labels[line]}")
     ids, (enrolment, test) = numbered(table["enrolment"], table["test"])
-    line_of_second = first_twice(enrolment * len(ids) + test)
-    if line_of_second is not None:
-        enrolled, tested = ids[int(enrolment[line_of_second])], ids[int(test[line_of_second])]
-        raise InputError(f"{path}:{line_of_second + 1}: the trial {enrolled} {tested} comes twice; keep one")
+    keys = enrolment * len(ids) + test
+    line = first_twice(keys)
+    if line is not None:
+        lines = (~pl.Series(keys).is_first_distinct()).arg_true().to_list()
+        more = f"{len(lines)} lines do: {', '.join(str(n + 1) for n in lines[:10])}{', ...' if len(lines) > 10 else ''}"
+        raise InputError(
+            f"{path}:{line + 1}: the trial {ids[int(enrolment[line])]} {ids[int(test[line])]} comes twice"
+            f"{f' ({more})' if len(lines) > 1 else ''}; keep one"
+        )
     return Trials(ids, enrolment, test, (labels == "target").to_numpy().copy())
 
 

@@ -125,5 +125,9 @@ def test_a_score_that_is_not_a_number_or_missing_is_refused(tmp_path: Path) -> N
 
 def test_a_trial_that_comes_twice_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "trials", "a b target\nb a target\na c nontarget\na b target\n")
-    with pytest.raises(InputError, match=r"trials:4: the trial a b comes twice"):
+    with pytest.raises(InputError, match=r"trials:4: the trial a b comes twice; keep one$"):
+        read_trials(path)
+    path = write(tmp_path / "trials", "a b target\n" + "a b target\na c nontarget\n" * 7)
+    told = r"trials:2: the trial a b comes twice \(13 lines do: 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, \.\.\.\); keep one$"
+    with pytest.raises(InputError, match=told):
         read_trials(path)
