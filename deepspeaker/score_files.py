@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_write
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import (
     DetPoints,
@@ -22,9 +23,20 @@ from deepspeaker.report import P_TARGETS, Table, aligned, figure_kind, plot_det,
 from deepspeaker.scoring import LabelledScores, read_labelled_scores
 
 
-def eer_of_file(scores: Path, trials: Path | None, utt2spk: Path | None, replicates: int, seed: int) -> str:
-    """A line with the EER, with its 95 % interval where ``utt2spk`` tells the speakers, threshold and counts."""
-    read, points = _read(scores, trials)
+def eer_of_file(
+    scores: Path,
+    trials: Path | None,
+    utt2spk: Path | None,
+    replicates: int,
+    seed: int,
+    left_out: Path | None = None,
+) -> str:
+    """A line with the EER, with its 95 % interval where ``utt2spk`` tells the speakers, threshold and counts.
+
+    Scores without a trial and trials without a score are counted and the first ten named on stderr; ``left_out`` is
+    written with all of them, here and below.
+    """
+    read, points = _read(scores, trials, left_out)
     rate, threshold = equal_error_rate(points)
     interval = None
     if utt2spk is not None:
@@ -37,9 +49,11 @@ def eer_of_file(scores: Path, trials: Path | None, utt2spk: Path | None, replica
     )
 
 
-def min_dcf_of_file(scores: Path, trials: Path | None, p_target: float, c_miss: float, c_fa: float) -> str:
+def min_dcf_of_file(
+    scores: Path, trials: Path | None, p_target: float, c_miss: float, c_fa: float, left_out: Path | None = None
+) -> str:
     """A line with the least detection cost and its operating point."""
-    _, points = _read(scores, trials)
+    _, points = _read(scores, trials, left_out)
     cost = min_dcf(points, p_target, c_miss, c_fa)
     threshold, p_miss, p_fa = min_dcf_point(points, p_target, c_miss, c_fa)
     return (
@@ -67,12 +81,17 @@ def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title:
     return f"{aligned(Table(title, head, rows, 1))}\n\nDET curves: {output}"
 
 
-def _read(scores: Path, trials: Path | None) -> tuple[LabelledScores, DetPoints]:
+def _read(scores: Path, trials: Path | None, left_out: Path | None = None) -> tuple[LabelledScores, DetPoints]:
     read = read_labelled_scores(scores, trials)
+    lines = []
     for what, pairs in (("scores without a trial", read.without_trial), ("trials without a score", read.without_score)):
         if pairs:
             shown = "; ".join(pairs[:10]) + ("; ..." if len(pairs) > 10 else "")
-            print(f"{scores}: {len(pairs):,} {what} left out: {shown}", file=sys.stderr)
+            where = f" (all in {left_out})" if left_out else " (--left-out FILE writes all)" if len(pairs) > 10 else ""
+            print(f"{scores}: {len(pairs):,} {what} left out{where}: {shown}", file=sys.stderr)
+            lines += [f"{pair} {what}\n" for pair in pairs]
+    if left_out is not None:
+        atomic_write(left_out, "".join(lines))
     try:
         return read, det_points(read.scores[read.is_target], read.scores[~read.is_target])
     except InputError as error:

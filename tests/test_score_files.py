@@ -85,3 +85,21 @@ def test_what_is_wrong_is_one_line(files: tuple[Path, np.ndarray, np.ndarray]) -
     table.write_text("s0-0 s0\n")
     done = run("compute_eer.py", "--utt2spk", table, folder / "scores", folder / "trials")
     assert "is missing (" in done.stderr
+
+
+def test_what_has_no_partner_is_counted_named_and_listed(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    folder = files[0]
+    lines = (folder / "trials").read_text().splitlines()
+    (folder / "trials").write_text("\n".join(lines[12:]) + "\nx y nontarget\n")
+    plain = run("compute_eer.py", folder / "scores", folder / "trials")
+    first = " ".join(lines[0].split()[:2])
+    assert f"12 scores without a trial left out (--left-out FILE writes all): {first}; " in plain.stderr
+    assert "1 trials without a score left out: x y\n" in plain.stderr
+    told = run("compute_min_dcf.py", "--left-out", folder / "all", folder / "scores", folder / "trials")
+    assert told.returncode == 0
+    assert f"left out (all in {folder}/all)" in told.stderr
+    listed = (folder / "all").read_text().splitlines()
+    assert listed[-1] == "x y trials without a score"
+    assert [line.removesuffix(" scores without a trial") for line in listed[:-1]] == [
+        line.rpartition(" ")[0] for line in lines[:12]
+    ]

@@ -8,31 +8,41 @@ import click
 
 from deepspeaker.cli.options import FILE, commands, seed_option
 
+_left_out_option = click.option(
+    "--left-out", type=FILE, default=None, help="is written with the scores without a trial and trials without a score"
+)
+
 
 @commands.command("compute-eer")
 @click.option("--utt2spk", type=FILE, default=None, help="speakers of the ids: adds a 95 % confidence interval")
 @click.option("--bootstrap", type=click.IntRange(2), default=1000, show_default=True, help="draws of speakers")
 @seed_option
+@_left_out_option
 @click.argument("scores", type=FILE)
 @click.argument("trials", type=FILE, required=False)
-def compute_eer(utt2spk: Path | None, bootstrap: int, seed: int, scores: Path, trials: Path | None) -> None:
+def compute_eer(
+    utt2spk: Path | None, bootstrap: int, seed: int, left_out: Path | None, scores: Path, trials: Path | None
+) -> None:
     """EER of a score file of any toolkit; TRIALS labels it unless it has labels."""
     from deepspeaker.score_files import eer_of_file
 
-    print(eer_of_file(scores, trials, utt2spk, bootstrap, seed))
+    print(eer_of_file(scores, trials, utt2spk, bootstrap, seed, left_out))
 
 
 @commands.command("compute-min-dcf")
 @click.option("--p-target", type=float, default=0.01, show_default=True, help="prior of a target trial")
 @click.option("--c-miss", type=float, default=1.0, show_default=True)
 @click.option("--c-fa", type=float, default=1.0, show_default=True)
+@_left_out_option
 @click.argument("scores", type=FILE)
 @click.argument("trials", type=FILE, required=False)
-def compute_min_dcf(p_target: float, c_miss: float, c_fa: float, scores: Path, trials: Path | None) -> None:
+def compute_min_dcf(
+    p_target: float, c_miss: float, c_fa: float, left_out: Path | None, scores: Path, trials: Path | None
+) -> None:
     """Least detection cost of a score file of any toolkit; TRIALS labels it unless it has labels."""
     from deepspeaker.score_files import min_dcf_of_file
 
-    print(min_dcf_of_file(scores, trials, p_target, c_miss, c_fa))
+    print(min_dcf_of_file(scores, trials, p_target, c_miss, c_fa, left_out))
 
 
 @commands.command("plot-det")
