@@ -35,12 +35,12 @@ def read_trials(path: Path) -> Trials:
         raise InputError(f"{path}:{line + 1}: the third word must be target or nontarget, is {labels[line]}")
     ids, (enrolment, test) = numbered(table["enrolment"], table["test"])
     keys = enrolment * len(ids) + test
-    line = first_twice(keys)
-    if line is not None:
+    twice = first_twice(keys)
+    if twice is not None:
         lines = (~pl.Series(keys).is_first_distinct()).arg_true().to_list()
         more = f"{len(lines)} lines do: {', '.join(str(n + 1) for n in lines[:10])}{', ...' if len(lines) > 10 else ''}"
         raise InputError(
-            f"{path}:{line + 1}: the trial {ids[int(enrolment[line])]} {ids[int(test[line])]} comes twice"
+            f"{path}:{twice + 1}: the trial {ids[int(enrolment[twice])]} {ids[int(test[twice])]} comes twice"
             f"{f' ({more})' if len(lines) > 1 else ''}; keep one"
         )
     return Trials(ids, enrolment, test, (labels == "target").to_numpy().copy())
