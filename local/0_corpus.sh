@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi] [--corpus-dir DIR] [--parts "..."] [--mirror URL] [--seed N]
-#        [--nj N] [--config FILE] [--set section.key=value] data/C
+# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi|lhotse] [--corpus-dir DIR] [--parts "..."] [--mirror URL]
+#        [--seed N] [--nj N] [--config FILE] [--set section.key=value] data/C
 #
 # Stage 0: gets a corpus. demo: synthesises one into data/C/corpus (synthetic speech, offline, under a minute).
 # librispeech without --corpus-dir: downloads --parts ("all", "mini", or names) into data/C/corpus, checks and unpacks them;

@@ -4,6 +4,7 @@
 #
 # Stage 2: for each data directory feats.scp (log-mel), vad.scp, utt2num_frames, and beside it *_nosil with the normalised
 # speech frames. A directory that brings its own feats.scp gets *_nosil alone (without vad.scp every frame is speech).
+# Where stage 1 left Lhotse manifests, the cuts of both come beside them.
 options="nj max-skipped allow-pipes"
 nj=$(nproc) max_skipped=5 allow_pipes=false
 # shellcheck source=utils/stage.sh
@@ -34,8 +35,8 @@ for data in "$@"; do
       --shards .shards --shards 'log/fbank.*.log' --work "$nj jobs, pipes $allow_pipes, $(tables "$data" | cksum)"
     $cmd --pick "$(picked "$data")" JOB=1:"$nj" "$data/log/fbank.JOB.log" deepspeaker fbank "${config_options[@]}" \
       --job JOB --num-jobs "$nj" --allow-pipes "$allow_pipes" "$data"
-    $cmd --follow true "$data/log/collect_fbank.log" deepspeaker collect-fbank --num-jobs "$nj" \
-      --max-skipped "$max_skipped" "$data"
+    $cmd --follow true "$data/log/collect_fbank.log" deepspeaker collect-fbank "${config_options[@]}" \
+      --num-jobs "$nj" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" "$data"
     finish
   )
 done

@@ -39,7 +39,8 @@ allow_pipes_option = click.option("--allow-pipes", type=bool, default=False, hel
 allow_overlap_option = click.option(
     "--allow-speaker-overlap", type=bool, default=False, help="test speakers may be known from training"
 )
-corpus_option = click.option("--corpus", type=click.Choice(["demo", "librispeech", "kaldi"]), required=True)
+CORPORA = ["demo", "librispeech", "kaldi", "lhotse"]
+corpus_option = click.option("--corpus", type=click.Choice(CORPORA), required=True)
 
 
 def load(config: Path, overrides: tuple[str, ...]) -> Config:

@@ -51,6 +51,10 @@ def look(corpus: str, folder: Path) -> None:
     if corpus == "kaldi":
         for part, data in read_kaldi(folder).items():
             print(f"{folder}/{part}: {len(data.spk2utt)} speakers, {len(data.utt2spk)} utterances")
+    elif corpus == "lhotse":
+        from deepspeaker.cuts import find_cuts
+
+        print(f"{folder}: {' '.join(path.name for path in find_cuts(folder).values())}")
     else:
         print(f"{folder}: parts {' '.join(find_parts(folder))}")
 
@@ -106,10 +110,14 @@ def prepare(
 
     frame_shift = load(config, overrides).features.frame_shift
     parts = (train_parts.split(), dev_parts.split(), test_parts.split())
+    if corpus in ("kaldi", "lhotse") and any(parts):
+        raise InputError(f"--train-parts, --dev-parts and --test-parts are for LibriSpeech's layout, not for {corpus}")
     if corpus == "kaldi":
-        if any(parts):
-            raise InputError("--train-parts, --dev-parts and --test-parts are for LibriSpeech's layout, not for kaldi")
         data = corpora.read_kaldi(corpus_dir)
+    elif corpus == "lhotse":
+        from deepspeaker.cuts import read_cuts
+
+        data = read_cuts(corpus_dir, output / "cuts", allow_pipes)
     else:
         data = corpora.read_librispeech(corpus_dir, *parts)
     if merge_chapters:
@@ -156,14 +164,26 @@ def fbank(
 
 
 @commands.command("collect-fbank")
+@config_options
 @click.option("--num-jobs", type=click.IntRange(1), default=1, show_default=True)
 @max_skipped_option
+@allow_pipes_option
 @click.argument("data_dir", type=FOLDER)
-def collect_fbank(num_jobs: int, max_skipped: float, data_dir: Path) -> None:
-    """Stage 2: joins the shards of a data directory."""
-    from deepspeaker.features import collect_shards
+def collect_fbank(
+    config: Path, overrides: tuple[str, ...], num_jobs: int, max_skipped: float, allow_pipes: bool, data_dir: Path
+) -> None:
+    """Stage 2: joins the shards of a data directory; where stage 1 left manifests, adds the cuts with features."""
+    from deepspeaker.features import collect_shards, nosil_dir
 
+    options = load(config, overrides).features
     print(collect_shards(data_dir, num_jobs, max_skipped))
+    manifests = data_dir.parent / "manifests"
+    if (manifests / f"{data_dir.name}_supervisions.jsonl.gz").is_file():
+        from deepspeaker.cuts import cuts_of_data_dir, write_cuts
+
+        for folder in (data_dir, nosil_dir(data_dir)):
+            cuts = cuts_of_data_dir(folder, options.frame_shift, options.sampling_rate, allow_pipes)
+            write_cuts(manifests / f"{folder.name}_cuts.jsonl.gz", cuts)
 
 
 @commands.command("describe")

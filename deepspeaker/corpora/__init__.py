@@ -4,6 +4,7 @@ from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.download import ALL_PARTS, BASE_URL, MINI_PARTS, download, read_md5sums
 from deepspeaker.corpora.fingerprint import fingerprint
 from deepspeaker.corpora.librispeech import find_parts
+from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
 from deepspeaker.corpora.prepare import merge_chapters, prepare, read_kaldi, read_librispeech
 from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
 
@@ -21,6 +22,9 @@ __all__ = [
     "read_kaldi",
     "read_librispeech",
     "read_md5sums",
+    "recording_of",
+    "supervision_of",
+    "write_jsonl",
     "write_trials_1p99",
     "write_trials_all",
     "write_trials_enrol",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
+import re
 from pathlib import Path
 
 from deepspeaker.audio import audio_file
 from deepspeaker.errors import InputError
+from deepspeaker.files import sha256_of
 
 #: Of the test part alone, with the utt2X tables.
 _OF_TEST = ("trials", "enrol_spk2utt")
@@ -18,7 +22,8 @@ _TABLES = (
 def fingerprint(corpus: str, folder: Path) -> str:
     """SHA-256 over the corpus' file list with sizes.
 
-    For ``kaldi`` over the data directories' tables as they are, with the sizes of the files that they name.
+    For ``kaldi`` over the data directories' tables as they are, for ``lhotse`` over the CutSets, both with the sizes of
+    the files that they name.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --corpus-dir names no corpus")
@@ -36,6 +41,9 @@ def fingerprint(corpus: str, folder: Path) -> str:
                     digest.update(f"{part}/{name}\n".encode() + content)
                     if name in ("wav.scp", "feats.scp", "vad.scp"):
                         digest.update(repr(_sizes(content.decode(errors="replace"))).encode())
+    elif corpus == "lhotse":
+        for path in sorted(folder.glob("*_cuts.jsonl*")):
+            digest.update(f"{path.name} {sha256_of(path)} {_sizes_of_cuts(path, folder)!r}\n".encode())
     else:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".flac", ".txt", ".TXT"):
@@ -52,4 +60,23 @@ def _sizes(table: str) -> dict[str, int]:
             path = Path(location.rpartition(":")[0])
         if path.is_file() and str(path) not in sizes:
             sizes[str(path)] = path.stat().st_size
+    return sizes
+
+
+#: A file of audio or features in a manifest.
+_NAMED = re.compile(r'"(?:source|storage_path)": *"((?:[^"\\]|\\.)*)"')
+
+
+def _sizes_of_cuts(path: Path, folder: Path) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
+            for line in stream:
+                for quoted in _NAMED.findall(line):
+                    name = re.sub(r":\d+$", "", str(json.loads(f'"{quoted}"')))
+                    for base in (Path(), folder, folder.parent):
+                        if name not in sizes and (base / name).is_file():
+                            sizes[name] = (base / name).stat().st_size
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); write it again") from None
     return sizes

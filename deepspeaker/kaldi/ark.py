@@ -220,15 +220,17 @@ class ArkWriter:
         self._stream: BinaryIO = self._temporary.open("wb")
         return self
 
-    def write(self, key: str, value: NDArray[np.float32]) -> None:
-        """Appends ``value``, a matrix (rows, cols) or a vector (size,), under ``key``."""
+    def write(self, key: str, value: NDArray[np.float32]) -> str:
+        """Appends ``value``, a matrix (rows, cols) or a vector (size,), under ``key``; returns its ``path:offset``."""
         if key <= self._last:
             raise ValueError(f"{key} after {self._last}: keys must come in C order, each once")
         self._last = key
         begin = self._stream.tell()
         method = self._method if value.ndim == 2 else None
         kaldiio.save_ark(self._stream, {key: value}, compression_method=method)
-        self._lines.append(f"{key} {self._ark}:{begin + len(key.encode()) + 1}\n")
+        location = f"{self._ark}:{begin + len(key.encode()) + 1}"
+        self._lines.append(f"{key} {location}\n")
+        return location
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -15,9 +15,11 @@
 #
 # options
 #   --stage N, --stop-stage N   run stages N to N whatever is finished; without --stage, finished stages are skipped
-#   --corpus NAME               demo (default), librispeech, kaldi
+#   --corpus NAME               demo (default), librispeech, kaldi, lhotse
 #   --corpus-dir DIR            librispeech: the folder that holds train-clean-100 and so on
 #                               kaldi: a folder with the data directories train, test and, if there is one, dev
+#                               lhotse: a folder with train_cuts.jsonl.gz, test_cuts.jsonl.gz and, if there is one,
+#                               dev_cuts.jsonl.gz
 #   --train-parts "A B", --dev-parts "...", --test-parts "..."
 #                               parts of LibriSpeech (default: all of its own that are there; of the net's train-clean-100,
 #                               dev-clean and test-clean)
@@ -92,10 +94,11 @@ if [ -n "$corpus_dir" ]; then
   [ -d "$corpus_dir" ] || stop 1 "--corpus-dir $corpus_dir: no such folder"
 fi
 case $corpus in
-  demo) [ -z "$corpus_dir" ] || stop 2 "--corpus-dir is for --corpus librispeech or kaldi; the demo corpus is made here" ;;
+  demo) [ -z "$corpus_dir" ] || stop 2 "--corpus-dir is for librispeech, kaldi and lhotse; the demo corpus is made here" ;;
   librispeech) ;;
   kaldi) [ -n "$corpus_dir" ] || stop 2 "--corpus kaldi needs --corpus-dir DIR with data directories train and test" ;;
-  *) stop 2 "--corpus $corpus is unknown; there are demo, librispeech, kaldi" ;;
+  lhotse) [ -n "$corpus_dir" ] || stop 2 "--corpus lhotse needs --corpus-dir DIR with {train,test}_cuts.jsonl.gz" ;;
+  *) stop 2 "--corpus $corpus is unknown; there are demo, librispeech, kaldi, lhotse" ;;
 esac
 case $mini in
   true)
@@ -111,7 +114,7 @@ if [ -z "$config" ]; then
 fi
 config=$(given_path "$config")
 name=$corpus
-if [ "$corpus" = kaldi ]; then name=$(basename "$(realpath "$corpus_dir")"); fi
+if [ "$corpus" = kaldi ] || [ "$corpus" = lhotse ]; then name=$(basename "$(realpath "$corpus_dir")"); fi
 if [ "$mini" = true ]; then name=mini_librispeech; fi
 exp=exp/${exp:-${name}_$(basename "$config" .yaml)}
 data=data/$name

@@ -1,0 +1,57 @@
+"""Sub-commands that lead from Lhotse's CutSets to Kaldi's files and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deepspeaker.cli.options import FILE, FOLDER, allow_pipes_option, commands
+from deepspeaker.errors import InputError
+
+
+@commands.command("cuts-to-data")
+@allow_pipes_option
+@click.argument("cuts", type=FILE)
+@click.argument("data_dir", type=FOLDER)
+def cuts_to_data(allow_pipes: bool, cuts: Path, data_dir: Path) -> None:
+    """A Kaldi data directory of a CutSet (jsonl or jsonl.gz), an utterance a cut."""
+    import shutil
+
+    from deepspeaker.cuts import data_dir_of_cuts, open_cuts
+
+    store = data_dir / "cuts"
+    shutil.rmtree(store, ignore_errors=True)
+    data = data_dir_of_cuts(open_cuts(cuts), store, allow_pipes, (cuts.parent, cuts.parent.parent))
+    data.write(data_dir)
+    print(f"{data_dir}: {len(data.spk2utt)} speakers, {len(data.utt2spk)} utterances")
+
+
+@commands.command("data-to-cuts")
+@allow_pipes_option
+@click.option("--frame-shift", type=click.FloatRange(0, min_open=True), default=0.01, show_default=True, help="seconds")
+@click.option("--sampling-rate", type=click.IntRange(1), default=16000, show_default=True, help="of the features")
+@click.argument("data_dir", type=FOLDER)
+@click.argument("cuts", type=FILE)
+def data_to_cuts(allow_pipes: bool, frame_shift: float, sampling_rate: int, data_dir: Path, cuts: Path) -> None:
+    """A CutSet (jsonl.gz) of a Kaldi data directory, a cut an utterance, with exact numbers of samples."""
+    from deepspeaker.cuts import cuts_of_data_dir, write_cuts
+
+    count = write_cuts(cuts, cuts_of_data_dir(data_dir, frame_shift, sampling_rate, allow_pipes))
+    print(f"{cuts}: {count} cuts")
+
+
+@commands.command("attach-embeddings")
+@click.option("--field", default="xvector", show_default=True, help="the name of the cuts' custom field")
+@click.argument("cuts", type=FILE)
+@click.argument("embeddings", type=FILE)
+@click.argument("output", type=FILE)
+def attach_embeddings(field: str, cuts: Path, embeddings: Path, output: Path) -> None:
+    """The CutSet CUTS with EMBEDDINGS (an scp of vectors by cut id) as a field of each cut, into OUTPUT (jsonl.gz)."""
+    from deepspeaker.cuts import open_cuts, with_embeddings, write_cuts
+
+    if output.resolve() == cuts.resolve():
+        raise InputError(f"{output}: is the CutSet that is read; name another file")
+    ark = output.with_name(output.name.removesuffix(".gz").removesuffix(".jsonl") + ".ark")
+    count = write_cuts(output, with_embeddings(open_cuts(cuts), embeddings, ark, field))
+    print(f"{output}: {count} cuts, their field {field} in {ark}")

@@ -1,0 +1,285 @@
+"""CutSets as Kaldi data directories, so that they go in wherever one does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from deepspeaker.cuts.speakers import speaker_of
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_path
+from deepspeaker.kaldi import ArkWriter, DataDir, parse_location, read_matrix, read_table
+
+PARTS = ("train", "dev", "test")
+
+
+def find_cuts(folder: Path) -> dict[str, Path]:
+    """Part -> its ``PART_cuts.jsonl.gz`` (or ``.jsonl``); raises ``InputError`` when train or test has none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --corpus-dir wants one with train_cuts.jsonl.gz and so on")
+    found = {}
+    for part in PARTS:
+        names = [folder / f"{part}_cuts.jsonl.gz", folder / f"{part}_cuts.jsonl"]
+        there = [path for path in names if path.is_file()]
+        if there:
+            found[part] = there[0]
+        elif part != "dev":
+            raise InputError(f"{names[0]}: no such file; write it with CutSet.to_file")
+    return found
+
+
+def open_cuts(path: Path) -> Iterable[Any]:
+    """The cuts of a jsonl or jsonl.gz file, one after the other; raises ``InputError`` that names file and line."""
+    from lhotse.lazy import LazyJsonlIterator
+    from lhotse.serialization import deserialize_item
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    number = 0
+    try:
+        for item in LazyJsonlIterator(path):
+            cut = deserialize_item(item)
+            number += 1
+            if not hasattr(cut, "supervisions"):
+                kind = type(cut).__name__
+                raise InputError(f"{path}:{number}: a {kind}, a cut is wanted; make one (lhotse cut simple)")
+            yield cut
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}:{number + 1}: no cut can be read ({reason}); write it with CutSet.to_file") from None
+
+
+def read_cuts(folder: Path, store: Path, allow_pipes: bool = False) -> dict[str, DataDir]:
+    """The parts of a folder of CutSets as data directories; ``store`` as for ``data_dir_of_cuts``.
+
+    Relative paths in the manifests count from here, from ``folder`` or from the folder above it.
+    """
+    shutil.rmtree(store, ignore_errors=True)
+    return {
+        part: data_dir_of_cuts(open_cuts(path), store / part, allow_pipes, (folder, folder.parent))
+        for part, path in find_cuts(folder).items()
+    }
+
+
+def data_dir_of_cuts(
+    cuts: Iterable[Any], store: Path, allow_pipes: bool = False, bases: Iterable[Path] = ()
+) -> DataDir:
+    """The tables of a data directory with an utterance for each cut, under the cut's id.
+
+    ``cuts`` is a Lhotse CutSet, in memory or opened lazily; of the cuts one at a time is in memory. With features they
+    become ``feats.scp``, else their audio becomes ``wav.scp`` and, for cuts that are parts of recordings, ``segments``
+    with times that give the very samples. What these tables cannot say (mixed cuts, one channel of several,
+    augmented or resampled recordings, features in other storages than "kaldiio") is loaded by Lhotse and kept in the
+    folder ``store``: features in an archive, audio as wav files of 32-bit floats.
+
+    Raises ``InputError`` that names the cut: two of one id, no or several speakers, some cuts with features and some
+    without, what cannot be loaded; also audio that a command gives when it must be loaded here, unless ``allow_pipes``.
+    """
+    data = DataDir(utt2spk={})
+    segments: dict[str, str] = {}
+    recordings: dict[str, str] = {}
+    whole = True
+    with _Store(store) as stored:
+        for cut in cuts:
+            _check_id(cut.id, data)
+            cut = _rebased(cut, bases)
+            _check_commands(cut, allow_pipes)
+            speaker = speaker_of(cut)
+            data.utt2spk[cut.id] = speaker
+            _add_descriptions(data, cut, speaker)
+            if bool(data.feats_scp) != bool(cut.has_features) and len(data.utt2spk) > 1:
+                raise InputError(f"cut {cut.id}: some cuts have features, some have not; give all some or drop them")
+            if cut.has_features:
+                data.feats_scp[cut.id] = _archived(cut) or stored.features(cut)
+                data.utt2dur[cut.id] = f"{cut.duration:.6f}"
+            elif cut.has_recording:
+                plain = _plain_audio(cut)
+                name, location, first, count, samples = plain or (cut.id, *stored.audio(cut))
+                other = recordings.setdefault(name, location)
+                if other != location:
+                    raise InputError(f"cut {cut.id}: the recording {name} is {other} and {location}; rename one")
+                whole = whole and first == 0 and count == samples
+                rate = cut.sampling_rate
+                segments[cut.id] = f"{name} {first / rate:.9f} {(first + count) / rate:.9f}"
+            else:
+                raise InputError(f"cut {cut.id}: has neither audio nor features")
+    if not data.utt2spk:
+        raise InputError("the CutSet has no cut")
+    if whole:
+        data.wav_scp = {utterance: recordings[value.rsplit(" ", 2)[0]] for utterance, value in segments.items()}
+    else:
+        data.wav_scp, data.segments = recordings, segments
+    return data
+
+
+def _check_id(name: str, data: DataDir) -> None:
+    if not name or name.split() != [name]:
+        raise InputError(f"cut {name!r}: an id without blanks is wanted, as Kaldi's tables have them; rename it")
+    if name in data.utt2spk:
+        raise InputError(f"cut {name}: the id comes twice; rename one (CutSet.modify_ids)")
+
+
+def _add_descriptions(data: DataDir, cut: Any, speaker: str) -> None:
+    if speaker.split() != [speaker]:
+        raise InputError(f"cut {cut.id}: the speaker {speaker!r} has blanks; rename it")
+    text = " ".join(supervision.text for supervision in cut.supervisions if supervision.text)
+    if text.split():
+        data.text[cut.id] = " ".join(text.split())
+    for supervision in cut.supervisions:
+        if supervision.gender and supervision.gender[0].lower() in "mf":
+            data.spk2gender[speaker] = supervision.gender[0].lower()
+
+
+def _parts(cut: Any) -> Iterator[Any]:
+    """The cuts that a cut consists of."""
+    for track in getattr(cut, "tracks", ()):
+        yield from _parts(track.cut)
+    if not hasattr(cut, "tracks"):
+        yield cut
+
+
+def _check_commands(cut: Any, allow_pipes: bool) -> None:
+    """Data never runs code by itself."""
+    for part in _parts(cut):
+        features, recording = getattr(part, "features", None), getattr(part, "recording", None)
+        if features is not None and features.storage_type == "kaldiio" and "|" in features.storage_path:
+            raise InputError(f"cut {cut.id}: its features are a pipe ({features.storage_path}); write an ark first")
+        for source in recording.sources if recording is not None else ():
+            if source.type == "command" and not allow_pipes:
+                raise InputError(
+                    f"cut {cut.id}: its audio is a command ({source.source}); give --allow-pipes true if you trust it"
+                )
+
+
+def _rebased(cut: Any, bases: Iterable[Path]) -> Any:
+    """The cut with relative paths that lead somewhere, as far as one of ``bases`` makes them do so."""
+    for part in _parts(cut):
+        paths = []
+        if getattr(part, "features", None) is not None and isinstance(part.features.storage_path, str):
+            paths.append(_without_offset(part.features.storage_path))
+        if getattr(part, "recording", None) is not None:
+            paths += [source.source for source in part.recording.sources if source.type == "file"]
+        for path in paths:
+            if not path or Path(path).is_absolute() or Path(path).exists():
+                continue
+            for base in bases:
+                if (base / path).exists():
+                    if cut.has_recording:
+                        cut = cut.with_recording_path_prefix(base)
+                    return cut.with_features_path_prefix(base) if cut.has_features else cut
+    return cut
+
+
+def _without_offset(path: str) -> str:
+    before, colon, offset = path.rpartition(":")
+    return before if colon and offset.isdigit() else path
+
+
+def _archived(cut: Any) -> str | None:
+    """``path:offset`` of features that lie whole in a Kaldi archive."""
+    location = _archive_of(cut)
+    features = getattr(cut, "features", None)
+    if location is None or features is None or cut.num_frames != features.num_frames:
+        return None
+    path, offset = parse_location(location)
+    return f"{Path(path).resolve()}:{offset}"
+
+
+def _archive_of(cut: Any) -> str | None:
+    features = getattr(cut, "features", None)
+    if features is None or features.storage_type != "kaldiio":
+        return None
+    path = str(features.storage_path)
+    if path.endswith(".scp"):
+        table = _table_of(path)
+        if features.storage_key not in table:
+            raise InputError(f"cut {cut.id}: {path} has no {features.storage_key}")
+        return table[features.storage_key]
+    return path
+
+
+_tables: dict[str, dict[str, str]] = {}
+
+
+def _table_of(path: str) -> dict[str, str]:
+    """The table of the last scp file."""
+    if path not in _tables:
+        _tables.clear()
+        _tables[path] = read_table(path)
+    return _tables[path]
+
+
+def _plain_audio(cut: Any) -> tuple[str, str, int, int, int] | None:
+    """Recording, location, first sample, samples of the cut and of the recording, where Kaldi's tables can say that."""
+    from lhotse.utils import compute_num_samples
+
+    recording = getattr(cut, "recording", None)
+    if recording is None or recording.transforms or len(recording.sources) != 1:
+        return None
+    source = recording.sources[0]
+    channels = cut.channel if isinstance(cut.channel, list) else [cut.channel]
+    if source.type not in ("file", "command") or sorted(channels) != sorted(recording.channel_ids):
+        return None
+    location = str(Path(source.source).absolute()) if source.type == "file" else f"{source.source.rstrip()} |"
+    if str(recording.id).split() != [recording.id]:
+        raise InputError(f"cut {cut.id}: the recording's id {recording.id!r} has blanks; rename it")
+    rate = recording.sampling_rate
+    first = compute_num_samples(cut.start, rate) if cut.start else 0
+    return recording.id, location, first, min(cut.num_samples, recording.num_samples - first), recording.num_samples
+
+
+class _Store:
+    """What Lhotse had to load: an archive of features, wav files; numbered, as ids may be anything."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._number = 0
+        self._ark: ArkWriter | None = None
+
+    def __enter__(self) -> _Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ark is not None:
+            self._ark.__exit__(kind, error, trace)
+
+    def features(self, cut: Any) -> str:
+        """Where the features of a cut are now."""
+        archive = _archive_of(cut)
+        if archive is None:
+            rows = self._loaded(cut, "features")
+        else:
+            whole = read_matrix(archive)
+            start = round((cut.start - cut.features.start) / cut.features.frame_shift)
+            rows = whole[start : start + cut.num_frames]
+        if self._ark is None:
+            self._ark = ArkWriter(self._folder / "feats.ark", self._folder / "feats.scp").__enter__()
+        self._number += 1
+        return self._ark.write(f"{self._number:09d}", rows)
+
+    def audio(self, cut: Any) -> tuple[str, int, int, int]:
+        """Where the audio of a cut is now, its first sample there, samples of the cut and of the file."""
+        samples = self._loaded(cut, "audio").mean(axis=0)
+        self._number += 1
+        path = self._folder / f"{self._number:09d}.wav"
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            soundfile.write(stream, samples, cut.sampling_rate, subtype="FLOAT", format="WAV")
+        return str(path), 0, len(samples), len(samples)
+
+    @staticmethod
+    def _loaded(cut: Any, what: str) -> NDArray[np.float32]:
+        try:
+            loaded = cut.load_features() if what == "features" else cut.load_audio()
+        except Exception as error:  # whatever the storages and readers that Lhotse knows may raise
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise InputError(f"cut {cut.id}: Lhotse cannot load its {what} ({reason}); mend or leave it out") from None
+        return np.asarray(loaded, dtype=np.float32)

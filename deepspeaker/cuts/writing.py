@@ -1,0 +1,178 @@
+"""CutSets of data directories, with features straight from their archives, and of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from deepspeaker.audio import AudioInfo, audio_info
+from deepspeaker.corpora import recording_of, supervision_of, write_jsonl
+from deepspeaker.errors import InputError
+from deepspeaker.kaldi import ArkWriter, DataDir, parse_location, read_header_of, read_table, read_vector
+
+
+def cuts_of_data_dir(
+    data_dir: Path, frame_shift: float = 0.01, sampling_rate: int = 16000, allow_pipes: bool = False
+) -> Iterator[Any]:
+    """A Lhotse cut for each utterance of a data directory, sorted by id, with all that the directory has.
+
+    The audio of ``wav.scp`` (and ``segments``) with its exact number of samples, as the files' headers have it (or
+    stage 1's manifests beside the directory, where they are of the same files); the features of ``feats.scp``, left in
+    their archive (Lhotse's storage "kaldiio", read by kaldi_native_io), with frames every ``frame_shift`` seconds of
+    audio at ``sampling_rate`` Hz; speaker, text and gender as a supervision with the cut's id. A cut with several
+    channels is a MultiCut; audio of another rate than its features' is resampled by Lhotse when it is loaded.
+
+    Where features have not the number of frames that Lhotse computes of the length of the audio (Kaldi's with
+    snip_edges have fewer), the cut ends with the shorter of the two.
+
+    Raises ``InputError`` that names what cannot be read.
+    """
+    data = DataDir.read(data_dir)
+    info = _known_audio(data_dir, data)
+    missing = [name for name in _needed_recordings(data) if name not in info]
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda name: audio_info(data.wav_scp[name], allow_pipes), missing)
+        info.update(zip(missing, read, strict=True))
+    cols: dict[str, int] = {}
+    for utterance in sorted(data.utt2spk):
+        yield _cut(data, utterance, info, frame_shift, sampling_rate, cols)
+
+
+def _needed_recordings(data: DataDir) -> list[str]:
+    segments = (data.segment_of(utterance) for utterance in data.utt2spk)
+    return sorted({segment.recording for segment in segments if segment is not None})
+
+
+def _known_audio(data_dir: Path, data: DataDir) -> dict[str, AudioInfo]:
+    """What stage 1 wrote of the recordings, so that no file need be opened (nor pipe run) again."""
+    from lhotse.lazy import LazyJsonlIterator
+
+    manifest = data_dir.parent / "manifests" / f"{data_dir.name}_recordings.jsonl.gz"
+    known: dict[str, AudioInfo] = {}
+    for item in LazyJsonlIterator(manifest) if manifest.is_file() else ():
+        info = AudioInfo(item["sampling_rate"], item["num_samples"], len(item["sources"][0]["channels"]))
+        name = item["id"]
+        if name in data.wav_scp and recording_of(name, data.wav_scp[name], info).to_dict() == item:
+            known[name] = info
+    return known
+
+
+def _cut(
+    data: DataDir,
+    utterance: str,
+    info: dict[str, AudioInfo],
+    frame_shift: float,
+    sampling_rate: int,
+    cols: dict[str, int],
+) -> Any:
+    from lhotse import Features, MonoCut, MultiCut
+    from lhotse.utils import compute_num_frames, fastcopy
+
+    supervision = supervision_of(data, utterance, info, frame_shift)
+    segment = data.segment_of(utterance)
+    recording = None
+    if segment is not None:
+        recording = recording_of(segment.recording, data.wav_scp[segment.recording], info[segment.recording])
+    start, duration = supervision.start, supervision.duration
+    channels: int | list[int] = 0
+    if recording is not None and recording.num_channels > 1:
+        channels = recording.channel_ids  # the recipe's features are those of their mean
+    features = None
+    if utterance in data.feats_scp:
+        path, offset = parse_location(data.feats_scp[utterance])
+        location = f"{Path(path).resolve()}:{offset}"
+        if path not in cols or utterance not in data.utt2num_frames:
+            header = read_header_of(location)
+            cols[path] = header.cols
+            data.utt2num_frames.setdefault(utterance, str(header.rows))
+        frames = int(data.utt2num_frames[utterance])
+        if recording is not None and recording.sampling_rate != sampling_rate:
+            recording = recording.resample(sampling_rate)  # a Lhotse cut has the rate of its features
+            duration = min(duration, recording.duration - start)
+        length = round(frames * frame_shift, 6)
+        if recording is None or compute_num_frames(duration, frame_shift, sampling_rate) != frames:
+            duration = min(duration, length) if recording is not None else length
+        else:
+            length = duration
+        features = Features(
+            type="kaldi-fbank",
+            num_frames=frames,
+            num_features=cols[path],
+            frame_shift=frame_shift,
+            sampling_rate=sampling_rate,
+            start=start,
+            duration=length,
+            storage_type="kaldiio",
+            storage_path=location,
+            storage_key=utterance,
+            recording_id=supervision.recording_id,
+            channels=channels,
+        )
+    if features is None and recording is None:
+        raise InputError(f"{utterance} is in neither wav.scp nor feats.scp; remove it (utils/fix_data_dir.sh)")
+    kind = MonoCut if channels == 0 else MultiCut
+    return kind(
+        id=utterance,
+        start=start,
+        duration=duration,
+        channel=channels,
+        supervisions=[fastcopy(supervision, start=0.0, duration=duration, channel=channels)],
+        features=features,
+        recording=recording,
+    )
+
+
+def write_cuts(path: Path, cuts: Iterable[Any]) -> int:
+    """Writes a manifest ``*.jsonl.gz``, the same bytes for the same cuts; returns how many they are."""
+    if not path.name.endswith(".jsonl.gz"):
+        raise InputError(f"{path}: a name that ends in .jsonl.gz is wanted")
+    count = 0
+
+    def items() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for cut in cuts:
+            count += 1
+            yield cut.to_dict()
+
+    write_jsonl(path, items())
+    return count
+
+
+def with_embeddings(
+    cuts: Iterable[Any], embeddings: Path, ark: Path, field: str = "xvector", say: Callable[[str], None] = print
+) -> Iterator[Any]:
+    """Gives each cut its embedding as a custom field, a Lhotse ``Array``.
+
+    ``embeddings`` is an scp file of vectors by cut id, such as ``embeddings_test/xvector.scp``. They are written once
+    more to ``ark`` (and an scp file beside it) as matrices of one row, the only form that Lhotse reads from Kaldi
+    archives: ``cut.load_xvector()`` gives (1, dim). A cut without an embedding goes through as it is; how many did is
+    said at the end. Raises ``InputError`` when none has one, or the field's name is not one of Python's.
+    """
+    from lhotse.array import Array
+    from lhotse.utils import fastcopy
+
+    if not field.isidentifier():
+        raise InputError(f"--field {field}: letters, digits and underscores are wanted")
+    locations: dict[str, tuple[str, int]] = {}
+    with ArkWriter(ark, ark.with_suffix(".scp")) as writer:
+        for utterance, location in sorted(read_table(embeddings).items()):
+            vector = read_vector(location)
+            locations[utterance] = writer.write(utterance, vector[None]), len(vector)
+    total, without = 0, []
+    for cut in cuts:
+        total += 1
+        if cut.id in locations:
+            path, dim = locations[cut.id]
+            if hasattr(cut, "tracks"):
+                raise InputError(f"cut {cut.id}: a mixed cut has no fields of its own; attach to plain cuts")
+            array = Array(storage_type="kaldiio", storage_path=path, storage_key=cut.id, shape=[1, dim])
+            cut = fastcopy(cut, custom={**(cut.custom or {}), field: array})
+        else:
+            without.append(cut.id)
+        yield cut
+    if len(without) == total:
+        raise InputError(f"{embeddings}: has an embedding of none of the {total} cuts; ids must be those of the cuts")
+    if without:
+        say(f"note: {len(without)} of {total} cuts have no embedding in {embeddings} (first: {without[0]})")
