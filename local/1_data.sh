@@ -1,12 +1,7 @@
 #!/usr/bin/env bash
-<<<<<<< HEAD
-# usage: local/1_data.sh [--corpus demo|librispeech|kaldi] --corpus-dir DIR [--train-parts "..."] [--dev-parts "..."]
+# usage: local/1_data.sh [--corpus demo|librispeech|kaldi|lhotse] --corpus-dir DIR [--train-parts "..."] [--dev-parts "..."]
 #        [--test-parts "..."] [--seed N] [--max-skipped PERCENT] [--allow-pipes true] [--merge-chapters true]
 #        [--allow-speaker-overlap true] data/C
-=======
-# usage: local/1_data.sh [--corpus demo|librispeech|kaldi|lhotse] --corpus-dir DIR [--train-parts "..."] [--dev-parts "..."]
-#        [--test-parts "..."] [--seed N] [--max-skipped PERCENT] [--allow-pipes true] [--merge-chapters true] data/C
->>>>>>> 3a6eaa0 (CutSets go in wherever a data directory does, and come out with features, exact samples and embeddings)
 #
 # Stage 1: Kaldi data directories data/C/{train,dev,test}, Lhotse manifests in data/C/manifests, trial lists
 # data/C/test/trials_all, trials_1p99, trials_enrol_1 to trials_enrol_5. The speakers of the parts are disjoint; development

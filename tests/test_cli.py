@@ -82,7 +82,7 @@ def test_version() -> None:
         (("prepare", "--corpus", "timit"), ("timit", "librispeech")),
         (("collect-fbank", "--num-jobs", "0", "x"), ("--num-jobs", "0")),
         (("collect-fbank", "--max-skipped", "101", "x"), ("--max-skipped", "101")),
-        (("collect-fbank",), ("DATA_DIR",)),
+        (("collect-fbank", "--config", "x"), ("DATA_DIR",)),
         (("train", "--config", "x"), ("softmax", "triplet")),
         (("look", "--corpus", "kaldi"), ("FOLDER",)),
     ],
@@ -152,7 +152,7 @@ def test_stages_1_and_2_by_the_command(tmp_path: Path, config: Path) -> None:
     for job in (1, 2):
         done = run("fbank", "--config", config, "--job", job, "--num-jobs", 2, tmp_path / "data" / "train")
         assert done.returncode == 0, done.stderr
-    done = run("collect-fbank", "--num-jobs", 2, tmp_path / "data" / "train")
+    done = run("collect-fbank", "--config", config, "--num-jobs", 2, tmp_path / "data" / "train")
     assert done.stdout.startswith(f"{tmp_path}/data/train: 6 utterances, 300 frames, ")
     assert len(DataDir.read(tmp_path / "data" / "train_nosil").feats_scp) == 6
     assert len(read_table(tmp_path / "data" / "train" / "vad.scp")) == 6
