@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from lhotse.kaldi import export_to_kaldi
 from lhotse.utils import fastcopy
 
 from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector
-from tests.recipe.tiny import Recipe, make_recipe
+from tests.recipe.tiny import PROJECT, Recipe, make_recipe
 
 EXP = "exp/demo_demo"
 PARTS = ("train", "dev", "test")
@@ -196,3 +197,20 @@ def test_wrong_folders_are_one_line(recipe: Recipe, tmp_path: Path, files: list[
     done = recipe.run("--corpus", "lhotse", "--corpus-dir", str(folder), "--stop-stage", "1")
     assert done.returncode == 1
     assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_examples_of_the_page_run(prepared: Recipe) -> None:
+    page = (PROJECT / "docs/lhotse.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 5
+    environment = {**prepared.environment(), "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(examples)],
+        cwd=prepared.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 110
+    assert (prepared.folder / "data/divided/test_cuts.jsonl.gz").is_file()
