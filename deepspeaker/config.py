@@ -25,7 +25,18 @@ from pydantic import (
 
 from deepspeaker.errors import InputError
 
-BackEnd = Literal["cosine", "mean-subtracted", "plda", "as-norm", "calibrated", "fused"]
+BackEnd = Literal[
+    "cosine",
+    "mean-subtracted",
+    "plda",
+    "plda-adapted",
+    "z-norm",
+    "t-norm",
+    "s-norm",
+    "as-norm",
+    "calibrated",
+    "fused",
+]
 Negatives = Literal["hardest", "semi-hard", "random"]
 WarpFactor = Annotated[float, Field(ge=0.5, le=2.0)]
 Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]
@@ -170,6 +181,8 @@ class Scoring(_Section):
     training_utterances: int = Field(20, gt=0)
     bootstrap: int = Field(1000, ge=0)
     plda_enrolment: Literal["average", "exact"] = "average"
+    plda_adapt_within: float = Field(0.3, ge=0)
+    plda_adapt_between: float = Field(0.7, ge=0)
     hard_nontargets: int = Field(20, ge=0)
     duration_buckets: list[Annotated[float, Field(gt=0)]] = [2.0, 4.0, 8.0]
     false_acceptance: list[Annotated[float, Field(gt=0, lt=1)]] = [0.01, 0.001]

@@ -43,7 +43,7 @@ def read_system(name: str, exp_dir: Path, data_dir: Path, checkpoint: dict[str, 
         ways: tuple[PldaEnrolment, ...] = ("average",)
         if backend == "plda":
             ways = ("average", "exact")
-        elif backend == "fused":
+        elif backend in ("plda-adapted", "fused"):
             ways = (options.plda_enrolment,)
         for way in ways:
             backends[backend, way] = build_backend(
@@ -53,6 +53,7 @@ def read_system(name: str, exp_dir: Path, data_dir: Path, checkpoint: dict[str, 
                 cohort_top=options.cohort_top,
                 p_target=options.calibration_prior,
                 plda_enrolment=way,
+                plda_adaptation=(options.plda_adapt_within, options.plda_adapt_between),
             )
     known: dict[str, set[str]] = {
         backend: set(checkpoint["speakers"]).union(*(speakers[part] for part in BACKENDS[backend]))

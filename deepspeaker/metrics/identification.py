@@ -131,4 +131,4 @@ def _chance_of_rank(rows: NDArray[Any], target: NDArray[Any], n: int) -> NDArray
     """For each row the chance that its target is among the n best, ties being broken at random."""
     above = (rows > target[:, None]).sum(axis=1)
     tied = (rows == target[:, None]).sum(axis=1)
-    return np.clip((n - above) / tied, 0.0, 1.0)
+    return np.asarray(np.clip((n - above) / tied, 0.0, 1.0))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from deepspeaker.errors import InputError
 from deepspeaker.scoring.calibration import duration_measures, train_calibration
 from deepspeaker.scoring.enrolment import Enrolment
-from deepspeaker.scoring.normalisation import cohort_statistics, normalised_scores
-from deepspeaker.scoring.plda import plda_scores, train_plda
+from deepspeaker.scoring.normalisation import Norm, cohort_statistics, normalised_scores
+from deepspeaker.scoring.plda import adapt_plda, plda_scores, train_plda
 from deepspeaker.scoring.products import pair_products
 
 #: Back ends, and the parts beside the test part whose embeddings they learn from.
@@ -20,13 +20,19 @@ BACKENDS: dict[str, tuple[str, ...]] = {
     "cosine": (),
     "mean-subtracted": ("train",),
     "plda": ("train",),
+    "plda-adapted": ("dev", "train"),
+    "z-norm": ("train",),
+    "t-norm": ("train",),
+    "s-norm": ("train",),
     "as-norm": ("train",),
     "calibrated": ("dev",),
     "fused": ("dev", "train"),
 }
 
 #: Those whose scores are log-likelihood ratios.
-CALIBRATED = ("plda", "calibrated", "fused")
+CALIBRATED = ("plda", "plda-adapted", "calibrated", "fused")
+
+_NORMS: dict[str, Norm] = {"z-norm": "z", "t-norm": "t", "s-norm": "s"}
 
 
 def needed_parts(backends: Iterable[str]) -> list[str]:
@@ -65,12 +71,17 @@ def build_backend(
     cohort_top: int,
     p_target: float,
     plda_enrolment: PldaEnrolment = "average",
+    plda_adaptation: tuple[float, float] = (0.3, 0.7),
 ) -> BackEnd:
     """A back end of ``BACKENDS``, trained on the parts that it names; never on the test part.
 
     - cosine;
     - mean-subtracted: cosine after the mean of the training embeddings is taken off;
     - plda: LDA to ``lda_dim`` dimensions, length normalisation, two-covariance PLDA;
+    - plda-adapted: the same, its mean and covariances adapted to the development embeddings, of which no speaker labels
+      are used, with ``plda_adaptation`` as the scales (see ``adapt_plda``);
+    - z-norm, t-norm, s-norm: cosine, normalised by its mean and deviation over the mean embeddings of the training
+      speakers as cohort: of the enrolment side, of the test side, the mean of both;
     - as-norm: cosine, adaptive s-norm with the mean embeddings of the training speakers as cohort, the ``cohort_top``
       highest of each side;
     - calibrated: the cosine and both sides' log durations to a log-likelihood ratio, by logistic regression on all
@@ -89,11 +100,16 @@ def build_backend(
         return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test))
     if name == "plda":
         return _plda(parts["train"], lda_dim, plda_enrolment)
+    if name == "plda-adapted":
+        return _plda(parts["train"], lda_dim, plda_enrolment, (parts["dev"].vectors, *plda_adaptation))
+    if name in _NORMS:
+        return _averaging(_normalised(parts["train"], None, _NORMS[name]))
     if name == "as-norm":
-        return _averaging(_as_norm(parts["train"], cohort_top))
+        return _averaging(_normalised(parts["train"], cohort_top, "s"))
     alone = [build_backend("cosine", parts, lda_dim=lda_dim, cohort_top=cohort_top, p_target=p_target)]
     if name == "fused":
-        alone += [_averaging(_as_norm(parts["train"], cohort_top)), _plda(parts["train"], lda_dim, plda_enrolment)]
+        alone.append(_averaging(_normalised(parts["train"], cohort_top, "s")))
+        alone.append(_plda(parts["train"], lda_dim, plda_enrolment))
     durations = _averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
 
     def measures(
@@ -137,7 +153,12 @@ def _averaging(score: Pairwise) -> BackEnd:
     return scores
 
 
-def _plda(training: Embeddings, lda_dim: int, enrolment_by: PldaEnrolment) -> BackEnd:
+def _plda(
+    training: Embeddings,
+    lda_dim: int,
+    enrolment_by: PldaEnrolment,
+    adaptation: tuple[NDArray[np.float32], float, float] | None = None,
+) -> BackEnd:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     speakers = len(np.unique(training.speaker))
@@ -157,6 +178,9 @@ def _plda(training: Embeddings, lda_dim: int, enrolment_by: PldaEnrolment) -> Ba
         return np.asarray(values * np.sqrt(lda_dim) / np.where(lengths == 0, 1, lengths))
 
     plda = train_plda(reduced(training.vectors), training.speaker)
+    if adaptation is not None:
+        vectors, within_scale, between_scale = adaptation
+        plda = adapt_plda(plda, reduced(vectors), within_scale, between_scale)
 
     def scores(
         vectors: NDArray[np.float32],
@@ -174,7 +198,7 @@ def _plda(training: Embeddings, lda_dim: int, enrolment_by: PldaEnrolment) -> Ba
     return scores
 
 
-def _as_norm(training: Embeddings, top: int) -> Pairwise:
+def _normalised(training: Embeddings, top: int | None, norm: Norm) -> Pairwise:
     numbers, which = np.unique(training.speaker, return_inverse=True)
     sums = np.zeros((len(numbers), training.vectors.shape[1]))
     np.add.at(sums, which, training.vectors)
@@ -186,7 +210,7 @@ def _as_norm(training: Embeddings, top: int) -> Pairwise:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: NDArray[np.float32] = vectors / np.where(lengths == 0, np.float32(1), lengths)
         statistics = cohort_statistics(unit, cohort, top)
-        return normalised_scores(cosine_scores(vectors, enrolment, test), enrolment, test, statistics)
+        return normalised_scores(cosine_scores(vectors, enrolment, test), enrolment, test, statistics, norm)
 
     return scores
 

@@ -120,6 +120,37 @@ def _diagonalised(mean: Matrix, between: Matrix, within: Matrix) -> Plda:
     return Plda(mean, vectors.T.copy(), np.maximum(values, 1e-10))
 
 
+def adapt_plda(
+    plda: Plda, embeddings: NDArray[np.floating], within_scale: float = 0.3, between_scale: float = 0.7
+) -> Plda:
+    """Unsupervised adaptation: covariances that grow to the total covariance of embeddings without speaker labels.
+
+    Kaldi's ivector-adapt-plda does the same, with these defaults. The mean becomes that of ``embeddings`` (utterances,
+    dim), whose covariance C is taken about it, the outer product of the mean's shift added. In the directions in which
+    C exceeds the model's total covariance B + W, measured in units of that, W is raised by ``within_scale`` and B by
+    ``between_scale`` times the excess. Directions in which C is smaller stay as they are.
+
+    Raises:
+        InputError: fewer than two embeddings, or a scale below 0.
+    """
+    if len(embeddings) < 2:
+        raise InputError(f"PLDA is adapted to many utterances, there are {len(embeddings)}")
+    if min(within_scale, between_scale) < 0:
+        raise InputError(f"scales of PLDA adaptation are {within_scale} and {between_scale}; none may be below 0")
+    values = plda.project(embeddings)
+    shift = values.mean(axis=0)
+    total = np.cov(values.T, bias=True).reshape(len(shift), -1) + np.outer(shift, shift)
+    # In the model's space B + W is diagonal: where it is made the unit matrix, eigenvalues of C say what exceeds it.
+    deviation = np.sqrt(1.0 + plda.between)
+    size, direction = eigh(total / np.outer(deviation, deviation))
+    direction *= deviation[:, None]
+    excess = (direction * np.maximum(size - 1.0, 0.0)) @ direction.T
+    within = np.eye(len(shift)) + within_scale * excess
+    spread, vectors = eigh(np.diag(plda.between) + between_scale * excess, within)
+    mean = np.asarray(embeddings, dtype=np.float64).mean(axis=0)
+    return Plda(mean, vectors.T @ plda.transform, np.maximum(spread, 1e-10))
+
+
 def plda_scores(
     plda: Plda,
     enrolment: NDArray[np.floating],

@@ -7,7 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import cllr, det_points, equal_error_rate, min_cllr
-from deepspeaker.scoring import BACKENDS, CALIBRATED, Embeddings, Enrolment, build_backend, cosine_scores
+from deepspeaker.scoring import BACKENDS, Embeddings, Enrolment, build_backend, cosine_scores
 from deepspeaker.scoring.plda import train_plda
 from deepspeaker.scoring.products import BLOCK as _BLOCK
 
@@ -94,7 +94,48 @@ def test_back_ends_are_not_worse_than_the_cosine_where_they_should_help() -> Non
         assert eer(*scored(name)) < plain
 
 
-@pytest.mark.parametrize("name", CALIBRATED[1:])
+def test_adapted_plda_is_less_overconfident_where_speech_is_noisier_than_in_training() -> None:
+    """The noise of every utterance is doubled in development and test; development speakers are not told."""
+    generator = np.random.default_rng(0)
+
+    def noisier(of: Embeddings) -> Embeddings:
+        noise = generator.normal(size=of.vectors.shape) * [0.8, 0.8, *[0.3] * 6]
+        return of._replace(vectors=(of.vectors + noise).astype(np.float32))
+
+    parts = {"train": part(1, 60, 6), "dev": noisier(part(2, 30, 6))}
+    parts["dev"] = parts["dev"]._replace(speaker=np.zeros(180, dtype=np.int64))
+    test = noisier(part(3, 30, 5))
+    one, other = np.triu_indices(len(test.speaker), 1)
+    labels, bits = test.speaker[one] == test.speaker[other], {}
+    for name in ("plda", "plda-adapted"):
+        backend = build_backend(name, parts, lda_dim=6, cohort_top=20, p_target=0.05)
+        scores = backend(test.vectors, test.frames, Enrolment.single(len(test.speaker)), one, other)
+        bits[name] = cllr(scores[labels], scores[~labels])
+    assert bits["plda-adapted"] < bits["plda"]
+
+
+@pytest.mark.parametrize("name", ["z-norm", "t-norm", "s-norm"])
+def test_norms_against_a_loop_over_the_whole_cohort(name: str) -> None:
+    training, test = part(1, 12, 4), part(3, 6, 3)
+    means = np.stack([training.vectors[training.speaker == s].mean(axis=0) for s in range(12)]).astype(np.float64)
+    one, other = np.triu_indices(len(test.speaker), 1)
+    backend = build_backend(name, {"train": training}, lda_dim=6, cohort_top=2, p_target=0.05)
+    found = backend(test.vectors, test.frames, Enrolment.single(len(test.speaker)), one, other)
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / np.sqrt(a @ a) / np.sqrt(b @ b))
+
+    vectors = test.vectors.astype(np.float64)
+    for score, a, b in zip(found, one, other, strict=True):
+        sides = {}
+        for side, row in (("z", a), ("t", b)):
+            against = [cosine(vectors[row], mean) for mean in means]
+            sides[side] = (cosine(vectors[a], vectors[b]) - np.mean(against)) / np.std(against, ddof=1)
+        expected = sides.get(name[0], (sides["z"] + sides["t"]) / 2)
+        assert score == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["calibrated", "fused"])
 def test_trained_on_development_trials_the_scores_are_log_likelihood_ratios(name: str) -> None:
     scores, labels = scored(name)
     bits, least = cllr(scores[labels], scores[~labels]), min_cllr(scores[labels], scores[~labels])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 from scipy.stats import multivariate_normal
 
 from deepspeaker.errors import InputError
-from deepspeaker.scoring.plda import Plda, Statistics, em_step, log_likelihood, plda_scores, train_plda
+from deepspeaker.scoring.plda import Plda, Statistics, adapt_plda, em_step, log_likelihood, plda_scores, train_plda
 
 
 def random_covariance(generator: np.random.Generator, dim: int) -> np.ndarray:
@@ -98,3 +99,42 @@ def test_the_model_space_has_unit_within_covariance() -> None:
     projected = plda.project(embeddings)
     scatter = Statistics.of(projected, owner).scatter / (len(owner) - 2000)
     np.testing.assert_allclose(scatter, np.eye(3), atol=0.08)
+
+
+def covariances(plda: Plda) -> tuple[np.ndarray, np.ndarray]:
+    """B and W in the space of the embeddings."""
+    back = np.linalg.inv(plda.transform)
+    return back @ np.diag(plda.between) @ back.T, back @ back.T
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_adaptation_against_the_eigenvectors_in_the_space_of_the_embeddings(seed: int) -> None:
+    embeddings, owner, _, _ = data(seed, dim=4, speakers=60)
+    plda = train_plda(embeddings, owner)
+    generator = np.random.default_rng(seed)
+    other = generator.normal(size=(500, 4)) @ random_covariance(generator, 4) * 0.7 + generator.normal(size=4)
+    between, within = covariances(plda)
+    total = between + within
+    shift = other.mean(axis=0) - plda.mean
+    size, vectors = eigh(np.cov(other.T, bias=True) + np.outer(shift, shift), total)  # v' total v = 1
+    assert size.min() < 1 < size.max()
+    for value, vector in zip(size, vectors.T, strict=True):
+        if value > 1:
+            raised = total @ np.outer(vector, vector) @ total * (value - 1)
+            between, within = between + 0.6 * raised, within + 0.5 * raised
+    adapted = adapt_plda(plda, other, 0.5, 0.6)
+    np.testing.assert_allclose(adapted.mean, other.mean(axis=0))
+    for found, expected in zip(covariances(adapted), (between, within), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_adaptation_to_what_the_model_expects_changes_little_and_wrong_input_is_said() -> None:
+    embeddings, owner, _, _ = data(1, speakers=3000)
+    plda = train_plda(embeddings, owner, iterations=20)
+    adapted = adapt_plda(plda, embeddings)
+    for found, before in zip(covariances(adapted), covariances(plda), strict=True):
+        assert np.abs(found - before).max() < 0.05 * np.abs(before).max()
+    with pytest.raises(InputError, match="many utterances, there are 1"):
+        adapt_plda(plda, embeddings[:1])
+    with pytest.raises(InputError, match="none may be below 0"):
+        adapt_plda(plda, embeddings, -1.0)
