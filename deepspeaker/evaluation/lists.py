@@ -121,8 +121,10 @@ def read_list(path: Path, utt2spk: Mapping[str, str], chosen_by: str | None = No
         if not count:
             raise InputError(f"{path}: has no {what} trial; error rates need target and non-target trials")
     told = _models_of(path)
+    enrols = np.bincount(trials.enrolment, minlength=len(trials.ids)) > 0
+    told = {name: told[name] for name in (trials.ids[number] for number in np.flatnonzero(enrols)) if name in told}
     if told:
-        utterances, models, enrolment, test = _with_models(path, trials, told, utt2spk)
+        utterances, models, enrolment, test = _with_models(path, trials, enrols, told, utt2spk)
     else:
         utterances, models = trials.ids, Enrolment.single(len(trials.ids))
         enrolment, test = trials.enrolment, trials.test
@@ -137,7 +139,7 @@ def read_list(path: Path, utt2spk: Mapping[str, str], chosen_by: str | None = No
         nontarget=len(trials.is_target) - target,
         speakers=len(speakers),
         sha256=sha256_of(path),
-        models=int(np.count_nonzero(np.bincount(enrolment))) if told else None,
+        models=int(enrols.sum()) if told else None,
         chosen_by=chosen_by,
     )
     found = TestList(path.name, path, trials, utterances, models, enrolment, test, speaker, speakers, info)
@@ -162,11 +164,13 @@ def _models_of(path: Path) -> dict[str, list[str]]:
 
 
 def _with_models(
-    path: Path, trials: Trials, told: Mapping[str, list[str]], utt2spk: Mapping[str, str]
+    path: Path,
+    trials: Trials,
+    enrols: NDArray[np.bool_],
+    told: Mapping[str, list[str]],
+    utt2spk: Mapping[str, str],
 ) -> tuple[list[str], Enrolment, NDArray[np.int64], NDArray[np.int64]]:
     """Utterances, models, and each trial's model and test utterance; ids without a model stand for themselves."""
-    enrols = np.zeros(len(trials.ids), dtype=bool)
-    enrols[trials.enrolment] = True
     tested = np.zeros(len(trials.ids), dtype=bool)
     tested[trials.test] = True
     names = [trials.ids[number] for number in np.flatnonzero(enrols)]

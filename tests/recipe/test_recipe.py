@@ -168,6 +168,39 @@ def test_a_stage_script_runs_alone(finished: Recipe) -> None:
     assert "22 utterances" in done.stdout
 
 
+def test_own_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_path: Path) -> None:
+    exp = finished.folder / "exp/own"
+    shutil.copytree(finished.folder / EXP, exp)
+    utt2spk = read_table(finished.folder / "data/demo/test/utt2spk")
+    ids = sorted(utt2spk)
+    mine, models = tmp_path / "mine", tmp_path / "models"
+    mine.write_text(
+        "".join(f"model {u} {'target' if utt2spk[u] == utt2spk[ids[0]] else 'nontarget'}\n" for u in ids[3:])
+    )
+    models.write_text(f"model {' '.join(ids[:3])}\n")
+    other = tmp_path / "other"
+    other.write_text(f"{ids[0]} {ids[1]} target\n{ids[0]} {ids[-1]} nontarget\n")
+
+    def scored(*options: str) -> tuple[int, str, str]:
+        quick = ("--config", "conf/demo.yaml", "--set", "scoring.bootstrap=0", "--if-needed", "true")
+        done = finished.run(*quick, *options, "data/demo", "exp/own", script="local/6_score.sh")
+        return done.returncode, done.stdout, done.stderr
+
+    lists = ("--trials", str(mine), "--trials", str(other), "--enrolment", str(models))
+    status, said, complaint = scored(*lists)
+    assert (status, complaint) == (0, "")
+    assert "stage 6 (exp/own): starts: content of mine is new" in said
+    results = json.loads((exp / "results.json").read_text())
+    assert {"mine", "other", "trials_hard"} <= results["trials"].keys()
+    assert (results["trials"]["mine"]["models"], results["trials"]["other"]["models"]) == (1, None)
+    assert [row["utterances"] for row in results["enrolment_table"]] == [1, 2, 3, 4, 5] * 3
+    assert "finished already, skipped" in scored(*lists)[1]
+    models.write_text(f"model {' '.join(ids[:2])}\n")
+    assert "starts: content of models changed from" in scored(*lists)[1]
+    assert scored("--trials", str(tmp_path / "none"))[0] == 1
+    shutil.rmtree(exp)
+
+
 def test_data_that_another_run_uses_are_not_made_anew(finished: Recipe) -> None:
     with (finished.folder / "data/demo/.users").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
