@@ -193,6 +193,9 @@ def test_folders_of_manifests(audio_cuts: MakeCuts, tmp_path: Path, monkeypatch:
     (folder / "test_cuts.jsonl").write_text((folder / "test_cuts.jsonl").read_text() + "\n")
     prints.append(fingerprint("lhotse", folder))
     assert len(set(prints)) == 3
+    (folder / "train_cuts.jsonl.gz").write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"train_cuts\.jsonl\.gz: cannot be read"):
+        fingerprint("lhotse", folder)
 
 
 def test_files_that_are_no_cuts_are_named(audio_cuts: MakeCuts, tmp_path: Path) -> None:
