@@ -27,7 +27,7 @@ case $corpus in
     ;;
   librispeech)
     if [ -z "${parts// /}" ]; then parts="train-clean-100 dev-clean test-clean"; fi
-    begin 0 "$data" --option parts="$parts"
+    begin 0 "$data" --option parts="$parts" -- --needs "$data/corpus/LibriSpeech"
     if [ -t 2 ]; then progress=true; else progress=false; fi
     $cmd --follow true "$data/log/download.log" deepspeaker download --parts "$parts" --mirror "$mirror" \
       --progress "$progress" "$data/corpus"
