@@ -113,7 +113,7 @@ def prepare(
     if corpus in ("kaldi", "lhotse") and any(parts):
         raise InputError(f"--train-parts, --dev-parts and --test-parts are for LibriSpeech's layout, not for {corpus}")
     if corpus == "kaldi":
-        data = corpora.read_kaldi(corpus_dir)
+        data = corpora.read_kaldi(corpus_dir, allow_pipes)
     elif corpus == "lhotse":
         from deepspeaker.cuts import read_cuts
 

@@ -66,18 +66,37 @@ def read_librispeech(
     return data
 
 
-def read_kaldi(folder: Path) -> dict[str, DataDir]:
-    """``train``, ``dev`` (if there) and ``test`` of a folder of Kaldi data directories, locations made absolute."""
+def read_kaldi(folder: Path, allow_pipes: bool = True) -> dict[str, DataDir]:
+    """``train``, ``dev`` (if there) and ``test`` of a folder of Kaldi data directories, locations made absolute.
+
+    Raises ``InputError``, besides those of ``DataDir.read``, for an entry that runs a command unless ``allow_pipes``.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --corpus-dir wants one with data directories train and test")
     data = {}
     for use in PARTS:
         if (folder / use).is_dir() or use != "dev":
             data[use] = DataDir.read(folder / use)
+            if not allow_pipes:
+                _refuse_pipes(folder / use / "wav.scp", data[use].wav_scp)
             for table in (data[use].wav_scp, data[use].feats_scp, data[use].vad_scp):
                 for utterance, location in table.items():
                     table[utterance] = _absolute(location, folder)
     return data
+
+
+def _refuse_pipes(path: Path, wav_scp: Mapping[str, str]) -> None:
+    pipes = [
+        (number, name)
+        for number, (name, location) in enumerate(wav_scp.items(), 1)
+        if location.endswith("|") and audio_file(location) is None
+    ]
+    if pipes:
+        number, name = pipes[0]
+        raise InputError(
+            f"{path}:{number}: {name} is a pipe, which runs a command ({len(pipes)} such lines); give "
+            "--allow-pipes true if you trust them"
+        )
 
 
 def merge_chapters(data: Mapping[str, DataDir]) -> None:

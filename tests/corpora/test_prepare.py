@@ -279,6 +279,9 @@ def test_kaldi_directories_with_audio_of_any_kind(tmp_path: Path) -> None:
     }
     folder = make_kaldi(tmp_path / "corpus", {"train": ["a", "b"], "dev": ["c"], "test": ["d", "e"]}, entries)
     output = tmp_path / "data"
+    message = r"corpus/train/wav\.scp:3: b-1 is a pipe, which runs a command \(1 such lines\); give --allow-pipes true"
+    with pytest.raises(InputError, match=message):
+        read_kaldi(folder, allow_pipes=False)
     with pytest.raises(InputError, match=r"1 of 4 train utterances .*--allow-pipes"):
         run(read_kaldi(folder), output)
     run(read_kaldi(folder), output, allow_pipes=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import DataDir, Segment, parse_segment
@@ -114,3 +117,32 @@ def test_segments_lie_in_recordings(tmp_path: Path) -> None:
 
 def test_a_segment_to_the_end() -> None:
     assert parse_segment("r 1 -1") == parse_segment("r\t1.0  -1.00") == Segment("r", 1.0, None)
+
+
+names = st.text("abcXYZ019-_.é", min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(names, names, min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 10**6)), min_size=8, max_size=8),
+    st.booleans(),
+)
+def test_what_was_written_is_read(utt2spk: dict[str, str], times: list[tuple[int, int]], segmented: bool) -> None:
+    genders = dict.fromkeys(utt2spk.values(), "f")
+    data = DataDir(utt2spk=utt2spk, text=dict.fromkeys(utt2spk, "W  X"), spk2gender=genders)
+    if segmented:
+        for (utterance, speaker), (start, length) in zip(utt2spk.items(), times, strict=False):
+            data.segments[utterance] = f"r{speaker} {start / 16000:.6f} {(start + length) / 16000:.6f}"
+            data.wav_scp[f"r{speaker}"] = "cat x |"
+    else:
+        data.wav_scp = dict.fromkeys(utt2spk, "/x y.wav")
+    with tempfile.TemporaryDirectory() as folder:
+        data.write(folder)
+        assert DataDir.read(folder) == data
+    for utterance, (start, length) in zip(data.segments, times, strict=False):
+        segment = data.segment_of(utterance)
+        assert segment is not None and segment.end is not None
+        assert (round(segment.start * 16000), round(segment.end * 16000)) == (start, start + length)
+    part = data.subset(list(utt2spk)[::2])
+    assert set(part.wav_scp) == {segment.recording for u in part.utt2spk if (segment := part.segment_of(u))}
