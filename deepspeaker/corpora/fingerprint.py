@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from pathlib import Path
 
 from deepspeaker.audio import audio_file
@@ -77,6 +78,6 @@ def _sizes_of_cuts(path: Path, folder: Path) -> dict[str, int]:
                     for base in (Path(), folder, folder.parent):
                         if name not in sizes and (base / name).is_file():
                             sizes[name] = (base / name).stat().st_size
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); write it again") from None
     return sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +52,7 @@ def open_cuts(path: Path) -> Iterable[Any]:
                 kind = type(cut).__name__
                 raise InputError(f"{path}:{number}: a {kind}, a cut is wanted; make one (lhotse cut simple)")
             yield cut
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}:{number + 1}: no cut can be read ({reason}); write it with CutSet.to_file") from None
 

@@ -218,6 +218,10 @@ def test_files_that_are_no_cuts_are_named(audio_cuts: MakeCuts, tmp_path: Path) 
         list(open_cuts(recordings))
     cuts.to_file(tmp_path / "cut.jsonl.gz")
     whole = (tmp_path / "cut.jsonl.gz").read_bytes()
-    recordings.write_bytes(whole[:-20])
-    with pytest.raises(InputError, match=r"r\.jsonl\.gz:\d: no cut can be read"):
-        list(open_cuts(recordings))
+    for damaged in (whole[:-20], whole[:30] + b"\xff" * 20 + whole[50:]):
+        recordings.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"r\.jsonl\.gz:\d: no cut can be read"):
+            list(open_cuts(recordings))
+        recordings.rename(tmp_path / "train_cuts.jsonl.gz")
+        with pytest.raises(InputError, match=r"train_cuts\.jsonl\.gz: cannot be read"):
+            fingerprint("lhotse", tmp_path)
