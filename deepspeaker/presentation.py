@@ -139,6 +139,11 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     if "init-from" in _settings_of(exp_dir / "softmax" / ".done.3"):
         options += ["--init-from", "CHECKPOINT"]
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
+    for name, info in results.trials.items():
+        if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of own lists
+            options += ["--trials", f"{exp}/trials/{name}"]
+    if any(row.shared_speakers for row in (*results.systems, *results.enrolment_table)):
+        options += ["--allow-speaker-overlap", "true"]
     options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
     yield "cd recipes/librispeech"
     yield f"# all of it once more: the same bytes on the same machine; {exp}/config.yaml is the configuration below"
@@ -146,9 +151,11 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     yield f"cmp {exp}/results.json {exp}_again/results.json"
     first = results.first_list
     yield "# the trial list, and one figure from the score file alone"
-    yield f"echo '{results.trials[first].sha256}  {data}/test/{first}' | sha256sum --check"
+    path = trial_list_path(data_dir, exp_dir, first)
+    shown = f"{exp}/trials/{first}" if path.is_relative_to(exp_dir) else f"{data}/test/{first}"
+    yield f"echo '{results.trials[first].sha256}  {shown}' | sha256sum --check"
     last = results.featured(first)[-1]
-    yield f"utils/compute_eer.py --utt2spk {data}/test/utt2spk {_scores(Path(exp), last)} {data}/test/{first}"
+    yield f"utils/compute_eer.py --utt2spk {data}/test/utt2spk {_scores(Path(exp), last)} {shown}"
 
 
 def _settings_of(mark: Path) -> Mapping[str, object]:

@@ -132,6 +132,25 @@ def test_the_commands_name_what_was_used(root: Path) -> None:
     assert f"echo '{digest}  data/data/test/trials_all' | sha256sum --check" in markdown
 
 
+def test_the_commands_name_own_lists_and_an_overlap_that_was_insisted_on(root: Path) -> None:
+    own = root / "exp" / "trials" / "mine"
+    own.parent.mkdir()
+    shutil.move(root / "data" / "test" / "trials_all", own)
+    results = Results.read(root / "exp" / "results.json")
+    systems = [system.model_copy(update={"trials": "mine", "shared_speakers": 2}) for system in results.systems]
+    lists = {"mine": results.trials["trials_all"]}
+    results.model_copy(update={"trials": lists, "systems": systems}).write(root / "exp" / "results.json")
+    for system in systems:
+        folder = root / "exp" / system.name
+        shutil.move(folder / f"scores_trials_all_{system.backend}", folder / f"scores_mine_{system.backend}")
+    write_report(root / "data", root / "exp")
+    markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "--trials exp/exp/trials/mine --allow-speaker-overlap true --seed 3" in markdown
+    assert "  exp/exp/trials/mine' | sha256sum --check" in markdown
+    assert "Warning: of the 12 speakers of mine, 2 were in the training of untrained" in markdown
+    assert "unseen" not in (root / "exp" / "report.html").read_text(encoding="utf-8")
+
+
 def test_without_embeddings_or_histories_the_rest_is_shown(root: Path) -> None:
     (root / "exp" / "embeddings.png").touch()  # as an earlier report left it
     shutil.rmtree(root / "exp" / "untrained" / "embeddings_test")
