@@ -17,7 +17,7 @@ data=$1
 corpus_dir=${corpus_dir:-$data/corpus}
 
 insists=()
-if [ "$allow_speaker_overlap" = true ]; then insists+=(--option allow-speaker-overlap=true); fi
+if [ "$allow_speaker_overlap" != false ]; then insists=(--option allow-speaker-overlap="$allow_speaker_overlap"); fi
 
 lock "$data"
 uses "$data"

@@ -114,8 +114,9 @@ def write_trials_enrol(
     begins = [utterance for utterance in utterances if utt2spk[utterance] not in left_out]
     generator = _generator(seed, "trials_enrol")
     if len(begins) > largest:
-        begins = [begins[number] for number in np.sort(generator.choice(len(begins), largest, replace=False))]
-    speakers = np.array([utt2spk[utterance] for utterance in utterances])
+        begins = [begins[n] for n in np.sort(generator.choice(len(begins), largest, replace=False))]
+    number = {speaker: n for n, speaker in enumerate(of_speaker)}
+    speakers = np.array([number[utt2spk[utterance]] for utterance in utterances])
     rows = 0
     with contextlib.ExitStack() as stack:
         files = [
@@ -126,11 +127,11 @@ def write_trials_enrol(
             for trials in paths
         ]
         for utterance in begins:
-            others = np.flatnonzero(speakers != utt2spk[utterance])
+            others = np.flatnonzero(speakers != number[utt2spk[utterance]])
             if len(others) < ROW - 1:
                 continue
             own = [other for other in of_speaker[utt2spk[utterance]] if other != utterance]
-            drawn = [own[number] for number in generator.choice(len(own), most, replace=False)]
+            drawn = [own[n] for n in generator.choice(len(own), most, replace=False)]
             tests = [utterances[other] for other in generator.choice(others, ROW - 1, replace=False)]
             for count, (trials, models) in enumerate(files, 1):
                 model = f"{utterance}-enrol{count}"
