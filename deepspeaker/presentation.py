@@ -142,7 +142,7 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     for name, info in results.trials.items():
         if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of own lists
             options += ["--trials", f"{exp}/trials/{name}"]
-    if any(row.shared_speakers for row in (*results.systems, *results.enrolment_table)):
+    if any(system.shared_speakers for system in results.systems):
         options += ["--allow-speaker-overlap", "true"]
     options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
     yield "cd recipes/librispeech"
