@@ -56,7 +56,7 @@ import time
 from pathlib import Path
 
 from launcher import Options, StopRequests, parse, picked, report
-from run_jobs import GRACE, Guardian, Job, LauncherError, Stream, complain, end_groups
+from run_jobs import GRACE, LAST, Guardian, Job, LauncherError, Stream, complain, end_groups
 
 LEFTOVER = 1.0  # seconds that a followed job's output is still read after the job itself ended
 
@@ -179,7 +179,9 @@ class Launcher:
             return self.impatient and len(self.stop.signals) > before
 
         end_groups([job.process.pid for job in self.running if job.process], wait, self.grace)
-        deadline = time.monotonic() + LEFTOVER
+        deadline = time.monotonic() + LAST
+        while any(not job.poll() for job in self.running) and time.monotonic() < deadline:
+            self.wait(0.05)  # its first thread may have gone before the others, and look like the end of all
         while any(key.data for key, _ in self.selector.select(0)) and time.monotonic() < deadline:
             self.wait(0)  # what they said at last
         for job in list(self.running):

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.recipe.tiny import Recipe
 
@@ -109,3 +110,29 @@ def test_training_on_two_nodes(by_slurm: Recipe) -> None:
         assert [float(x) for x in row.split(",")[:4]] == pytest.approx(
             [float(x) for x in other.split(",")[:4]], rel=1e-3
         )
+
+
+@pytest.mark.slow
+def test_a_training_that_was_queued_again_equals_one_that_was_not(by_slurm: Recipe) -> None:
+    long = ["--config", "conf/demo.yaml", "--set", "softmax.steps_per_epoch=200", "data/demo"]
+    alone = by_slurm.run(*long, "exp/alone", script="local/3_softmax.sh")
+    assert alone.returncode == 0, alone.stderr
+    log = by_slurm.folder / "exp/again/softmax/log/train.log"
+    command = by_slurm.command(*BY_SLURM, *long, "exp/again", script="local/3_softmax.sh")
+    with subprocess.Popen(command, cwd=by_slurm.folder, env=by_slurm.environment(), text=True) as running:
+        deadline = time.monotonic() + 120
+        while not (log.exists() and "epoch 1/2" in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        job = subprocess.run(["squeue", "--noheader", "--name=train", "--format=%i"], capture_output=True, text=True)
+        subprocess.run(["scancel", "--batch", "--signal=USR1", *job.stdout.split()], check=True)
+        assert running.wait(300) == 0
+    assert re.search(r"stopped by SIGTERM at step \d+ of 400; saved", log.read_text())
+    assert re.search(r"going on from step \d+ of 400", log.read_text())
+    for name in ("checkpoint_last.pt", "checkpoint_average.pt"):
+        weights, others = (
+            torch.load(by_slurm.folder / exp / "softmax" / name, weights_only=True)["network"]
+            for exp in ("exp/alone", "exp/again")
+        )
+        assert weights.keys() == others.keys() and all(torch.equal(weights[key], others[key]) for key in weights)
+    csv = [(by_slurm.folder / exp / "softmax/train.csv").read_bytes() for exp in ("exp/alone", "exp/again")]
+    assert csv[0] == csv[1]
