@@ -54,6 +54,7 @@ class _Check:
         self.folder = folder
         self.findings: list[Finding] = []
         self.tables: dict[str, list[bytes]] = {}
+        self.numbers: dict[str, dict[bytes, int]] = {}  # of lines that something is wrong with
 
     def found(self, name: str, line: int | None, what: str, mend: str, warning: bool = False) -> None:
         self.findings.append(Finding(self.folder / name if name else self.folder, line, what, mend, warning))
@@ -149,7 +150,10 @@ class _Check:
         self.found(name, self.number_of(name, line), f"{what}, there is {text_of(line.strip())!r}", "mend the line")
 
     def number_of(self, name: str, line: bytes) -> int:
-        return (self.folder / name).read_bytes().split(b"\n").index(line) + 1
+        if name not in self.numbers:
+            lines = (self.folder / name).read_bytes().split(b"\n")
+            self.numbers[name] = {line: number for number, line in reversed(list(enumerate(lines, 1)))}
+        return self.numbers[name][line]
 
     def check_text(self, printable: bool) -> None:
         for line in self.tables.get("text", []):
