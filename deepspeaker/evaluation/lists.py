@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.files import sha256_of
+from deepspeaker.files import atomic_path, atomic_write, sha256_of
 from deepspeaker.kaldi import read_table
 from deepspeaker.report import TrialListInfo
-from deepspeaker.scoring import Enrolment, Trials, read_trials
+from deepspeaker.scoring import Enrolment, Trials, read_foreign_trials, read_trials, write_trials
 
 ALL, ROWS, HARD, OWN = "trials_all", "trials_1p99", "trials_hard", "trials"
 #: Lists of the enrolment table: trials_enrol_N has models of N utterances.
@@ -99,14 +99,24 @@ def find_lists(data_dir: Path, exp_dir: Path, own: Sequence[Path], enrolment: Pa
     shutil.rmtree(exp_dir / "trials", ignore_errors=True)
     for path in own:
         copy = exp_dir / "trials" / path.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
+        _take(path, copy)
         beside = path.with_name(path.name + MODELS)
         models = enrolment or (beside if beside.is_file() else folder / "enrol_spk2utt")
         if models.is_file():
-            shutil.copyfile(models, copy.with_name(copy.name + MODELS))
+            atomic_write(copy.with_name(copy.name + MODELS), models.read_bytes())
         lists.append(copy)
     return lists
+
+
+def _take(path: Path, copy: Path) -> None:
+    """Copies a list; one that is not in Kaldi's form gets it."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        words = stream.readline().rstrip("\r\n").split(" ")
+    if len(words) == 3 and words[2] in ("target", "nontarget"):
+        with atomic_path(copy) as temporary:
+            shutil.copyfile(path, temporary)
+    else:
+        write_trials(copy, read_foreign_trials(path))
 
 
 def read_list(path: Path, utt2spk: Mapping[str, str], chosen_by: str | None = None) -> TestList:

@@ -11,8 +11,8 @@ from deepspeaker.scoring.backends import (
     needed_parts,
 )
 from deepspeaker.scoring.enrolment import Enrolment
-from deepspeaker.scoring.foreign import LabelledScores, read_labelled_scores
-from deepspeaker.scoring.trials import Trials, labelled_scores, read_trials, write_scores
+from deepspeaker.scoring.foreign import LabelledScores, read_foreign_trials, read_labelled_scores
+from deepspeaker.scoring.trials import Trials, labelled_scores, read_trials, write_scores, write_trials
 
 __all__ = [
     "BACKENDS",
@@ -27,7 +27,9 @@ __all__ = [
     "cosine_scores",
     "labelled_scores",
     "needed_parts",
+    "read_foreign_trials",
     "read_labelled_scores",
     "read_trials",
     "write_scores",
+    "write_trials",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.scoring.pairs import first_twice, match, numbered
+from deepspeaker.scoring.trials import Trials
 
 _TARGET = ("target", "tgt", "tar", "true", "1")
 _NONTARGET = ("nontarget", "non-target", "non", "imp", "impostor", "imposter", "false", "0")
@@ -100,6 +101,17 @@ def read_labelled_scores(scores: Path, trials: Path | None = None) -> LabelledSc
         values, enrolment, test, partner = values[there], enrolment[there], test[there], partner[there]
     without_score = [pair(one, other, row) for row in alone.tolist()]
     return LabelledScores(values, is_target[partner], ids, enrolment, test, without_trial, without_score)
+
+
+def read_foreign_trials(path: Path) -> Trials:
+    """Reads a trial list in Kaldi's or VoxCeleb's order of columns, as ``read_labelled_scores`` does.
+
+    Raises ``InputError`` that names file and line for a line that is neither.
+    """
+    form = _list_form(path)
+    table = _columns(path, form)
+    ids, (enrolment, test) = numbered(*(table[str(column)] for column in form.ids))
+    return Trials(ids, enrolment, test, _labels(path, table[str(form.label)]))
 
 
 def _score_form(path: Path) -> _Form:

@@ -46,12 +46,24 @@ def read_trials(path: Path) -> Trials:
     return Trials(ids, enrolment, test, (labels == "target").to_numpy().copy())
 
 
+def write_trials(path: Path, trials: Trials) -> None:
+    """Writes ``enrolment-id test-id target|nontarget`` lines."""
+    labels = pl.Series(np.where(trials.is_target, "target", "nontarget"))
+    _write_lines(path, trials.ids, trials.enrolment, trials.test, labels)
+
+
 def write_scores(
     path: Path, ids: Sequence[str], enrolment: NDArray[np.int64], test: NDArray[np.int64], scores: NDArray[np.float32]
 ) -> None:
     """Writes ``enrolment-id test-id score`` lines; a score's text reads back as the same float32."""
+    _write_lines(path, ids, enrolment, test, pl.Series(scores))
+
+
+def _write_lines(
+    path: Path, ids: Sequence[str], enrolment: NDArray[np.int64], test: NDArray[np.int64], third: pl.Series
+) -> None:
     names = pl.Series(list(ids))
-    table = pl.DataFrame({"enrolment": names.gather(enrolment), "test": names.gather(test), "score": scores})
+    table = pl.DataFrame({"enrolment": names.gather(enrolment), "test": names.gather(test), "third": third})
     with atomic_path(path) as temporary:
         table.write_csv(temporary, include_header=False, separator=" ", quote_style="never")
 

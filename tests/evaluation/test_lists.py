@@ -12,7 +12,7 @@ import pytest
 from deepspeaker.corpora import write_trials_enrol
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation import evaluate, trial_list_path
-from deepspeaker.evaluation.lists import read_list
+from deepspeaker.evaluation.lists import find_lists, read_list
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.metrics import det_points, equal_error_rate
@@ -69,6 +69,19 @@ def test_own_lists_are_scored_under_their_names_and_kept(root: Path, tmp_path: P
     assert trial_list_path(root / "data", root / "exp", "trials_all") == root / "data" / "test" / "trials_all"
     quick(root)
     assert not copy.exists()
+
+
+@pytest.mark.parametrize("form", ["{label} {one} {other}", "{one}\t{other}\t{word}", "{one}  {other} {label}"])
+def test_own_lists_of_other_toolkits_are_taken_in_kaldis_form(root: Path, tmp_path: Path, form: str) -> None:
+    kaldi, mine = write_list(tmp_path / "kaldi", OWN), tmp_path / "mine"
+    lines = [line.split() for line in kaldi.read_text().splitlines()]
+    told = [form.format(one=a, other=b, word=c, label=int(c == "target")) for a, b, c in lines]
+    mine.write_text("\n".join(told) + "\n")
+    copies = find_lists(root / "data", root / "exp", [kaldi, mine], None)[-2:]
+    assert copies[0].read_bytes() == copies[1].read_bytes() == kaldi.read_bytes()
+    mine.write_text("r00-00 r00-01 0.5\n")
+    with pytest.raises(InputError, match="mine"):
+        find_lists(root / "data", root / "exp", [mine], None)
 
 
 MODELS = {"r00-model": "r00-00 r00-02 r00-04", "r01-model": "r01-00 r01-01", "r02-model": "r02-07"}
