@@ -181,6 +181,7 @@ class Scoring(_Section):
     training_utterances: int = Field(20, gt=0)
     bootstrap: int = Field(1000, ge=0)
     plda_enrolment: Literal["average", "exact"] = "average"
+    fuse_with: str = ""
     plda_adapt_within: float = Field(0.3, ge=0)
     plda_adapt_between: float = Field(0.7, ge=0)
     hard_nontargets: int = Field(20, ge=0)

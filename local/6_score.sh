@@ -21,6 +21,9 @@ for list in ${trials[@]+"${trials[@]}"}; do
 done
 if [ -n "$enrolment" ]; then own+=(--enrolment "$enrolment") counted+=(--file "$enrolment"); fi
 
+fused_with=$(deepspeaker fused-with "${config_options[@]}")
+if [ -n "$fused_with" ]; then counted+=(--after "$fused_with/.done.5"); fi
+
 lock "$exp"
 uses "$data"
 begin 6 "$exp" "${config_options[@]}" --section scoring --option max-skipped="$max_skipped" \

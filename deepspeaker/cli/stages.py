@@ -282,6 +282,13 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
     print(" ".join(["test", *needed_parts(load(config, overrides).scoring.backends)]))
 
 
+@commands.command("fused-with")
+@config_options
+def fused_with(config: Path, overrides: tuple[str, ...]) -> None:
+    """Stage 6: the other experiment of a configuration (scoring.fuse_with), if there is one."""
+    print(load(config, overrides).scoring.fuse_with)
+
+
 @commands.command("collect-embeddings")
 @click.option("--num-jobs", type=click.IntRange(1), default=1, show_default=True)
 @click.argument("data_dir", type=FOLDER)

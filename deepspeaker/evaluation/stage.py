@@ -17,6 +17,7 @@ from deepspeaker.embedding import system_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, trial_conditions
 from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
+from deepspeaker.evaluation.fusion import FUSION, fuse
 from deepspeaker.evaluation.hard import CHOOSER, CHOSEN_BY, write_trials_hard
 from deepspeaker.evaluation.lists import ALL, HARD, ROWS, TestList, find_lists, read_list
 from deepspeaker.evaluation.systems import System, check_overlap, read_frames, read_system, read_vectors
@@ -98,13 +99,23 @@ def evaluate(
     table: list[EnrolmentResult] = []
     replicates: dict[tuple[str, str, str], Replicates] = {}
     used = config.model_dump()
+    fusion = None
+    if options.fuse_with:
+        parts = ["test", *needed_parts(options.backends)]
+        fusion = fuse(exp_dir, Path(options.fuse_with), found, parts)
+        found.append(FUSION)
     for name in found:
-        checkpoint = load_checkpoint(system_checkpoint(exp_dir / name, config.embedding.checkpoint))
+        fused = fusion is not None and name == FUSION
+        folders, dims = fusion if fusion is not None and fused else ((exp_dir / name,), ())
+        checkpoints = [
+            load_checkpoint(system_checkpoint(folder, config.embedding.checkpoint)) for folder in folders
+        ]
         for section in ("softmax", "triplet"):
-            if checkpoint["stage"] == section:
-                used[section] = checkpoint["config"][section]  # with the precision that was used
-        system = read_system(name, exp_dir, data_dir, checkpoint, options)
-        check_overlap(system, set(checkpoint["speakers"]), utt2spk, allow_speaker_overlap)
+            if not fused and checkpoints[0]["stage"] == section:
+                used[section] = checkpoints[0]["config"][section]  # with the precision that was used
+        system = read_system(name, exp_dir, data_dir, checkpoints, options, dims)
+        trained = {speaker for checkpoint in checkpoints for speaker in checkpoint["speakers"]}
+        check_overlap(system, trained, utt2spk, allow_speaker_overlap)
         for test_list in lists:
             sides = _sides(system, test_list, frames, max_skipped)
             for (backend, way), scored_by in system.backends.items():
@@ -121,7 +132,7 @@ def evaluate(
                 scores, rates = _score(system, test_list, sides, backend, scored_by, options, seed)
                 result = SystemResult(
                     name=name,
-                    model=config.model.name,
+                    model=" + ".join(checkpoint["config"]["model"]["name"] for checkpoint in checkpoints),
                     parameters=system.parameters,
                     backend=backend,
                     trials=test_list.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,18 @@ class System:
     known: dict[str, set[str]]  # back end -> speakers that the network or the back end learnt from
 
 
-def read_system(name: str, exp_dir: Path, data_dir: Path, checkpoint: dict[str, Any], options: Scoring) -> System:
-    """The system of ``exp_dir/NAME`` with the back ends of the configuration, PLDA with both ways of enrolment."""
+def read_system(
+    name: str,
+    exp_dir: Path,
+    data_dir: Path,
+    checkpoints: Sequence[dict[str, Any]],
+    options: Scoring,
+    dims: Sequence[int] = (),
+) -> System:
+    """The system of ``exp_dir/NAME`` with the back ends of the configuration, PLDA with both ways of enrolment.
+
+    Several ``checkpoints`` where its embeddings are those of several networks, of ``dims`` dimensions each.
+    """
     folder = exp_dir / name
     vectors = read_vectors(folder / "embeddings_test")
     parts, speakers = {}, {}
@@ -54,12 +65,16 @@ def read_system(name: str, exp_dir: Path, data_dir: Path, checkpoint: dict[str, 
                 p_target=options.calibration_prior,
                 plda_enrolment=way,
                 plda_adaptation=(options.plda_adapt_within, options.plda_adapt_between),
+                dims=dims,
             )
     known: dict[str, set[str]] = {
-        backend: set(checkpoint["speakers"]).union(*(speakers[part] for part in BACKENDS[backend]))
+        backend: set().union(
+            *(checkpoint["speakers"] for checkpoint in checkpoints), *(speakers[part] for part in BACKENDS[backend])
+        )
         for backend in options.backends
     }
-    return System(name, folder, parameter_count(network_of(checkpoint)), vectors, backends, known)
+    parameters = sum(parameter_count(network_of(checkpoint)) for checkpoint in checkpoints)
+    return System(name, folder, parameters, vectors, backends, known)
 
 
 def check_overlap(system: System, trained: set[str], utt2spk: dict[str, str], allowed: bool) -> None:

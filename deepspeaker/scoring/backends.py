@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -72,6 +72,7 @@ def build_backend(
     p_target: float,
     plda_enrolment: PldaEnrolment = "average",
     plda_adaptation: tuple[float, float] = (0.3, 0.7),
+    dims: Sequence[int] = (),
 ) -> BackEnd:
     """A back end of ``BACKENDS``, trained on the parts that it names; never on the test part.
 
@@ -91,6 +92,9 @@ def build_backend(
     A model of several utterances is enrolled by the mean of their embeddings, its duration being their sum. With
     ``plda_enrolment`` "exact" PLDA takes the likelihood of all of them instead (see ``plda_scores``).
 
+    Where embeddings are those of several networks side by side, of ``dims`` dimensions each, calibrated and fused take
+    each network's cosine instead of the whole embedding's: a fusion of their scores.
+
     Raises ``InputError`` when a part does not suffice.
     """
     if name == "cosine":
@@ -106,7 +110,8 @@ def build_backend(
         return _averaging(_normalised(parts["train"], None, _NORMS[name]))
     if name == "as-norm":
         return _averaging(_normalised(parts["train"], cohort_top, "s"))
-    alone = [build_backend("cosine", parts, lda_dim=lda_dim, cohort_top=cohort_top, p_target=p_target)]
+    ends = np.cumsum(dims or [parts["dev"].vectors.shape[1]]).tolist()
+    alone = [_averaging(_cosine_within(slice(first, end))) for first, end in zip([0, *ends[:-1]], ends, strict=True)]
     if name == "fused":
         alone.append(_averaging(_normalised(parts["train"], cohort_top, "s")))
         alone.append(_plda(parts["train"], lda_dim, plda_enrolment))
@@ -132,6 +137,10 @@ def build_backend(
         measures(development.vectors, development.frames, each, one, other), is_target, p_target
     )
     return lambda *sides: calibration(measures(*sides))
+
+
+def _cosine_within(dimensions: slice) -> Pairwise:
+    return lambda vectors, frames, enrolment, test: cosine_scores(vectors[:, dimensions], enrolment, test)
 
 
 def _averaging(score: Pairwise) -> BackEnd:
