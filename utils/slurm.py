@@ -50,7 +50,7 @@ from run_jobs import PROGRAM, Guardian, Job, LauncherError, complain, write_all
 
 POLL = 0.2  # seconds between two looks at a log
 ASK = 3.0  # seconds between two questions to Slurm
-SYNC = 5.0  # seconds that a log written on a node may take to be seen here
+SYNC = {"COMPLETED": 30.0, "FAILED": 5.0}  # seconds that the end of a log may take to be seen here, by the job's state
 GONE = 60.0  # seconds that cancelled jobs may take to end
 OURS = ("-tc", "--config", "--max-jobs-run", "--pick", "--follow")  # whatever a configuration says
 GRID_ENGINE = ("-l", "-pe", "-sync")
@@ -273,12 +273,12 @@ class Array:
     def settle(self) -> None:
         """Learn from the logs how the jobs ended; where a log does not say it, write there what Slurm says."""
         tasks = how_it_ended(self.job_id) if self.waiting else {}
-        deadline = time.monotonic() + SYNC
+        begin = time.monotonic()
         for job in self.waiting:
             task = tasks.get(job.number if self.options.name else 0, {})
             state, code = task.get("JobState", "gone"), task.get("ExitCode", "1:0")
-            by_itself = state in ("COMPLETED", "FAILED") and code.endswith(":0")
-            while by_itself and not END.match(last_line(job.log)) and time.monotonic() < deadline:
+            patience = SYNC.get(state, 0.0) if code.endswith(":0") else 0.0  # a job that was killed wrote none
+            while not END.match(last_line(job.log)) and time.monotonic() < begin + patience:
                 time.sleep(POLL)
             last = last_line(job.log)
             if END.match(last):
