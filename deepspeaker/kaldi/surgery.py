@@ -56,7 +56,7 @@ def split_data(path: str | Path, pieces: int, per_utt: bool = False, say: Say = 
         speakers = speaker_of_utterance(lines, folder / "utt2spk")
         split = split_by_speaker(lines, pieces, speakers, folder / "utt2spk")
     for number, piece in enumerate(split, 1):
-        _write(output / str(number), _restricted(tables, piece, spk2utt_lines(piece, folder / "utt2spk")))
+        _write(output / str(number), _restricted(tables, folder, piece, spk2utt_lines(piece, folder / "utt2spk")))
     return output
 
 
@@ -79,6 +79,7 @@ def subset_data_dir(
         raise InputError(f"{output}: is the directory to take from; name another for the subset")
     tables = _read(source)
     utt2spk, all_of_them = tables["utt2spk"], len(tables["utt2spk"])
+    speaker_of_utterance(utt2spk, source / "utt2spk")
     spk2utt = tables.get("spk2utt") or spk2utt_lines(utt2spk, source / "utt2spk")
     if count is not None and not 0 < count <= all_of_them:
         raise InputError(f"{source}: cannot subset to {count} of {all_of_them} utterances; name a number up to that")
@@ -105,7 +106,7 @@ def subset_data_dir(
         spk2utt = spk2utt_lines(utt2spk, source / "utt2spk")
     if not utt2spk:
         raise InputError(f"{ids}: names nothing of {source}; another list is wanted")
-    _write(output, _restricted(tables, utt2spk, spk2utt))
+    _write(output, _restricted(tables, source, utt2spk, spk2utt))
     say(f"subset_data_dir.sh: reducing #utt from {all_of_them} to {len(utt2spk)}")
 
 
@@ -126,6 +127,8 @@ def combine_data(
     if output.resolve() in [folder.resolve() for folder in folders]:
         raise InputError(f"{output}: is one of the directories to combine; name another for the result")
     parts = [_read(folder, extra_files) for folder in folders]
+    for folder, part in zip(folders, parts, strict=True):
+        speaker_of_utterance(part["utt2spk"], folder / "utt2spk")
     for name, made in (("utt2uniq", _own_uniq), ("segments", _whole_segments)):
         if any(name in part for part in parts):
             for folder, part in zip(folders, parts, strict=True):
@@ -221,17 +224,17 @@ def _older(path: Path, than: Path) -> bool:
     return path.stat().st_mtime_ns < than.stat().st_mtime_ns
 
 
-def _restricted(tables: Tables, utt2spk: Sequence[bytes], spk2utt: Sequence[bytes]) -> Tables:
-    """All tables for some of the utterances."""
+def _restricted(tables: Tables, source: Path, utt2spk: Sequence[bytes], spk2utt: Sequence[bytes]) -> Tables:
+    """All tables of ``source`` for some of the utterances."""
     ids: dict[str, Collection[bytes]] = {"utterance": set(keys_of(utt2spk)), "speaker": set(keys_of(spk2utt))}
     ids["recording"] = ids["utterance"]
     if "segments" in tables:
-        segments = filter_lines(tables["segments"], ids["utterance"], name="segments")
+        segments = filter_lines(tables["segments"], ids["utterance"], name=source / "segments")
         ids["recording"] = {columns[1] for columns in map(bytes.split, segments) if len(columns) > 1}
     restricted: Tables = {"utt2spk": list(utt2spk), "spk2utt": list(spk2utt)}
     for name, lines in tables.items():
         if name not in restricted:
-            restricted[name] = filter_lines(lines, ids[KEYS[name]], name=name)
+            restricted[name] = filter_lines(lines, ids[KEYS[name]], name=source / name)
     return restricted
 
 
