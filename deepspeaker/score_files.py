@@ -14,8 +14,12 @@ from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import (
     DetPoints,
     SpeakerBootstrap,
+    act_dcf,
+    cllr,
     det_points,
     equal_error_rate,
+    false_acceptance_point,
+    min_cllr,
     min_dcf,
     min_dcf_point,
 )
@@ -30,8 +34,11 @@ def eer_of_file(
     replicates: int,
     seed: int,
     left_out: Path | None = None,
+    false_acceptance: Sequence[float] = (),
 ) -> str:
     """A line with the EER, with its 95 % interval where ``utt2spk`` tells the speakers, threshold and counts.
+
+    For each rate of ``false_acceptance`` a line with the operating point that accepts at most so many non-targets.
 
     Scores without a trial and trials without a score are counted and the first ten named on stderr; ``left_out`` is
     written with all of them, here and below.
@@ -43,23 +50,46 @@ def eer_of_file(
         drawn = _bootstrap(read, scores, utt2spk)
         interval = list(drawn.interval(rate, drawn.replicates(replicates, seed).eer))
     target = int(read.is_target.sum())
-    return (
+    lines = [
         f"EER {shown_rate(rate, interval)} % at threshold {threshold:.6g}; "
         f"{target:,} target and {len(read.is_target) - target:,} non-target trials"
-    )
+    ]
+    for wanted in false_acceptance:
+        at, p_miss, p_fa = false_acceptance_point(points, wanted)
+        lines.append(
+            f"at most {100 * wanted:g} % false acceptance: threshold {at:.6g}, "
+            f"misses {100 * p_miss:.2f} %, false alarms {100 * p_fa:.3f} %"
+        )
+    return "\n".join(lines)
 
 
 def min_dcf_of_file(
-    scores: Path, trials: Path | None, p_target: float, c_miss: float, c_fa: float, left_out: Path | None = None
+    scores: Path,
+    trials: Path | None,
+    p_target: float,
+    c_miss: float,
+    c_fa: float,
+    left_out: Path | None = None,
+    llr: bool = False,
 ) -> str:
-    """A line with the least detection cost and its operating point."""
-    _, points = _read(scores, trials, left_out)
+    """A line with the least detection cost and its operating point.
+
+    Where scores are log-likelihood ratios (``llr``) a line with the actual cost at these costs' threshold, and Cllr.
+    """
+    read, points = _read(scores, trials, left_out)
     cost = min_dcf(points, p_target, c_miss, c_fa)
     threshold, p_miss, p_fa = min_dcf_point(points, p_target, c_miss, c_fa)
-    return (
+    line = (
         f"minDCF {cost:.4f} (p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}) at threshold {threshold:.6g}: "
         f"misses {100 * p_miss:.2f} %, false alarms {100 * p_fa:.3f} %"
     )
+    if not llr:
+        return line
+    targets, nontargets = read.scores[read.is_target], read.scores[~read.is_target]
+    actual = act_dcf(targets, nontargets, p_target, c_miss, c_fa)
+    at = np.log(c_fa * (1 - p_target) / (c_miss * p_target))
+    bits, least = cllr(targets, nontargets), min_cllr(targets, nontargets)
+    return f"{line}\nactDCF {actual:.4f} at threshold {at:.6g}; Cllr {bits:.4f} bits, minCllr {least:.4f}"
 
 
 def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepspeaker.metrics import det_points, equal_error_rate, min_dcf
+from deepspeaker.metrics import act_dcf, cllr, det_points, equal_error_rate, false_acceptance_point, min_dcf
 
 UTILS = Path(__file__).parents[1] / "utils"
 
@@ -50,6 +50,22 @@ def test_eer_with_interval_and_cost(files: tuple[Path, np.ndarray, np.ndarray]) 
     assert wide.stdout.startswith(f"EER {rate} [")
     cost = run("compute_min_dcf.py", "--p-target", 0.05, "--c-miss", 2, folder / "scores", folder / "trials")
     assert cost.stdout.startswith(f"minDCF {min_dcf(points, 0.05, 2.0):.4f} (p_target 0.05, c_miss 2, c_fa 1)")
+
+
+def test_thresholds_and_the_cost_of_log_likelihood_ratios(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    folder, values, labels = files
+    points = det_points(values[labels], values[~labels])
+    pair = (folder / "scores", folder / "trials")
+    done = run("compute_eer.py", "--false-acceptance", 0.1, "--false-acceptance", 0.01, *pair)
+    for line, rate in zip(done.stdout.splitlines()[1:], (0.1, 0.01), strict=True):
+        at, p_miss, p_fa = false_acceptance_point(points, rate)
+        assert line == (
+            f"at most {100 * rate:g} % false acceptance: threshold {at:.6g}, "
+            f"misses {100 * p_miss:.2f} %, false alarms {100 * p_fa:.3f} %"
+        )
+    done = run("compute_min_dcf.py", "--llr", "--p-target", 0.1, "--c-fa", 3, *pair)
+    actual, bits = act_dcf(values[labels], values[~labels], 0.1, 1.0, 3.0), cllr(values[labels], values[~labels])
+    assert f"\nactDCF {actual:.4f} at threshold 3.29584; Cllr {bits:.4f} bits" in done.stdout
 
 
 def test_det_plot(files: tuple[Path, np.ndarray, np.ndarray]) -> None:

@@ -17,32 +17,48 @@ _left_out_option = click.option(
 @click.option("--utt2spk", type=FILE, default=None, help="speakers of the ids: adds a 95 % confidence interval")
 @click.option("--bootstrap", type=click.IntRange(2), default=1000, show_default=True, help="draws of speakers")
 @seed_option
+@click.option(
+    "--false-acceptance", type=float, multiple=True, metavar="RATE", help="adds misses and threshold at it, as 0.01"
+)
 @_left_out_option
 @click.argument("scores", type=FILE)
 @click.argument("trials", type=FILE, required=False)
 def compute_eer(
-    utt2spk: Path | None, bootstrap: int, seed: int, left_out: Path | None, scores: Path, trials: Path | None
+    utt2spk: Path | None,
+    bootstrap: int,
+    seed: int,
+    false_acceptance: tuple[float, ...],
+    left_out: Path | None,
+    scores: Path,
+    trials: Path | None,
 ) -> None:
     """EER of a score file of any toolkit; TRIALS labels it unless it has labels."""
     from deepspeaker.score_files import eer_of_file
 
-    print(eer_of_file(scores, trials, utt2spk, bootstrap, seed, left_out))
+    print(eer_of_file(scores, trials, utt2spk, bootstrap, seed, left_out, false_acceptance))
 
 
 @commands.command("compute-min-dcf")
 @click.option("--p-target", type=float, default=0.01, show_default=True, help="prior of a target trial")
 @click.option("--c-miss", type=float, default=1.0, show_default=True)
 @click.option("--c-fa", type=float, default=1.0, show_default=True)
+@click.option("--llr", is_flag=True, help="scores are log-likelihood ratios: adds actual cost and Cllr")
 @_left_out_option
 @click.argument("scores", type=FILE)
 @click.argument("trials", type=FILE, required=False)
 def compute_min_dcf(
-    p_target: float, c_miss: float, c_fa: float, left_out: Path | None, scores: Path, trials: Path | None
+    p_target: float,
+    c_miss: float,
+    c_fa: float,
+    llr: bool,
+    left_out: Path | None,
+    scores: Path,
+    trials: Path | None,
 ) -> None:
     """Least detection cost of a score file of any toolkit; TRIALS labels it unless it has labels."""
     from deepspeaker.score_files import min_dcf_of_file
 
-    print(min_dcf_of_file(scores, trials, p_target, c_miss, c_fa, left_out))
+    print(min_dcf_of_file(scores, trials, p_target, c_miss, c_fa, left_out, llr))
 
 
 @commands.command("plot-det")
