@@ -123,7 +123,8 @@ def _read(scores: Path, trials: Path | None, left_out: Path | None = None) -> tu
     if left_out is not None:
         atomic_write(left_out, "".join(lines))
     try:
-        return read, det_points(read.scores[read.is_target], read.scores[~read.is_target])
+        targets, nontargets = read.scores[read.is_target], read.scores[~read.is_target]  # copies
+        return read, det_points(targets, nontargets, overwrite_input=True)
     except InputError as error:
         raise InputError(f"{scores}: {error}") from None
 

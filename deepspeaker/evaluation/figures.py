@@ -70,7 +70,7 @@ class Rates:
     @classmethod
     def of(cls, trials: Scored, bootstrap: int, seed: int) -> Rates:
         """Raises ``InputError`` when a class has no trial, or scores are NaN."""
-        points = det_points(trials.targets, trials.nontargets)
+        points = det_points(trials.targets, trials.nontargets, overwrite_input=True)  # they are copies
         eer, threshold = equal_error_rate(points)
         costs = {str(p): min_dcf(points, p) for p in P_TARGETS}
         plain = cls(points, eer, threshold, costs)
