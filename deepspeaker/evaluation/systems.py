@@ -18,6 +18,8 @@ from deepspeaker.scoring import BACKENDS, BackEnd, Embeddings, PldaEnrolment, bu
 from deepspeaker.skipped import list_all
 
 _MOST_NAMED = 10
+#: Back ends with a PLDA in them.
+_PLDA = {"plda", "plda-adapted", "fused"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,14 @@ def read_system(
     parts, speakers = {}, {}
     for part in needed_parts(options.backends):
         parts[part], speakers[part] = _embeddings(folder, data_dir, part)
+    if _PLDA & set(options.backends):
+        utterances, dim = parts["train"].vectors.shape
+        count = len(speakers["train"])
+        if utterances - count < dim:
+            print(
+                f"note: {name}: PLDA learns the scatter of {dim} dimensions from {utterances} utterances of {count} "
+                "speakers: too few, its log-likelihood ratios will be far too large"
+            )
     backends: dict[tuple[str, PldaEnrolment], BackEnd] = {}
     for backend in options.backends:
         ways: tuple[PldaEnrolment, ...] = ("average",)

@@ -14,7 +14,6 @@ from deepspeaker.kaldi.lines import (
     key_of,
     keys_of,
     read_lines,
-    speaker_of_utterance,
     spk2utt_lines,
     text_of,
 )
@@ -45,10 +44,14 @@ def fix_data_dir(
     old = {name: (folder / name).read_bytes() for name in kinds if (folder / name).is_file()}
     tables: Tables = {}
     for name in old:
-        tables[name] = _sorted(read_lines(folder / name))
-        if b"".join(tables[name]) != old[name]:
+        lines = read_lines(folder / name)
+        if name == "utt2spk":
+            columns_of(lines, folder / name, lambda count: count in (0, 2), "an utterance and its speaker")
+        tables[name] = _sorted(lines)
+        if [key_of(line) for line in lines] != keys_of(tables[name]):
             say(f"fix_data_dir.sh: file {folder}/{name} is not in sorted order or not unique, sorting it")
-    speaker_of_utterance(tables["utt2spk"], folder / "utt2spk")
+        elif b"".join(tables[name]) != old[name]:
+            say(f"fix_data_dir.sh: file {folder}/{name} has lines that do not end as they should, mending them")
     if "segments" in tables and "wav.scp" not in tables:
         raise InputError(f"{folder}/segments: is there without wav.scp; add wav.scp, or remove segments")
     before = len(tables["utt2spk"])
@@ -68,7 +71,7 @@ def fix_data_dir(
             atomic_write(folder / ".backup" / name, old[name])
     for name in changed:
         atomic_write(folder / name, new[name])
-    if changed:
+    if any(name in old for name in changed):
         say(f"fix_data_dir.sh: old files are kept in {folder}/.backup")
 
 

@@ -231,7 +231,10 @@ def _number(value: bytes) -> float:
 
 
 def _is_segment(columns: Sequence[bytes]) -> bool:
-    return len(columns) == 4 and 0 <= _number(columns[2]) < _number(columns[3]) < math.inf
+    if len(columns) != 4:
+        return False
+    start, end = _number(columns[2]), _number(columns[3])
+    return 0 <= start < math.inf and (start < end < math.inf or end == -1)  # -1: the recording's end
 
 
 def _one(fits: Callable[[float], bool]) -> Callable[[list[bytes]], bool]:

@@ -231,7 +231,9 @@ def test_what_is_not_there_is_named(root: Path) -> None:
     assert "no system has embeddings of the test part; run stage 5" in refusal(root)
 
 
-def test_every_back_end_of_the_configuration_is_scored_and_compared(root: Path) -> None:
+def test_every_back_end_of_the_configuration_is_scored_and_compared(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for part, speakers in (("train", 30), ("dev", 12), ("test", SPEAKERS)):
         prefix = "r" if part == "test" else part
         utterances = UTTERANCES if part == "test" else 5
@@ -260,6 +262,17 @@ def test_every_back_end_of_the_configuration_is_scored_and_compared(root: Path) 
     last = list(NOISE)[-1]
     assert len(compared) == len(NOISE) - 1 + len(BACKENDS) - 1
     assert ([last, last], ["plda", "cosine"]) in compared
+    assert "too few" not in capsys.readouterr().out
+    for name in NOISE:  # two utterances of five speakers for six dimensions
+        scp = root / "exp" / name / "embeddings_train" / "xvector.scp"
+        some = sorted(set(read_table(root / "data" / "train_nosil" / "utt2spk").items()), key=lambda item: item[1])
+        speakers = sorted({speaker for _, speaker in some})[:5]
+        kept = [utterance for s in speakers for utterance in sorted(u for u, owner in some if owner == s)[:2]]
+        table = read_table(scp)
+        write_table(scp, {utterance: table[utterance] for utterance in sorted(kept)})
+    few = options.model_copy(update={"backends": ["plda"], "bootstrap": 0})
+    evaluate(CONFIG.model_copy(update={"scoring": few}), root / "data", root / "exp", 3, 5.0)
+    assert "from 10 utterances of 5 speakers: too few" in capsys.readouterr().out
     shutil.rmtree(root / "exp" / "softmax" / "embeddings_dev")
     with pytest.raises(InputError, match=r"embeddings_dev/xvector\.scp: no such file; run stage 5"):
         evaluate(CONFIG.model_copy(update={"scoring": options}), root / "data", root / "exp", 3, 5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,35 @@ def test_fixing_keeps_what_stands_everywhere_and_the_old_files(tmp_path: Path) -
     assert (read(folder), read(folder / ".backup")) == (after, kept)
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda content: content[:-1], "has lines that do not end as they should, mending them"),
+        (lambda content: content.replace(b"\n", b"\r\n"), "has lines that do not end as they should, mending them"),
+        (lambda content: content + content, "is not in sorted order or not unique, sorting it"),
+    ],
+)
+def test_fixing_says_why_a_table_changes(tmp_path: Path, damage: Callable[[bytes], bytes], reason: str) -> None:
+    folder = make(tmp_path / "data")
+    before = (folder / "text").read_bytes()
+    (folder / "text").write_bytes(damage(before))
+    lines: list[str] = []
+    fix_data_dir(folder, say=lines.append)
+    assert lines[0] == f"fix_data_dir.sh: file {folder}/text {reason}"
+    assert (folder / "text").read_bytes() == before
+
+
+def test_fixing_that_only_adds_a_table_keeps_no_old_files(tmp_path: Path) -> None:
+    folder = make(tmp_path / "data")
+    before = read(folder)
+    (folder / "spk2utt").unlink()
+    lines: list[str] = []
+    fix_data_dir(folder, say=lines.append)
+    assert lines == ["fix_data_dir.sh: kept all 12 utterances."]
+    assert read(folder) == before
+    assert not (folder / ".backup").exists()
+
+
 def test_tables_of_ones_own_are_fixed_on_request(tmp_path: Path) -> None:
     folder = make(tmp_path / "data")
     (folder / "utt2snr").write_text("x 1\nb-1 2\na-1 3\n")
@@ -98,7 +128,7 @@ def test_tables_of_ones_own_are_fixed_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("utt2spk", "a-1 a\na-2\n", r"utt2spk:2: an utterance and its speaker wanted, there is 'a-2'"),
+        ("utt2spk", "b-1 b\na-2\na-1 a\n", r"utt2spk:2: an utterance and its speaker wanted, there is 'a-2'"),
         ("text", "x-1 y\n", r"data: no utterance stands in all of its tables"),
         ("utt2spk", "a-1 b\na-2 b\nb-1 a\n", r"utt2spk: sorted by utterances it is not sorted by speakers \(b-1 of a"),
         ("segments", "a-1 r 0 1\n", r"segments: names no recording of wav.scp"),

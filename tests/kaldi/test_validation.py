@@ -38,7 +38,15 @@ def findings(folder: Path, **options: bool) -> list[str]:
     return [str(finding).removeprefix(f"{folder}/") for finding in validate_data_dir(folder, **options)]
 
 
-@pytest.mark.parametrize("changed", [{}, SEGMENTS, {**SEGMENTS, "reco2file_and_channel": "r1 f A\nr2 f B\n"}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        SEGMENTS,
+        {**SEGMENTS, "reco2file_and_channel": "r1 f A\nr2 f B\n"},
+        {**SEGMENTS, "segments": "a-1 r1 0 1.5\na-2 r1 1.5 -1\nb-1 r2 0 1\n"},
+    ],
+)
 def test_good_directories(tmp_path: Path, changed: dict[str, str | None]) -> None:
     assert findings(make(tmp_path / "data", changed)) == []
 
