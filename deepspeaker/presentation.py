@@ -132,8 +132,8 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     corpus = str(prepared.get("corpus", "demo" if results.synthetic and results.corpus == "demo" else "kaldi"))
     options = ["--corpus", corpus]
     if corpus != "demo":
-        options += ["--corpus-dir", results.corpus if corpus == "kaldi" else "LIBRISPEECH"]
-    for part in ("train-parts", "dev-parts", "test-parts"):
+        options += ["--corpus-dir", "LIBRISPEECH" if corpus == "librispeech" else results.corpus]
+    for part in ("train-parts", "dev-parts", "test-parts", "merge-chapters"):
         if prepared.get(part):
             options += [f"--{part}", str(prepared[part])]
     if "init-from" in _settings_of(exp_dir / "softmax" / ".done.3"):

@@ -16,11 +16,15 @@ from deepspeaker.errors import InputError
 @click.argument("data_dir", type=FOLDER)
 def cuts_to_data(allow_pipes: bool, cuts: Path, data_dir: Path) -> None:
     """A Kaldi data directory of a CutSet (jsonl or jsonl.gz), an utterance a cut."""
+    import re
     import shutil
 
     from deepspeaker.cuts import data_dir_of_cuts, open_cuts
 
     store = data_dir / "cuts"
+    for path in store.glob("*"):
+        if not re.fullmatch(r"feats\.(ark|scp)|\d{9}\.wav", path.name):
+            raise InputError(f"{path}: {store} is for audio and features of this command; name another data directory")
     shutil.rmtree(store, ignore_errors=True)
     data = data_dir_of_cuts(open_cuts(cuts), store, allow_pipes, (cuts.parent, cuts.parent.parent))
     data.write(data_dir)

@@ -52,7 +52,9 @@ def read_conditions(
     columns: dict[str, dict[str, str]] = {}
     if (folder / "spk2gender").is_file():
         gender = read_table(folder / "spk2gender")
-        columns["gender"] = {utterance: gender.get(speaker, "") for utterance, speaker in utt2spk.items()}
+        told = {utterance: gender.get(speaker, "") for utterance, speaker in utt2spk.items()}
+        if told := _few(folder / "spk2gender", told):
+            columns["gender"] = told
     for path in sorted(folder.glob("utt2*")):
         if path.name in _NO_CONDITION:
             continue

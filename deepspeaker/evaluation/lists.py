@@ -72,7 +72,7 @@ def trial_list_path(data_dir: Path, exp_dir: Path, name: str) -> Path:
 
 
 def find_lists(data_dir: Path, exp_dir: Path, own: Sequence[Path], enrolment: Path | None) -> list[Path]:
-    """The lists in ``data_dir/test`` and copies of the user's ``own`` in ``exp_dir/trials``, which is emptied first.
+    """The lists in ``data_dir/test`` and copies of the user's ``own``, which ``exp_dir/trials`` then holds alone.
 
     The models of own lists come from ``enrolment``, from a file beside the list with ``.spk2utt`` after its name, or
     from ``enrol_spk2utt`` of the test part; they are copied along.
@@ -96,15 +96,19 @@ def find_lists(data_dir: Path, exp_dir: Path, own: Sequence[Path], enrolment: Pa
         taken.add(path.name)
     if enrolment is not None and not enrolment.is_file():
         raise InputError(f"--enrolment {enrolment}: no such file")
-    shutil.rmtree(exp_dir / "trials", ignore_errors=True)
+    kept, taking = exp_dir / "trials", exp_dir / "trials.tmp"  # a list may be named where an earlier run kept it
+    shutil.rmtree(taking, ignore_errors=True)
     for path in own:
-        copy = exp_dir / "trials" / path.name
+        copy = taking / path.name
         _take(path, copy)
         beside = path.with_name(path.name + MODELS)
         models = enrolment or (beside if beside.is_file() else folder / "enrol_spk2utt")
         if models.is_file():
             atomic_write(copy.with_name(copy.name + MODELS), models.read_bytes())
-        lists.append(copy)
+        lists.append(kept / path.name)
+    shutil.rmtree(kept, ignore_errors=True)
+    if own:
+        taking.rename(kept)
     return lists
 
 
