@@ -3,7 +3,8 @@
     python -m benchmarks.training [CONFIG]      (default conf/default.yaml)
 
 In one run, by turns: the whole loop on a corpus of random features, and forward, backward and update of the same
-network on tensors that lie in memory, in the same precision. Then the loader alone, and the two precisions.
+network on tensors that lie in memory, in the same precision. Then the loader alone, the two precisions, and the same
+network through torch.compile (for which a CPU needs a C++ compiler).
 """
 
 from __future__ import annotations
@@ -71,12 +72,15 @@ def of_the_loop(config: Any, index: FeatureIndex, device: torch.device) -> float
     return float(np.median(np.diff(sampler.times)[3:]))
 
 
-def of_the_network(config: Any, index: FeatureIndex, device: torch.device, precision: str) -> float:
+def of_the_network(
+    config: Any, index: FeatureIndex, device: torch.device, precision: str, compiled: bool = False
+) -> float:
     """Seconds a step of forward, backward and update, the first two apart."""
     network, objective = fresh(config, index)
     network.to(device)
     objective.to(device)
     network.train()
+    forward = torch.compile(network) if compiled else network
     options = config.softmax.optimiser
     optimiser = build_optimiser((network, objective), options.name, options.momentum, options.weight_decay)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -87,7 +91,7 @@ def of_the_network(config: Any, index: FeatureIndex, device: torch.device, preci
     for step in range(STEPS):
         begin = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            outputs = network(features)
+            outputs = forward(features)
         loss, _ = objective(outputs, speakers, step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -123,11 +127,12 @@ def main() -> None:
         name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
         size = f"batches of {one.batch_size} x {one.crop_frames} frames"
         print(f"{name}: {parameter_count(network):,} parameters, {size}")
-        loop, bare, single = [], [], []
+        loop, bare, single, compiled = [], [], [], []
         for _ in range(ROUNDS):
             loop.append(of_the_loop(config, index, device))
             bare.append(of_the_network(config, index, device, "bfloat16"))
             single.append(of_the_network(config, index, device, "float32"))
+            compiled.append(of_the_network(config, index, device, "bfloat16", compiled=True))
         loader = of_the_loader(config, index)
         ratios = np.array(bare) / np.array(loop)
         speeds = [one.batch_size / float(np.median(times)) for times in (loop, bare)]
@@ -136,6 +141,7 @@ def main() -> None:
         print(f"the loop reaches {np.median(ratios):.2f} of the network's speed (rounds: {rounds})")
         print(f"loader alone: {np.median(loop) / loader:.0f} times what training consumes")
         print(f"bfloat16: {np.median(np.array(single) / np.array(bare)):.2f} times as fast as float32")
+        print(f"torch.compile: {np.median(np.array(bare) / np.array(compiled)):.2f} times as fast as without")
 
 
 if __name__ == "__main__":
