@@ -25,6 +25,7 @@ from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, choose_device, parameter_count
 from deepspeaker.training import Batch, UtteranceSampler
 from deepspeaker.training.batches import Batches
+from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.loop import train
 from deepspeaker.training.objectives import SoftmaxObjective
 from deepspeaker.training.optimisation import build_optimiser
@@ -61,10 +62,14 @@ def of_the_loop(config: Any, index: FeatureIndex, device: torch.device) -> float
             sampler,
             index,
             None,
-            Path(folder),
-            config=config.model_dump(),
-            section="softmax",
-            seed=0,
+            Checkpoints(
+                Path(folder),
+                config=config.model_dump(),
+                section="softmax",
+                seed=0,
+                feature_dim=index.feature_dim,
+                speakers=index.speakers,
+            ),
             device=device,
             progress=False,
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def learning_rate(
@@ -46,3 +46,10 @@ def build_optimiser(
     if name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
     return torch.optim.AdamW(groups, lr=0.0)
+
+
+def norm_of_gradient(parameters: Sequence[nn.Parameter], clip: float) -> Tensor:
+    """The length of the whole gradient, a scalar; with ``clip`` above 0 a longer gradient is then cut to it."""
+    if clip:
+        return nn.utils.clip_grad_norm_(parameters, clip)
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -21,6 +21,8 @@ from deepspeaker.models import (
     save_checkpoint,
 )
 from deepspeaker.training.batches import Sampler
+from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
+from deepspeaker.training.collapse import all_finite
 from deepspeaker.training.distributed import broadcast, process_count, process_device, process_rank, processes
 from deepspeaker.training.loop import train
 from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
@@ -30,6 +32,7 @@ from deepspeaker.training.sampler import SpeakerSampler, UtteranceSampler
 
 class _Prepared(NamedTuple):
     config: Config  # with the precision settled
+    measured: bool  # whether the precision was not set by name
     train_index: FeatureIndex
     dev_index: FeatureIndex | None
     device: torch.device
@@ -49,7 +52,8 @@ def _prepared(
     if dev_index is not None and dev_index.feature_dim != index.feature_dim:
         raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
     settings = getattr(config, section)
-    if settings.precision == "auto":
+    measured = settings.precision == "auto"
+    if measured:
         precision = broadcast(_precision(config, section, index.feature_dim, exp_dir, device))
         settings = settings.model_copy(update={"precision": precision})
         config = config.model_copy(update={section: settings})
@@ -61,17 +65,16 @@ def _prepared(
     )
     if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
         _say("too few development speakers for a development EER; checkpoint_best is the last one")
-    return _Prepared(config, index, dev_index, device, exp_dir, seed, progress)
+    return _Prepared(config, measured, index, dev_index, device, exp_dir, seed, progress)
 
 
 def _precision(config: Config, section: str, feature_dim: int, exp_dir: Path, device: torch.device) -> str:
-    """What "auto" stands for: what this experiment has settled on already, else what a measurement says."""
-    for stage in (section, "softmax"):
+    """What "auto" stands for: what was measured in this experiment already, else what a measurement says."""
+    for stage in dict.fromkeys((section, "softmax")):
         checkpoint = exp_dir / stage / "checkpoint_last.pt"
-        if checkpoint.is_file():
-            settled: str = load_checkpoint(checkpoint)["config"][stage]["precision"]
-            if settled != "auto":
-                return settled
+        if checkpoint.is_file() and (content := load_checkpoint(checkpoint)).get("precision_measured"):
+            settled: str = content["config"][stage]["precision"]
+            return settled
     network = build_model(feature_dim, **config.model.model_dump())
     precision, ratio = measured_precision(network, getattr(config, section).crop_frames, device)
     _say(f"precision: {precision}; training in bfloat16 is {ratio:.1f} times as fast as in float32 here")
@@ -111,18 +114,12 @@ def train_softmax(
         if init_from is not None:
             network.load_state_dict(_fitting(init_from, config, index)["network"])
             _say(f"starts from the weights of {init_from}")
-        untrained = {
-            "config": config.model_dump(),
-            "stage": "untrained",
-            "seed": seed,
-            "feature_dim": index.feature_dim,
-            "speakers": index.speakers,
-            "network": network.state_dict(),
-        }
+        checkpoints = _checkpoints(prepared, "softmax", network if init_from is not None else None)
         if process_rank() == 0:
+            untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
             save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
         sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
-        _run(prepared, "softmax", network, objective, sampler)
+        _run(prepared, checkpoints, network, objective, sampler)
 
 
 def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, device: str, progress: bool) -> None:
@@ -156,7 +153,7 @@ def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
-        _run(prepared, "triplet", network, objective, sampler)
+        _run(prepared, _checkpoints(prepared, "triplet", network), network, objective, sampler)
 
 
 def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str, Any]:
@@ -167,6 +164,8 @@ def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str,
             f"{checkpoint}: was trained on {content['feature_dim']} bins, {index.data_dir} has {index.feature_dim}; "
             "train on such features (stage 3)"
         )
+    if not all_finite(content["network"].values()):
+        raise InputError(f"{checkpoint}: its weights are not finite numbers; train it anew, or take another")
     if content["config"]["model"] != config.model.model_dump():
         raise InputError(
             f"{checkpoint}: its model is not this configuration's; run stage 3 again, or take its model section"
@@ -174,20 +173,33 @@ def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str,
     return content
 
 
+def _checkpoints(prepared: _Prepared, section: str, given: Network | None) -> Checkpoints:
+    """Those of this training, before anything is written; ``given`` are weights that it starts from, if not fresh."""
+    return Checkpoints(
+        prepared.exp_dir / section,
+        config=prepared.config.model_dump(),
+        section=section,
+        seed=prepared.seed,
+        feature_dim=prepared.train_index.feature_dim,
+        speakers=prepared.train_index.speakers,
+        origin=digest_of_weights(given.state_dict()) if given is not None else "",
+        precision_measured=prepared.measured,
+    )
+
+
 def _run(
     prepared: _Prepared,
-    section: str,
+    checkpoints: Checkpoints,
     network: Network,
     objective: SoftmaxObjective | TripletObjective,
     sampler: Sampler,
 ) -> None:
-    config = prepared.config
+    config, section, folder = prepared.config, checkpoints.about["stage"], checkpoints.folder
     options = getattr(config, section)
     _say(
         f"{config.model.name}: {parameter_count(network):,} parameters; {section} training, "
         f"{options.epochs} epochs of {options.steps_per_epoch} steps"
     )
-    folder = prepared.exp_dir / section
     if process_rank() == 0:
         atomic_write(folder / "config.yaml", dump_config(config))
     train(
@@ -196,10 +208,7 @@ def _run(
         sampler,
         prepared.train_index,
         prepared.dev_index,
-        folder,
-        config=config.model_dump(),
-        section=section,
-        seed=prepared.seed,
+        checkpoints,
         device=prepared.device,
         progress=prepared.progress and process_rank() == 0,
     )

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ import torch
 from deepspeaker.config import Config, ResCNNModel, Triplet
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint
-from deepspeaker.training import CollapseError, SpeakerSampler
+from deepspeaker.training import CollapseError, Interrupted, SpeakerSampler
+from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseWatch
 from deepspeaker.training.loop import train
 from deepspeaker.training.objectives import TripletObjective
@@ -23,7 +27,7 @@ AT_MARGIN = {"loss": 0.1001, "active_triplets": 1.0, "positive_cosine": 0.9, "ne
     ("bad", "said"), [(TOGETHER, "all embeddings coincided"), (AT_MARGIN, "the loss sat at the margin")]
 )
 def test_only_many_bad_steps_in_a_row_are_a_collapse(bad: dict[str, float], said: str) -> None:
-    watch = CollapseWatch(0.1, 5)
+    watch = CollapseWatch(0.1, 5, 1000)
     for figures in [bad] * 5 + [GOOD] + [bad] * 5:
         watch.see(figures)
     with pytest.raises(CollapseError, match=f"for 6 steps {said}") as raised:
@@ -33,45 +37,126 @@ def test_only_many_bad_steps_in_a_row_are_a_collapse(bad: dict[str, float], said
     assert "\n" not in str(raised.value)
 
 
+def steps_until_collapse(watch: CollapseWatch) -> int:
+    with pytest.raises(CollapseError):
+        for _ in range(10_000):
+            watch.see(TOGETHER)
+    return watch.steps
+
+
+@pytest.mark.parametrize(("patience", "steps", "fresh", "later"), [
+    (500, 600, 300, 150),  # conf/default.yaml: half and a quarter of the training
+    (500, 100_000, 500, 500),
+    (500, 100, 50, 50),
+    (20, 600, 20, 20),
+])  # fmt: skip
+def test_patience_is_a_share_of_the_training(patience: int, steps: int, fresh: int, later: int) -> None:
+    assert steps_until_collapse(CollapseWatch(0.1, patience, steps)) == fresh + 1
+    watch = CollapseWatch(0.1, patience, steps)
+    watch.see(GOOD)
+    assert steps_until_collapse(watch) == later + 1
+
+
+@pytest.mark.parametrize(("good", "bad", "collapsed"), [(1, 4, False), (1, 5, True), (0, 49, False), (0, 50, True)])
+def test_what_ends_badly_has_collapsed(good: int, bad: int, collapsed: bool) -> None:
+    watch = CollapseWatch(0.1, 500, 600)
+    for figures in [GOOD] * good + [TOGETHER] * bad:
+        watch.see(figures)
+    resumed = CollapseWatch(0.1, 500, 600)
+    resumed.load_state_dict(watch.state_dict())
+    for ending in (watch, resumed):
+        assert ending.doubtful == bool(good)
+        if collapsed:
+            with pytest.raises(CollapseError, match=f"for its last {bad} steps all embeddings coincided"):
+                ending.end()
+        else:
+            ending.end()
+
+
 def test_softmax_training_is_not_watched() -> None:
-    watch = CollapseWatch(0.2, 0)
+    watch = CollapseWatch(0.2, 0, 100)
     for _ in range(10):
         watch.see({"loss": 0.2, "accuracy": 0.0})
 
 
-def test_a_training_that_collapses_stops_and_keeps_the_last_good_checkpoint(data_dir: Path, tmp_path: Path) -> None:
+class Collapsing(TripletObjective):
+    """From step ``first`` to before ``end`` the network is made to give one vector for all."""
+
+    def __init__(self, first: int, end: int, before: Callable[[int], None]) -> None:
+        super().__init__(0.1)
+        self.first, self.end, self.before = first, end, before
+
+    def forward(self, outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
+        self.before(step)
+        return super().forward(outputs * 0 + 1 if self.first <= step < self.end else outputs, speakers, step)
+
+
+def train_collapsing(
+    data_dir: Path,
+    folder: Path,
+    first: int,
+    end: int,
+    before: Callable[[int], None] = lambda step: None,
+    **options: Any,
+) -> None:
     index = FeatureIndex(data_dir / "train_nosil")
-    config = Config(
-        model=ResCNNModel(channels=[4, 8], blocks=1, embedding_dim=8),
-        triplet=Triplet(
-            epochs=40, steps_per_epoch=5, crop_frames=16, precision="float32", margin=0.1, collapse_patience=20
-        ),
-    )
+    triplet = Triplet(steps_per_epoch=5, crop_frames=16, precision="float32", margin=0.1, **options)
+    config = Config(model=ResCNNModel(channels=[4, 8], blocks=1, embedding_dim=8), triplet=triplet)
     torch.manual_seed(0)
     network = build_model(index.feature_dim, **config.model.model_dump())
+    about = {"config": config.model_dump(), "section": "triplet", "seed": 0, "feature_dim": 8}
+    train(
+        network,
+        Collapsing(first, end, before),
+        SpeakerSampler(index.of_speaker, 4, 2, 0, frames=index.frames, crop_frames=16),
+        index,
+        None,
+        Checkpoints(folder, **about, speakers=index.speakers),
+        device=torch.device("cpu"),
+        progress=False,
+    )
 
-    class Collapsing(TripletObjective):
-        """From the third epoch on the network is made to give one vector for all."""
 
-        def forward(self, outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
-            return super().forward(outputs * 0 + 1 if step >= 10 else outputs, speakers, step)
+def steps_of(folder: Path) -> list[int]:
+    """After how many steps last and best were written."""
+    last = load_checkpoint(folder / "checkpoint_last.pt")
+    best = load_checkpoint(folder / "checkpoint_best.pt")
+    assert all(torch.equal(best["network"][name], tensor) for name, tensor in last["network"].items())
+    return [last["step"], last["watch"]["steps"]]
 
-    sampler = SpeakerSampler(index.of_speaker, 4, 2, 0, frames=index.frames, crop_frames=16)
+
+def test_a_training_that_collapses_stops_and_keeps_the_last_good_checkpoint(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(CollapseError, match="for 21 steps all embeddings coincided"):
-        train(
-            network,
-            Collapsing(0.1),
-            sampler,
-            index,
-            None,
-            tmp_path,
-            config=config.model_dump(),
-            section="triplet",
-            seed=0,
-            device=torch.device("cpu"),
-            progress=False,
-        )
-    for name in ("last", "best"):
-        content = load_checkpoint(tmp_path / f"checkpoint_{name}.pt")
-        assert content["stage"] == "triplet"
-    assert load_checkpoint(tmp_path / "checkpoint_last.pt")["step"] == 10
+        train_collapsing(data_dir, tmp_path, 10, 999, epochs=40, collapse_patience=20)
+    assert steps_of(tmp_path) == [10, 0]
+
+
+def test_a_training_that_ends_collapsed_is_no_success(data_dir: Path, tmp_path: Path) -> None:
+    """Its patience, 500 steps by default, is longer than the training."""
+    for _ in range(2):  # nor when the command is given again
+        with pytest.raises(CollapseError, match="for its last 17 steps all embeddings coincided"):
+            train_collapsing(data_dir, tmp_path, 13, 999, epochs=6)
+        assert steps_of(tmp_path) == [10, 0]
+    assert not (tmp_path / "checkpoint_average.pt").exists()
+
+
+def test_a_signal_while_the_network_collapses_keeps_the_good_checkpoint(data_dir: Path, tmp_path: Path) -> None:
+    def stop(step: int) -> None:
+        if step == 17:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"stopped by SIGTERM at step 18 of 100; it may be collapsing and is not sav"):
+        train_collapsing(data_dir, tmp_path, 12, 999, stop, epochs=20)
+    assert steps_of(tmp_path) == [10, 0]
+
+
+def test_what_recovers_goes_on_and_its_bad_epochs_are_not_averaged(data_dir: Path, tmp_path: Path) -> None:
+    train_collapsing(data_dir, tmp_path, 13, 32, epochs=8)
+    assert steps_of(tmp_path) == [40, 0]
+    network = load_checkpoint(tmp_path / "checkpoint_last.pt")["network"]
+    average = load_checkpoint(tmp_path / "checkpoint_average.pt")["network"]
+    assert not all(torch.equal(average[name], tensor) for name, tensor in network.items())
+    train_collapsing(data_dir, tmp_path / "late", 33, 37, epochs=8)  # epoch 7, of the last two, ends badly
+    network = load_checkpoint(tmp_path / "late" / "checkpoint_last.pt")["network"]
+    average = load_checkpoint(tmp_path / "late" / "checkpoint_average.pt")["network"]
+    assert all(torch.equal(average[name], tensor) for name, tensor in network.items())

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import functools
 import os
 import shutil
 import signal
@@ -9,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,121 +14,20 @@ import torch
 from sklearn.metrics import roc_curve
 
 import deepspeaker
-from deepspeaker.config import Config, Optimiser, ResCNNModel, Softmax, Triplet
+from deepspeaker.config import Optimiser
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint, network_of
-from deepspeaker.training import Interrupted, SpeakerSampler, UtteranceSampler
-from deepspeaker.training.batches import Sampler
-from deepspeaker.training.loop import development_eer, train
-from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
+from deepspeaker.training import Interrupted
+from deepspeaker.training.development import Development
 from deepspeaker.training.optimisation import learning_rate
-
-CONFIG = Config(
-    model=ResCNNModel(channels=[4, 8], blocks=1, embedding_dim=8),
-    softmax=Softmax(
-        epochs=4,
-        steps_per_epoch=5,
-        crop_frames=16,
-        batch_size=8,
-        precision="float32",
-        optimiser=Optimiser(learning_rate=0.01, warmup_steps=3, weight_decay=0.01, gradient_clip=1.0),
-    ),
-    triplet=Triplet(
-        epochs=4,
-        steps_per_epoch=5,
-        crop_frames=16,
-        speakers_per_batch=4,
-        utterances_per_speaker=2,
-        precision="float32",
-        optimiser=Optimiser(name="sgd", learning_rate=0.02, momentum=0.9, schedule="linear"),
-    ),
+from tests.training.tiny import (
+    CONFIG,
+    assert_same_training,
+    identical,
+    kill_me,
+    rows_of,
+    train_once,
 )
-
-
-@functools.cache
-def index_of(folder: Path) -> FeatureIndex:
-    """Built once: polars, which builds it, has threads and must not be used again in a fork."""
-    return FeatureIndex(folder)
-
-
-def nothing(step: int) -> None:
-    pass
-
-
-def train_once(
-    data_dir: Path,
-    folder: Path,
-    section: str = "softmax",
-    *,
-    before: Callable[[int], None] = nothing,
-    dev: bool = True,
-    seed: int = 3,
-    **changes: Any,
-) -> None:
-    """Trains as the stages do, with ``changes`` to the section's options."""
-    options = getattr(CONFIG, section).model_copy(update=changes)
-    config = CONFIG.model_copy(update={section: options})
-    index = index_of(data_dir / "train_nosil")
-    dev_index = index_of(data_dir / "dev_nosil") if dev else None
-    torch.manual_seed(seed)
-    network = build_model(index.feature_dim, **config.model.model_dump())
-    objective: SoftmaxObjective | TripletObjective
-    sampler: Sampler
-    if section == "softmax":
-        objective = SoftmaxObjective(network.embedding_dim, len(index.speakers))
-        sampler = UtteranceSampler(len(index), options.batch_size, seed)
-    else:
-        objective = TripletObjective(options.margin)
-        sampler = SpeakerSampler(
-            index.of_speaker,
-            options.speakers_per_batch,
-            options.utterances_per_speaker,
-            seed,
-            frames=index.frames,
-            crop_frames=options.crop_frames,
-        )
-    forward = objective.forward
-
-    def watched(outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
-        before(step)
-        return forward(outputs, speakers, step)
-
-    objective.forward = watched  # type: ignore[method-assign]
-    train(
-        network,
-        objective,
-        sampler,
-        index,
-        dev_index,
-        folder,
-        config=config.model_dump(),
-        section=section,
-        seed=seed,
-        device=torch.device("cpu"),
-        progress=False,
-    )
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "train.csv").read_text(encoding="utf-8").splitlines()))
-
-
-def identical(one: Any, other: Any) -> bool:
-    """Bit by bit, through dictionaries and lists."""
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(identical(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(identical, one, other))
-    return bool(one == other)
-
-
-def assert_same_training(one: Path, other: Path) -> None:
-    for name in ("last", "best", "average"):
-        path = f"checkpoint_{name}.pt"
-        assert identical(load_checkpoint(one / path), load_checkpoint(other / path)), path
-    assert (one / "train.csv").read_bytes() == (other / "train.csv").read_bytes()
 
 
 def in_fork(work: Callable[[], None]) -> int:
@@ -147,10 +43,6 @@ def in_fork(work: Callable[[], None]) -> int:
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def kill_me(number: int = signal.SIGKILL) -> None:
-    os.kill(os.getpid(), number)
 
 
 def kill_before_rename(which: int) -> None:
@@ -326,7 +218,7 @@ def test_loss_falls_and_development_eer_gets_low_on_separable_speakers(
     assert float(rows[-1]["dev_eer"]) < 0.1
     torch.manual_seed(3)
     untrained = build_model(8, **CONFIG.model.model_dump())
-    before = development_eer(untrained, FeatureIndex(tmp_path / "dev_nosil"), autocast=False)
+    before = development_of(FeatureIndex(tmp_path / "dev_nosil"), tmp_path).eer(untrained, autocast=False)
     assert before is not None
     assert float(rows[-1]["dev_eer"]) < before / 2
 
@@ -383,23 +275,28 @@ def test_gradient_clipping_bounds_the_step(data_dir: Path, tmp_path: Path) -> No
     assert 0 < length**0.5 <= 1.01e-3
 
 
+def development_of(index: FeatureIndex, folder: Path) -> Development:
+    return Development(index, folder / "not_finite_dev", torch.device("cpu"))
+
+
 def test_development_eer_wants_target_and_nontarget_pairs(
     tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     network = build_model(8, channels=[2], blocks=0, embedding_dim=4)
     for speakers, utterances, there in ((1, 6, False), (5, 1, False), (2, 2, True)):
         index = FeatureIndex(write_features(tmp_path / f"{speakers}_{utterances}", speakers, utterances))
-        assert (development_eer(network, index, autocast=False) is not None) == there
+        assert (development_of(index, tmp_path).eer(network, autocast=False) is not None) == there
 
 
 def test_development_eer_takes_ten_utterances_of_a_speaker_evenly(
     tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     index = FeatureIndex(write_features(tmp_path / "many", 3, 19))
+    development = development_of(index, tmp_path)
     read: list[int] = []
     whole_read = index.read
     index.read = lambda utterance: (read.append(utterance), whole_read(utterance))[1]  # type: ignore[method-assign]
-    development_eer(build_model(8, channels=[2], blocks=0, embedding_dim=4), index, autocast=False)
+    development.eer(build_model(8, channels=[2], blocks=0, embedding_dim=4), autocast=False)
     expected = [f"s{speaker:02d}-{which:02d}" for speaker in range(3) for which in range(0, 19, 2)]
     assert sorted(index.utterances[utterance] for utterance in read) == expected
 

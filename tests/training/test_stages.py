@@ -17,11 +17,11 @@ import torch
 import yaml
 
 import deepspeaker
-from deepspeaker.config import Config, dump_config
+from deepspeaker.config import Config, Features, dump_config
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, frequency_warp
 from deepspeaker.kaldi import ArkWriter
-from deepspeaker.models import ResCNN, build_model, load_checkpoint
+from deepspeaker.models import ResCNN, build_model, load_checkpoint, save_checkpoint
 from deepspeaker.training import UtteranceSampler, batches, stages, train_softmax, train_triplet
 from deepspeaker.training.objectives import SoftmaxObjective
 from deepspeaker.training.precision import measured_precision
@@ -215,21 +215,61 @@ def test_sigterm_stops_the_command_in_one_line_and_it_goes_on_from_there(data_di
     assert np.isfinite(losses).all()
 
 
-def test_a_training_of_other_settings_is_not_gone_on_with(data_dir: Path, tmp_path: Path) -> None:
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_training_of_other_settings_is_not_gone_on_with(
+    data_dir: Path, tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    exp_dir = tmp_path / "exp"
+    softmax(data_dir, exp_dir)
+    write_features(tmp_path / "bins" / "train_nosil", 8, 4, prefix="t", bins=10)
+    write_features(tmp_path / "others" / "train_nosil", 8, 4, prefix="u")
+    write_features(tmp_path / "more" / "train_nosil", 9, 4, prefix="t")
+    softmax(data_dir, tmp_path / "start", seed=5)
+    start = tmp_path / "start" / "softmax" / "checkpoint_last.pt"
+    warped = config_with(softmax={"vtlp": [0.9]})
+    softmax(data_dir, tmp_path / "warped", warped)
+    before = files_of(tmp_path)
+    for other, said in {
+        lambda: softmax(data_dir, exp_dir, config_with(softmax={"epochs": 3})): "softmax.epochs was 2, now it is 3",
+        lambda: softmax(data_dir, exp_dir, config_with(softmax={"optimiser": {"learning_rate": 0.5}})): (
+            "softmax.optimiser.learning_rate was 0.001, now it is 0.5"
+        ),
+        lambda: softmax(data_dir, exp_dir, config_with(softmax={"precision": "bfloat16"})): (
+            "softmax.precision was float32, now it is bfloat16"
+        ),
+        lambda: softmax(data_dir, exp_dir, config_with(model={"blocks": 2, "channels": [4, 9]})): (
+            "model.channels was [4, 8], now it is [4, 9], model.blocks was 1, now it is 2"
+        ),
+        lambda: softmax(data_dir, exp_dir, seed=2): "seed was 1, now it is 2",
+        lambda: softmax(tmp_path / "bins", exp_dir): "feature_dim was 8, now it is 10",
+        lambda: softmax(tmp_path / "others", exp_dir): "its 8 speakers are not these 8",
+        lambda: softmax(tmp_path / "more", exp_dir): "its 8 speakers are not these 9",
+        lambda: train_softmax(CONFIG, data_dir, exp_dir, 1, "cpu", False, start): "it began with other weights",
+        lambda: softmax(
+            data_dir, tmp_path / "warped", warped.model_copy(update={"features": Features(high_freq=8000)})
+        ): "features.high_freq was 7600.0, now it is 8000.0",
+    }.items():
+        found = refusal(other)
+        folder = tmp_path / "warped" / "softmax" if "high_freq" in said else exp_dir / "softmax"
+        assert found.startswith(f"{folder}/checkpoint_last.pt: is of another training: {said}"), found
+        assert found.endswith(f"; remove {folder} to start anew, or go on with what it was begun with")
+        assert files_of(tmp_path) == before
+    # What does not decide this training may change.
+    softmax(data_dir, exp_dir, config_with(triplet={"epochs": 3}).model_copy(update={"features": Features(num_bins=9)}))
+
+
+def test_triplet_training_over_another_pre_training_is_refused(data_dir: Path, tmp_path: Path) -> None:
     softmax(data_dir, tmp_path)
-    before = (tmp_path / "softmax" / "checkpoint_last.pt").read_bytes()
-    with pytest.raises(InputError, match="other settings, seed or speakers; remove"):
-        softmax(data_dir, tmp_path, config_with(softmax={"epochs": 3}))
-    with pytest.raises(InputError, match="other settings, seed or speakers; remove"):
-        softmax(data_dir, tmp_path, seed=2)
-    assert (tmp_path / "softmax" / "checkpoint_last.pt").read_bytes() == before
-
-
-def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_checkpoint(data_dir: Path, tmp_path: Path) -> None:
-    rate = {"name": "sgd", "learning_rate": 1e30}
-    with pytest.raises(InputError, match=r"not a finite number in epoch 1; lower softmax\.optimiser\.learning_rate"):
-        softmax(data_dir, tmp_path, config_with(softmax={"optimiser": rate}))
-    assert not (tmp_path / "softmax" / "checkpoint_last.pt").exists()
+    triplet(data_dir, tmp_path)
+    shutil.rmtree(tmp_path / "softmax")
+    softmax(data_dir, tmp_path, config_with(softmax={"epochs": 3}))
+    before = files_of(tmp_path)
+    said = refusal(lambda: triplet(data_dir, tmp_path))
+    assert f"{tmp_path}/triplet/checkpoint_last.pt: is of another training: it began with other weights" in said
+    assert files_of(tmp_path) == before
 
 
 def test_vtlp_makes_warped_copies_speakers_of_their_own(
@@ -312,6 +352,14 @@ def test_fine_tuning_starts_from_a_checkpoint_of_other_speakers(
         )
     )
     assert said.startswith(f"{start}: its model is not this configuration's")
+    broken = load_checkpoint(start)
+    broken["network"]["affine.weight"][0, 0] = np.nan
+    save_checkpoint(tmp_path / "broken.pt", broken)
+    said = refusal(
+        lambda: train_softmax(CONFIG, tmp_path / "other", tmp_path / "third", 4, "cpu", False, tmp_path / "broken.pt")
+    )
+    assert said.startswith(f"{tmp_path}/broken.pt: its weights are not finite numbers")
+    assert not (tmp_path / "third").exists()
 
 
 def spoil(data_dir: Path, folder: Path, utterances: list[int]) -> Path:
