@@ -113,7 +113,7 @@ def of_the_loader(config: Any, index: FeatureIndex) -> float:
     options = config.softmax
     sampler = UtteranceSampler(len(index), options.batch_size, 1)
     batches = Batches(
-        sampler, index, options.crop_frames, [], (20.0, 7600.0), torch.device("cpu"), Path("not_finite")
+        sampler, index, options.crop_frames, [], (20.0, 7600.0), torch.device("cpu"), Path("log")
     )
     begin = time.perf_counter()
     for _ in batches.numbers(0, 100):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -14,11 +14,9 @@ from torch import Tensor
 
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, frequency_warp
-from deepspeaker.training.distributed import share
+from deepspeaker.training.distributed import gathered, share
+from deepspeaker.training.not_finite import NotFinite
 from deepspeaker.training.sampler import Batch
-
-#: Training stops when more of the utterances have values that are not finite.
-MOST_NOT_FINITE = 0.01
 
 
 class Sampler(Protocol):
@@ -41,8 +39,10 @@ class Batches:
     A copy above 0 is warped by the factor ``vtlp[copy - 1]`` (see ``frequency_warp``; ``band`` is the lowest and the
     highest frequency of the bins) and counts as another speaker.
 
-    An utterance with values that are not finite numbers gives way to another one of its speaker and is noted in
-    ``not_finite``, a file; more than 1 % of them raise ``InputError``.
+    A crop with values that are not finite numbers gives way to one of another utterance of its speaker, or, where none
+    of these has a crop to give, of the next speaker that has and is not in the batch (is in it too, if there is no
+    other). Which one is a function of batch number and data. The utterance is named in a list in ``log``, which goes on
+    where the training is ``resumed``; more than 1 % of all utterances in it raise ``InputError`` (see ``NotFinite``).
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class Batches:
         vtlp: Sequence[float],
         band: tuple[float, float],
         device: torch.device,
-        not_finite: Path,
+        log: Path,
+        resumed: bool = False,
     ) -> None:
         self.sampler, self.index, self.crop_frames, self.device = sampler, index, crop_frames, device
         warps = [frequency_warp(factor, index.feature_dim, *band) for factor in (1.0, *vtlp)]
         self._warps = torch.from_numpy(np.stack(warps)).to(device)
-        self._not_finite_file = not_finite
-        self._not_finite: set[int] = set()
+        self._not_finite = NotFinite(index, log, resumed)
+        self._left_out: set[int] = set()
 
     def numbers(self, first: int, end: int) -> Generator[Inputs]:
         """The batches ``first`` to ``end`` - 1."""
@@ -67,54 +68,52 @@ class Batches:
             ahead = reader.submit(self._read, first) if first < end else None
             for number in range(first, end):
                 assert ahead is not None
-                batch, crops = ahead.result()
+                batch, crops, speakers = ahead.result()
                 ahead = reader.submit(self._read, number + 1) if number + 1 < end else None
-                yield self._inputs(batch, crops)
+                yield self._inputs(batch, crops, speakers)
 
-    def _inputs(self, batch: Batch, crops: NDArray[np.float32]) -> Inputs:
+    def _inputs(self, batch: Batch, crops: NDArray[np.float32], own: NDArray[np.int32]) -> Inputs:
         features = torch.from_numpy(crops).to(self.device)
-        speakers = torch.from_numpy(self.index.speaker[batch.utterances]).to(self.device, torch.int64)
+        # Another process may have put another speaker in the place of one.
+        speakers = gathered(torch.from_numpy(own).to(self.device, torch.int64), len(batch.utterances))
         if len(self._warps) > 1:
             copies = torch.from_numpy(batch.copies).to(self.device)
             features = features @ self._warps[copies[share(len(copies))]]
             speakers = speakers + copies * len(self.index.speakers)
         return Inputs(features, speakers)
 
-    def _read(self, number: int) -> tuple[Batch, NDArray[np.float32]]:
+    def _read(self, number: int) -> tuple[Batch, NDArray[np.float32], NDArray[np.int32]]:
+        """The batch, this process' crops and their speakers."""
         batch = self.sampler.batch(number)
         mine = share(len(batch.utterances))
-        utterances, positions = batch.utterances[mine], batch.crop_positions[mine]
-        crops = self.index.crops(utterances, positions, self.crop_frames)
+        utterances = batch.utterances[mine]
+        crops = self.index.crops(utterances, batch.crop_positions[mine], self.crop_frames)
+        speakers = self.index.speaker[utterances]
         # The sum of a crop is finite just when its values are (they are far from the limit of float32).
         for row in np.flatnonzero(~np.isfinite(crops.sum(axis=(1, 2)))):
-            crops[row] = self._substitute(int(utterances[row]), positions[row : row + 1])
-        return batch, crops
+            self._not_finite.note(int(utterances[row]))
+            crops[row], speakers[row] = self._substitute(batch, mine.start + int(row))
+        return batch, crops, speakers
 
-    def _substitute(self, utterance: int, position: NDArray[np.float64]) -> NDArray[np.float32]:
-        self._note(utterance)
-        for other in self.index.of_speaker[int(self.index.speaker[utterance])]:
-            if int(other) not in self._not_finite:
+    def _substitute(self, batch: Batch, row: int) -> tuple[NDArray[np.float32], int]:
+        """A crop in the place of another, and its speaker."""
+        position, own = batch.crop_positions[row : row + 1], int(self.index.speaker[batch.utterances[row]])
+        for speaker in self._speakers_from(own, batch):
+            # Crops of one speaker that give way do so to different utterances, as far as there are.
+            for other in np.roll(self.index.of_speaker[speaker], -row):
                 crop: NDArray[np.float32] = self.index.crops(np.array([other]), position, self.crop_frames)[0]
                 if np.isfinite(crop).all():
-                    return crop
-                self._note(int(other))
-        raise InputError(
-            f"{self.index.data_dir}/feats.scp: all utterances of {self.index.speakers[self.index.speaker[utterance]]} "
-            "have values that are not finite numbers; remove the speaker or make its features again"
-        )
+                    return crop, speaker
+                self._not_finite.note(int(other))
+            if speaker == own and own not in self._left_out:
+                self._left_out.add(own)
+                print(f"left out: {self.index.speakers[own]}, where no other utterance can be taken", flush=True)
+        raise InputError(f"{self.index.data_dir}/feats.scp: no utterance has finite numbers; make the features again")
 
-    def _note(self, utterance: int) -> None:
-        if utterance in self._not_finite:
-            return
-        self._not_finite.add(utterance)
-        name = self.index.utterance_id(utterance)
-        self._not_finite_file.parent.mkdir(parents=True, exist_ok=True)
-        with self._not_finite_file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{name}\n")
-        if len(self._not_finite) <= 10:
-            print(f"left out: {name} has values that are not finite numbers; all in {self._not_finite_file}")
-        if len(self._not_finite) > MOST_NOT_FINITE * len(self.index):
-            raise InputError(
-                f"{self.index.data_dir}/feats.scp: {len(self._not_finite)} of {len(self.index)} utterances have "
-                f"values that are not finite numbers, more than 1 % (list: {self._not_finite_file}); make them again"
-            )
+    def _speakers_from(self, own: int, batch: Batch) -> Iterator[int]:
+        """A speaker, those that follow and are not in the batch, those that are."""
+        count, there = len(self.index.speakers), set(self.index.speaker[batch.utterances].tolist())
+        following = range(own + 1, own + count)
+        yield own
+        yield from (number % count for number in following if number % count not in there)
+        yield from (number % count for number in following if number % count in there)

@@ -13,8 +13,8 @@ from deepspeaker.features import FeatureIndex
 from deepspeaker.metrics import det_points, equal_error_rate
 from deepspeaker.models import Network
 from deepspeaker.skipped import list_all
-from deepspeaker.training.batches import MOST_NOT_FINITE
 from deepspeaker.training.distributed import gathered, process_rank, share
+from deepspeaker.training.not_finite import MOST_NOT_FINITE
 
 #: So many utterances of each speaker are taken, evenly spread over their sorted ids.
 UTTERANCES_PER_SPEAKER = 10

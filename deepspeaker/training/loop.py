@@ -87,7 +87,8 @@ def train(
         options["vtlp"],
         (config["features"]["low_freq"], config["features"]["high_freq"]),
         device,
-        folder / "log" / f"not_finite.{process_rank()}",
+        folder / "log",
+        resumed=checkpoints.begun is not None,
     )
     development = Development(dev_index, folder / "log" / "not_finite_dev", device) if dev_index else None
     watch = CollapseWatch(options.get("margin", 0.0), options.get("collapse_patience", 0), steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from deepspeaker.errors import InputError
 from deepspeaker.models import load_checkpoint, save_checkpoint
 from deepspeaker.training import DivergedError
 from deepspeaker.training.collapse import all_finite
+from deepspeaker.training.distributed import process_rank, processes
 from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
-from tests.training.tiny import train_once
+from tests.training.test_distributed import start
+from tests.training.tiny import assert_same_training, train_once
 
 
 def refusal(work: Callable[[], None], kind: type[InputError] = InputError) -> str:
@@ -117,3 +120,63 @@ def test_a_checkpoint_that_is_not_one_to_go_on_with_is_refused(data_dir: Path, t
     save_checkpoint(tmp_path / "checkpoint_last.pt", best)
     said = refusal(lambda: train_once(data_dir, tmp_path, epochs=1))
     assert said.startswith(f"{tmp_path}/checkpoint_last.pt: holds no training to go on with; remove {tmp_path}")
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_an_ark_that_breaks_within_an_epoch_costs_no_step(
+    tmp_path: Path, write_features: Callable[..., Path], section: str
+) -> None:
+    write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
+    ark = tmp_path / "train_nosil" / "feats.ark"
+    whole = ark.read_bytes()
+    more: dict[str, Any] = {"accumulate": 2, "epochs": 3} | ({"history": 12} if section == "triplet" else {})
+
+    def truncate(number: int) -> None:
+        if number == 14:  # in the second epoch
+            os.truncate(ark, len(whole) // 2)
+
+    train_once(tmp_path, tmp_path / "straight", section, dev=False, **more)
+    broken = tmp_path / "broken"
+    said = refusal(lambda: train_once(tmp_path, broken, section, dev=False, before=truncate, **more))
+    assert re.search(r"train_nosil/feats\.scp: t0\d-0\d: ", said)
+    step = load_checkpoint(broken / "checkpoint_last.pt")["step"]
+    assert 8 <= step <= 10
+    ark.write_bytes(whole)
+    train_once(tmp_path, broken, section, dev=False, **more)
+    assert_same_training(tmp_path / "straight", broken)
+
+
+def test_a_lost_process_costs_no_step(tmp_path: Path, write_features: Callable[..., Path]) -> None:
+    write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
+
+    def ends_of(lost_at: int) -> list[int]:
+        running = start(2, [__file__, str(tmp_path), str(lost_at)])
+        said = [process.communicate(timeout=100)[1] for process in running]
+        if lost_at >= 0:
+            assert "process 0 of 2: another process was lost" in said[0]
+        return [process.returncode for process in running]
+
+    assert ends_of(8) == [1, 9]
+    assert load_checkpoint(tmp_path / "lost" / "checkpoint_last.pt")["step"] == 8  # the second epoch had begun
+    assert ends_of(-1) == [0, 0]
+    assert_same_training(tmp_path / "straight", tmp_path / "lost")
+
+
+def child_main(folder: Path, lost_at: int) -> None:
+    """One of two processes; process 1 dies in the forward pass of a step. If not, an undisturbed training follows."""
+    torch.set_num_threads(1)
+
+    def die(step: int) -> None:
+        if step == lost_at and process_rank() == 1:
+            os._exit(9)
+
+    try:
+        with processes(torch.device("cpu")):
+            for name in ("lost", "straight"):
+                train_once(folder, folder / name, "triplet", dev=False, before=die, epochs=2, history=12)
+    except InputError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    child_main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -20,9 +20,8 @@ import deepspeaker
 from deepspeaker.config import Config, Features, dump_config
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, frequency_warp
-from deepspeaker.kaldi import ArkWriter
 from deepspeaker.models import ResCNN, build_model, load_checkpoint, save_checkpoint
-from deepspeaker.training import UtteranceSampler, batches, stages, train_softmax, train_triplet
+from deepspeaker.training import UtteranceSampler, stages, train_softmax, train_triplet
 from deepspeaker.training.objectives import SoftmaxObjective
 from deepspeaker.training.precision import measured_precision
 
@@ -360,41 +359,6 @@ def test_fine_tuning_starts_from_a_checkpoint_of_other_speakers(
     )
     assert said.startswith(f"{tmp_path}/broken.pt: its weights are not finite numbers")
     assert not (tmp_path / "third").exists()
-
-
-def spoil(data_dir: Path, folder: Path, utterances: list[int]) -> Path:
-    """A copy of the data whose utterances, by number, have a NaN in every frame."""
-    shutil.copytree(data_dir, folder)
-    rows = {}
-    index = FeatureIndex(folder / "train_nosil")
-    with ArkWriter(folder / "train_nosil" / "bad.ark", folder / "train_nosil" / "feats.scp") as writer:
-        for number, utterance in enumerate(index.utterances):
-            rows[utterance] = index.read(number)
-            if number in utterances:
-                rows[utterance][:, 3] = np.nan
-            writer.write(utterance, rows[utterance])
-    return folder
-
-
-def test_features_that_are_not_finite_are_named_and_left_out(
-    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spoilt = spoil(data_dir, tmp_path / "data", [5])
-    with pytest.raises(InputError, match=r"1 of 32 utterances have values that are not finite numbers, more than 1 %"):
-        softmax(spoilt, tmp_path / "strict")
-    monkeypatch.setattr(batches, "MOST_NOT_FINITE", 0.1)
-    softmax(spoilt, tmp_path)
-    triplet(spoilt, tmp_path)
-    name = FeatureIndex(spoilt / "train_nosil").utterance_id(5)
-    assert capsys.readouterr().out.count(f"left out: {name} has values that are not finite numbers") == 3
-    for stage in ("softmax", "triplet"):
-        assert (tmp_path / stage / "log" / "not_finite.0").read_text() == f"{name}\n"
-        network = load_checkpoint(tmp_path / stage / "checkpoint_last.pt")["network"]
-        assert all(bool(tensor.isfinite().all()) for tensor in network.values())
-    monkeypatch.setattr(batches, "MOST_NOT_FINITE", 1.0)
-    all_of_one = spoil(data_dir, tmp_path / "more", [4, 5, 6, 7])
-    with pytest.raises(InputError, match=r"all utterances of t01 have values that are not finite"):
-        softmax(all_of_one, tmp_path / "again")
 
 
 def test_accumulated_batches_are_one_large_step(data_dir: Path, tmp_path: Path) -> None:
