@@ -113,7 +113,9 @@ def digest_of_weights(weights: dict[str, Tensor]) -> str:
 def _identity(about: dict[str, Any]) -> dict[str, object]:
     """What must be the same for a training to go on."""
     config, section = about["config"], about["stage"]
-    settings = {"model": config["model"], section: config[section]}
+    # Compiled or not, the same is computed.
+    options = {key: value for key, value in config[section].items() if key != "compile"}
+    settings = {"model": config["model"], section: options}
     if config[section]["vtlp"]:
         settings["features"] = {key: config["features"][key] for key in ("low_freq", "high_freq")}
     return flattened(settings) | {key: about[key] for key in ("seed", "feature_dim", "speakers", "origin")}

@@ -184,10 +184,17 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         return output  # type: ignore[no-any-return]
 
 
-def with_global_batch_norm(network: nn.Module) -> None:
-    """Gives each batch norm of ``network`` its statistics over all processes; names and values of weights stay."""
+def with_global_batch_norm(network: nn.Module, *, compiled: bool = False) -> None:
+    """Gives each batch norm of ``network`` its statistics over all processes; names and values of weights stay.
+
+    A network that ``torch.compile`` will take needs ``compiled``: its batch norms then run as they stand here.
+    """
     if process_count() == 1:
         return
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.__class__ = GlobalBatchNorm  # type: ignore[assignment]
+            if compiled:
+                # Dynamo traces the all-reduces in place of _Normalised into a graph that computes something else, and
+                # says nothing (seen with torch 2.13). Not a decorator of the class: that imports Dynamo, two seconds.
+                module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign, no-untyped-call]

@@ -68,7 +68,7 @@ def train(
         torch.use_deterministic_algorithms(True)
     network.to(device)
     objective.to(device)
-    with_global_batch_norm(network)
+    with_global_batch_norm(network, compiled=options["compile"])
     compiled = torch.compile(network) if options["compile"] else network
     optimiser = build_optimiser(
         (network, objective),

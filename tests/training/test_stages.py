@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -381,52 +380,3 @@ def test_accumulated_batches_are_one_large_step(data_dir: Path, tmp_path: Path) 
         assert parameter.grad is not None
         step = start["network"][name] - moved["network"][name]
         torch.testing.assert_close(step, 0.1 * parameter.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_several_processes_started_by_the_command_equal_one(data_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "small.yaml").write_text(dump_config(CONFIG), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    for count in (1, 2):
-        for objective in ("softmax", "triplet"):
-            command = [sys.executable, "-m", "deepspeaker", "train", objective, "--config", tmp_path / "small.yaml"]
-            command += ["--device", "cpu", "--progress", "false", "--data-dir", data_dir]
-            command += ["--exp-dir", tmp_path / str(count), "--nproc", str(count)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-            assert (done.returncode, done.stderr) == (0, "")
-            assert f"{count} x cpu" in done.stdout
-            assert len(re.findall(r"epoch 1/2", done.stdout)) == 1
-    for stage in ("softmax", "triplet"):
-        one, two = (load_checkpoint(tmp_path / n / stage / "checkpoint_last.pt") for n in ("1", "2"))
-        assert one["history"] == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in two["history"]]
-        for name, tensor in one["network"].items():
-            torch.testing.assert_close(two["network"][name], tensor, rtol=1e-2, atol=1e-3)
-
-
-def test_a_killed_process_is_named_and_training_goes_on_from_its_checkpoint(data_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "small.yaml").write_text(dump_config(config_with(softmax={"epochs": 3000})), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "deepspeaker", "train", "softmax", "--config", tmp_path / "small.yaml"]
-    command += ["--device", "cpu", "--progress", "false", "--data-dir", data_dir, "--exp-dir", tmp_path]
-    command += ["--nproc", "2"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        for line in process.stdout:
-            if line.startswith("epoch 2/"):
-                break
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        workers = [int(pid) for pid in children if b"train" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        ranks = [Path(f"/proc/{pid}/environ").read_bytes() for pid in workers]
-        victim = next(pid for pid, own in zip(workers, ranks, strict=True) if b"\0RANK=1\0" in b"\0" + own)
-        begin = time.monotonic()
-        os.kill(victim, signal.SIGKILL)
-        process.stdout.read()
-        said = process.stderr.read()
-        assert process.wait(60) == 1
-        assert time.monotonic() - begin < 60
-    assert "training stopped: process 1 of 2 was killed by SIGKILL; the same command goes on" in said
-    assert "Traceback" not in said
-    state = load_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")
-    assert state["step"] >= 8
