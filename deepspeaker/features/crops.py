@@ -11,10 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import parse_location, read_header, read_rows, read_rows_into, read_table
+from deepspeaker.kaldi import MatrixHeader, parse_location, read_header, read_rows, read_rows_into, read_table
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+#: So many utterances are compared with their arks when an index is opened, beside the ends of each ark.
+LOOKED_AT = 200
 
 
 class Groups(Sequence[NDArray[np.int32]]):
@@ -52,7 +56,12 @@ class FeatureIndex:
 
     In memory an utterance takes 32 bytes; its id is looked up in ``feats.scp``, which stays open too.
 
-    Raises ``InputError`` when the directory has no ``feats.scp`` or ``utt2spk``, or they do not fit together.
+    Of each ark the matrices that ``feats.scp`` names first and last are looked at, and of all arks together up to
+    ``LOOKED_AT`` others, so that an ark which was cut or made anew is found before work begins. What a crop is read
+    from must have the frames that ``utt2num_frames`` tells; an ark with other values in the same places is not noticed.
+
+    Raises ``InputError`` when the directory has no ``feats.scp`` or ``utt2spk``, they do not fit together, or an ark
+    does not fit them.
     """
 
     def __init__(self, data_dir: str | Path) -> None:
@@ -76,10 +85,16 @@ class FeatureIndex:
         except OSError as error:
             raise InputError(f"{error.filename}: {error.strerror}; {scp} names it") from None
         self._file = table["path"].replace_strict(paths, opened).to_numpy().astype(np.int32)
+        self._paths = dict(zip(opened, paths, strict=True))
+        self.feature_dim = 0
         try:
-            self.feature_dim = read_header(int(self._file[0]), int(self._offset[0])).cols
-        except InputError as error:
-            raise InputError(f"{scp}: {self.utterance_id(0)}: {table['path'][0]}: {error}") from None
+            for utterance in _spread(self._file, self._offset):
+                header = self._header(utterance)
+                if (end := os.fstat(int(self._file[utterance])).st_size) < header.end:
+                    raise self._error(utterance, f"the ark ends at byte {end}, {header.end} are needed; make it again")
+        except InputError:
+            self.close()
+            raise
 
     def _opened(self, path: str | Path) -> int:
         self._descriptors.append(os.open(path, os.O_RDONLY))
@@ -105,13 +120,7 @@ class FeatureIndex:
 
     def read(self, utterance: int) -> NDArray[np.float32]:
         """All frames of an utterance (by its number), (frames, feature_dim)."""
-        rows = self._rows(utterance, 0, None)
-        if len(rows) != self.frames[utterance]:
-            raise InputError(
-                f"{self.data_dir}/utt2num_frames: {self.utterance_id(utterance)} has {len(rows)} frames in its ark, "
-                f"{self.frames[utterance]} here; run stage 2 again"
-            )
-        return rows
+        return self._rows(utterance, 0, None)
 
     def crops(self, utterances: NDArray[np.int32], uniform: NDArray[np.float64], frames: int) -> NDArray[np.float32]:
         """A crop of ``frames`` frames of each utterance, (len(utterances), frames, feature_dim).
@@ -134,26 +143,55 @@ class FeatureIndex:
             if own_frames < frames:
                 whole = self._rows(utterance, 0, None)
                 batch[row] = whole[(start + np.arange(frames)) % len(whole)]
-            elif not read_rows_into(descriptor, offset, start, batch[row]):
+            elif not read_rows_into(descriptor, offset, own_frames, start, batch[row]):
                 batch[row] = self._rows(utterance, start, frames)
         return batch
 
     def _rows(self, utterance: int, start: int, count: int | None) -> NDArray[np.float32]:
+        header = self._header(utterance)
         try:
-            rows = read_rows(int(self._file[utterance]), int(self._offset[utterance]), start, count)
+            return read_rows(int(self._file[utterance]), int(self._offset[utterance]), start, count, header)
         except InputError as error:
-            raise InputError(f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)}: {error}") from None
-        if rows.shape[1] != self.feature_dim:
+            raise self._error(utterance, error) from None
+
+    def _header(self, utterance: int) -> MatrixHeader:
+        """What an ark says of an utterance, which must be what the tables and the first utterance say."""
+        try:
+            header = read_header(int(self._file[utterance]), int(self._offset[utterance]))
+        except InputError as error:
+            raise self._error(utterance, error) from None
+        self.feature_dim = self.feature_dim or header.cols
+        if header.cols != self.feature_dim:
             raise InputError(
-                f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)} has {rows.shape[1]} bins, "
+                f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)} has {header.cols} bins, "
                 f"the first utterance {self.feature_dim}; all must have the same"
             )
-        return rows
+        if header.rows != self.frames[utterance]:
+            raise InputError(
+                f"{self.data_dir}/utt2num_frames: {self.utterance_id(utterance)} has {self.frames[utterance]} frames, "
+                f"but {header.rows} in {self._paths[int(self._file[utterance])]}; run stage 2 again"
+            )
+        return header
+
+    def _error(self, utterance: int, reason: object) -> InputError:
+        path = self._paths[int(self._file[utterance])]
+        return InputError(f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)}: {path}: {reason}")
 
     def close(self) -> None:
         """Closes the files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+
+def _spread(file: NDArray[np.int32], offset: NDArray[np.int64]) -> list[int]:
+    """The first utterance, those of each file with the lowest and the highest offset, and some in between."""
+    import polars as pl
+
+    table = pl.DataFrame({"file": file, "offset": offset}).with_row_index("utterance")
+    utterance, place = pl.col("utterance"), pl.col("offset")
+    ends = table.group_by("file").agg(first=utterance.get(place.arg_min()), last=utterance.get(place.arg_max()))
+    between = np.linspace(0, len(file) - 1, min(len(file), LOOKED_AT)).astype(int)
+    return sorted({0, *ends["first"].to_list(), *ends["last"].to_list(), *between.tolist()})
 
 
 def _joined_tables(data_dir: Path) -> pl.DataFrame:

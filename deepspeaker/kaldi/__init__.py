@@ -3,6 +3,7 @@
 from deepspeaker.kaldi.ark import (
     COMPRESSIONS,
     ArkWriter,
+    MatrixHeader,
     parse_location,
     read_header,
     read_header_of,
@@ -33,6 +34,7 @@ __all__ = [
     "ArkWriter",
     "DataDir",
     "Finding",
+    "MatrixHeader",
     "Segment",
     "combine_data",
     "copy_data_dir",

@@ -25,10 +25,14 @@ COMPRESSIONS: dict[str, int | None] = {"none": None, "speech-feature": 2, "two-b
 
 _HEADER = struct.Struct("<ffii")
 _ALL_HEADERS_BYTES = 32
+#: How each kind of matrix stores a value.
+_VALUES: dict[str, np.dtype[Any]] = {
+    kind: np.dtype(item) for kind, item in (("FM", "<f4"), ("DM", "<f8"), ("CM", "u1"), ("CM2", "<u2"), ("CM3", "u1"))
+}
 #: What stands before the header of the compressed forms that lie row by row -> their values, the largest of these.
 _ROW_WISE: dict[bytes, tuple[np.dtype[Any], int]] = {
-    b"\0BCM3 ": (np.dtype("u1"), 255),
-    b"\0BCM2 ": (np.dtype("<u2"), 65535),
+    b"\0BCM3 ": (_VALUES["CM3"], 255),
+    b"\0BCM2 ": (_VALUES["CM2"], 65535),
 }
 
 
@@ -41,6 +45,12 @@ class MatrixHeader(NamedTuple):
     minimum: float  # of the compressed forms
     range: float  # of the compressed forms
     data: int  # where the values begin, in bytes from the start of the file
+
+    @property
+    def end(self) -> int:
+        """Where the values end, in bytes from the start of the file."""
+        percentiles = 8 * self.cols if self.kind == "CM" else 0
+        return self.data + percentiles + self.rows * self.cols * _VALUES[self.kind].itemsize
 
 
 def parse_location(location: str) -> tuple[str, int]:
@@ -59,6 +69,8 @@ def parse_location(location: str) -> tuple[str, int]:
 def read_header(descriptor: int, offset: int) -> MatrixHeader:
     """Reads the header of the matrix at ``offset`` (where ``\\0B`` stands) of an open file."""
     head = os.pread(descriptor, _ALL_HEADERS_BYTES, offset)
+    if not head:
+        raise InputError(f"the ark ends at byte {os.fstat(descriptor).st_size}, before {offset}; make it again")
     if head[:2] != b"\0B":
         raise InputError(f"no binary Kaldi matrix at byte {offset}; the scp and its ark do not fit, make them again")
     kind, blank, rest = head[2:].partition(b" ")
@@ -80,20 +92,22 @@ def _checked(header: MatrixHeader) -> MatrixHeader:
     return header
 
 
-def read_rows(descriptor: int, offset: int, start: int = 0, count: int | None = None) -> NDArray[np.float32]:
+def read_rows(
+    descriptor: int, offset: int, start: int = 0, count: int | None = None, header: MatrixHeader | None = None
+) -> NDArray[np.float32]:
     """Reads rows ``start`` to ``start + count`` of the matrix at ``offset`` and nothing else of the file.
 
-    ``count`` None means all rows from ``start``. Returns float32 (count, cols). Raises ``InputError`` when the rows
-    are not there or the file ends before them. Rows of CM, whose values lie column by column, are picked from the
-    whole matrix; the other forms are one plain read.
+    ``count`` None means all rows from ``start``; ``header`` is the matrix' own where it was read before. Returns
+    float32 (count, cols). Raises ``InputError`` when the rows are not there or the file ends before them. Rows of CM,
+    whose values lie column by column, are picked from the whole matrix; the other forms are one plain read.
     """
-    header = read_header(descriptor, offset)
+    header = header or read_header(descriptor, offset)
     count = header.rows - start if count is None else count
     if start < 0 or count < 0 or start + count > header.rows:
         raise InputError(f"rows {start} to {start + count} of a matrix of {header.rows} rows at byte {offset}")
     if header.kind == "CM":
         return _read_cm_rows(descriptor, header, start, count)
-    item = np.dtype({"FM": "<f4", "DM": "<f8", "CM2": "<u2", "CM3": "u1"}[header.kind])
+    item = _VALUES[header.kind]
     width = header.cols * item.itemsize
     values = np.frombuffer(_read_exactly(descriptor, count * width, header.data + start * width), dtype=item)
     matrix = values.reshape(count, header.cols).astype(np.float32)
@@ -103,20 +117,21 @@ def read_rows(descriptor: int, offset: int, start: int = 0, count: int | None = 
     return np.asarray(matrix)
 
 
-def read_rows_into(descriptor: int, offset: int, start: int, out: NDArray[np.float32]) -> bool:
-    """Reads ``len(out)`` rows from ``start`` on into ``out`` (rows, cols): what training does millions of times.
+def read_rows_into(descriptor: int, offset: int, rows: int, start: int, out: NDArray[np.float32]) -> bool:
+    """Reads ``len(out)`` rows from ``start`` on into ``out`` (count, cols): what training does millions of times.
 
     Gives the values of ``read_rows``. Returns False, ``out`` being undefined, for what is not one of the row-wise
-    compressed forms (CM2, CM3) with these columns and rows: ``read_rows`` then reads it or says what is wrong.
+    compressed forms (CM2, CM3) with these columns and ``rows`` rows: ``read_header`` and ``read_rows`` then read it or
+    say what is wrong.
     """
     head = os.pread(descriptor, 22, offset)
     form = _ROW_WISE.get(head[:6])
     if form is None or len(head) < 22:
         return False
     item, largest = form
-    minimum, value_range, rows, cols = _HEADER.unpack_from(head, 6)
+    minimum, value_range, stored_rows, cols = _HEADER.unpack_from(head, 6)
     width = cols * item.itemsize
-    if out.shape[1] != cols or start < 0 or start + len(out) > rows:
+    if out.shape[1] != cols or stored_rows != rows or start < 0 or start + len(out) > rows:
         return False
     body = os.pread(descriptor, len(out) * width, offset + 22 + start * width)
     if len(body) != len(out) * width:

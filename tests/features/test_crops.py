@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -105,33 +106,99 @@ def test_threads_share_an_index(tmp_path: Path) -> None:
     index.close()
 
 
-def test_a_cut_ark_names_directory_utterance_and_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("cut", [1, 100, 450])
+def test_a_cut_ark_is_named_at_once_with_utterance_and_place(tmp_path: Path, compression: str, cut: int) -> None:
+    make(tmp_path, compression)
+    path = tmp_path / "f.2.ark"  # c-2 is its last, 500 values
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(InputError) as raised:
+        FeatureIndex(tmp_path)
+    said = str(raised.value)
+    assert said.startswith(f"{tmp_path}/feats.scp: c-2: {path}: the ark ends at byte {path.stat().st_size}, ")
+    assert said.endswith(" are needed; make it again")
+
+
+def test_an_ark_that_ends_long_before_is_named_too(tmp_path: Path) -> None:
     make(tmp_path)
     path = tmp_path / "f.2.ark"
-    path.write_bytes(path.read_bytes()[:-100])
-    index = FeatureIndex(tmp_path)
-    with pytest.raises(InputError, match=r"the ark ends") as raised:
-        index.read(index.utterances.index("c-2"))
-    assert str(raised.value).startswith(f"{tmp_path}/feats.scp: c-2: ")
-    index.close()
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match=rf"feats\.scp: a-2: {path}: the ark ends at byte 50, .* make it again"):
+        FeatureIndex(tmp_path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=rf"feats\.scp: a-2: {path}: the ark ends at byte 0, before 4; make it again"):
+        FeatureIndex(tmp_path)
 
 
-def test_more_frames_told_than_there_are(tmp_path: Path) -> None:
+def test_an_ark_that_is_cut_while_it_is_open_is_named(tmp_path: Path) -> None:
     make(tmp_path)
-    table = (tmp_path / "utt2num_frames").read_text().replace("a-1 40", "a-1 400")
-    (tmp_path / "utt2num_frames").write_text(table)
     index = FeatureIndex(tmp_path)
-    with pytest.raises(InputError, match=r"feats\.scp: a-1: rows .* of a matrix of 40 rows"):
-        index.crops(np.array([0]), np.array([0.9]), 20)
+    os.truncate(tmp_path / "f.2.ark", (tmp_path / "f.2.ark").stat().st_size - 100)
+    with pytest.raises(InputError, match=r"feats\.scp: c-2: .*f\.2\.ark: the ark ends"):
+        index.read(index.utterances.index("c-2"))
     index.close()
+
+
+@pytest.mark.parametrize("told", ["30", "400"])
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_other_frames_told_than_there_are(tmp_path: Path, told: str, compression: str) -> None:
+    make(tmp_path, compression)
+    whole = (tmp_path / "utt2num_frames").read_text()
+    (tmp_path / "utt2num_frames").write_text(whole.replace("a-1 40", f"a-1 {told}"))
+    message = rf"utt2num_frames: a-1 has {told} frames, but 40 in .*f\.1\.ark; run stage 2 again"
+    with pytest.raises(InputError, match=message):
+        FeatureIndex(tmp_path)
+    # Those that are not looked at when the index is opened are found when they are read.
+    (tmp_path / "utt2num_frames").write_text(whole)
+    index = FeatureIndex(tmp_path)
+    index.frames[0] = int(told)
+    with pytest.raises(InputError, match=message):
+        index.crops(np.array([0]), np.array([0.2]), 20)
+    with pytest.raises(InputError, match=message):
+        index.read(0)
+    index.close()
+
+
+def test_an_ark_made_anew_after_its_scp_is_found(tmp_path: Path) -> None:
+    """The scp's places no longer fit; other dates are no reason to refuse, since copying changes them."""
+    make(tmp_path)
+    os.utime(tmp_path / "f.1.ark", (2e9, 2e9))
+    FeatureIndex(tmp_path).close()
+    kept = {name: (tmp_path / name).read_bytes() for name in ("feats.scp", "utt2num_frames")}
+    with ArkWriter(tmp_path / "f.1.ark", tmp_path / "f.1.scp") as writer:
+        for utterance in sorted(FRAMES)[0::2]:
+            writer.write(utterance, np.zeros((FRAMES[utterance] + 3, 5), dtype=np.float32))
+    assert kept == {name: (tmp_path / name).read_bytes() for name in kept}
+    with pytest.raises(InputError, match=r"utt2num_frames: a-1 has 40 frames, but 43 in .*f\.1\.ark"):
+        FeatureIndex(tmp_path)
+    with ArkWriter(tmp_path / "f.1.ark", tmp_path / "f.1.scp") as writer:
+        for utterance in ("a-1", "b-1"):  # c-1, the last that the scp names, is gone
+            writer.write(utterance, np.zeros((FRAMES[utterance], 5), dtype=np.float32))
+    with pytest.raises(InputError, match=r"feats\.scp: c-1: .*f\.1\.ark: the ark ends at byte .* make it again"):
+        FeatureIndex(tmp_path)
+
+
+def test_every_ark_is_looked_at_when_there_are_many(tmp_path: Path) -> None:
+    """A thousand utterances in 250 arks, each named by its first and last one at least; one of them is cut."""
+    locations: dict[str, str] = {}
+    for job in range(250):
+        with ArkWriter(tmp_path / f"f.{job}.ark", tmp_path / f"f.{job}.scp", "one-byte") as writer:
+            for number in range(4):
+                writer.write(f"s{job:03d}-{number}", np.ones((5 + number, 3), dtype=np.float32))
+        locations.update(read_table(tmp_path / f"f.{job}.scp"))
+    frames = {utterance: str(5 + int(utterance[-1])) for utterance in locations}
+    DataDir(utt2spk={u: u[:4] for u in locations}, feats_scp=locations, utt2num_frames=frames).write(tmp_path)
+    FeatureIndex(tmp_path).close()
+    cut = tmp_path / "f.123.ark"
+    os.truncate(cut, cut.stat().st_size - 1)
+    with pytest.raises(InputError, match=r"feats\.scp: s123-3: .*f\.123\.ark: the ark ends at byte"):
+        FeatureIndex(tmp_path)
 
 
 def test_another_number_of_bins_is_named(tmp_path: Path) -> None:
     make(tmp_path, cols={"b-2": 6})
-    index = FeatureIndex(tmp_path)
     with pytest.raises(InputError, match=r"feats\.scp: b-2 has 6 bins, the first utterance 5"):
-        index.crops(np.array([3]), np.array([0.0]), 5)
-    index.close()
+        FeatureIndex(tmp_path)
 
 
 @pytest.mark.parametrize(

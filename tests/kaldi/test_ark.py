@@ -276,15 +276,16 @@ def test_rows_into_an_array_are_those_of_read_rows_bit_by_bit(tmp_path: Path, co
     descriptor = os.open(path, os.O_RDONLY)
     for start, count in ((0, 50), (3, 20), (49, 1)):
         out = np.full((count, 7), np.nan, dtype=np.float32)
-        if read_rows_into(descriptor, offset, start, out):
+        if read_rows_into(descriptor, offset, 50, start, out):
             assert compression in ("one-byte", "two-byte")
             assert np.array_equal(out, read_rows(descriptor, offset, start, count))
         else:
             assert compression in ("none", "speech-feature")
     for start, shape in ((40, (11, 7)), (0, (5, 6)), (0, (5, 8)), (-1, (5, 7))):
-        assert not read_rows_into(descriptor, offset, start, np.empty(shape, dtype=np.float32))
+        assert not read_rows_into(descriptor, offset, 50, start, np.empty(shape, dtype=np.float32))
+    assert not read_rows_into(descriptor, offset, 51, 0, np.empty((5, 7), dtype=np.float32))
     os.close(descriptor)
     Path(path).write_bytes(Path(path).read_bytes()[:-30])
     descriptor = os.open(path, os.O_RDONLY)
-    assert not read_rows_into(descriptor, offset, 40, np.empty((10, 7), dtype=np.float32))
+    assert not read_rows_into(descriptor, offset, 50, 40, np.empty((10, 7), dtype=np.float32))
     os.close(descriptor)
