@@ -1,12 +1,14 @@
-"""Stage 7: what is shown of an evaluation."""
+"""Stage 7: what is shown of an evaluation; before it, the course of a training that has ended."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -84,7 +86,7 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
         plot_maps(findings.maps, exp_dir / "embeddings.png", f"{results.corpus}{synthetic}: embeddings, by t-SNE")
     for name, rows in findings.histories.items():
         figures[f"{name}/training.png"] = f"Course of the {name} training"
-        plot_training(rows, exp_dir / name / "training.png", f"{results.corpus}{synthetic}: {name} training")
+        _plot_training(rows, exp_dir, name, results.corpus, results.synthetic)
     for name in {"det_backends.png", "enrolment.png", "embeddings.png"} - figures.keys():
         (exp_dir / name).unlink(missing_ok=True)  # of an earlier report
     atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
@@ -92,6 +94,21 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     atomic_write(exp_dir / "report.html", results_page(results, findings))
     print(results_table(results))
     print(f"\nall of it, with figures: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
+
+
+def draw_training(data_dir: Path, exp_dir: Path, name: str) -> None:
+    """Writes ``exp_dir/NAME/training.png`` when a training has ended, as stage 7 does again; nothing without epochs."""
+    corpus, synthetic = data_dir.name, False
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # ready features need no corpus
+        description = json.loads((data_dir / "corpus.json").read_text(encoding="utf-8"))
+        corpus, synthetic = str(description["corpus"]), bool(description["synthetic"])
+    if rows := dict(_histories(exp_dir)).get(name):
+        _plot_training(rows, exp_dir, name, corpus, synthetic)
+
+
+def _plot_training(rows: Sequence[Mapping[str, Any]], exp_dir: Path, name: str, corpus: str, synthetic: bool) -> None:
+    title = f"{corpus}{' (synthetic speech)' if synthetic else ''}: {name} training"
+    plot_training(rows, exp_dir / name / "training.png", title)
 
 
 def _scores(exp_dir: Path, system: SystemResult) -> Path:

@@ -243,6 +243,10 @@ def train(
             training.train_triplet(settings, data_dir, exp_dir, seed, device, progress)
     except training.Interrupted as interrupted:
         raise InputError(f"{interrupted}; the same command goes on from there") from None
+    if os.environ.get("RANK", "0") == "0":  # one of several processes draws
+        from deepspeaker.presentation import draw_training
+
+        draw_training(data_dir, exp_dir, objective)
 
 
 @commands.command()

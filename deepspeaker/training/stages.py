@@ -46,6 +46,7 @@ def _prepared(
 ) -> _Prepared:
     """Opens training and development features, settles the precision."""
     index = FeatureIndex(data_dir / "train_nosil")
+    _check_spk2utt(index)
     if len(index.speakers) < 2:
         raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
     dev_index = FeatureIndex(data_dir / "dev_nosil") if (data_dir / "dev_nosil").is_dir() else None
@@ -66,6 +67,30 @@ def _prepared(
     if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
         _say("too few development speakers for a development EER; checkpoint_best is the last one")
     return _Prepared(config, measured, index, dev_index, device, exp_dir, seed, progress)
+
+
+def _check_spk2utt(index: FeatureIndex) -> None:
+    """The speakers are those of ``utt2spk``; a ``spk2utt`` beside it must say the same. Only its counts are looked at:
+    it may have millions of utterances."""
+    path = index.data_dir / "spk2utt"
+    if not path.is_file():
+        return
+    told = {}
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            name, _, utterances = line.strip().partition(" ")
+            told[name] = len(utterances.split())
+    for speaker, count in zip(index.speakers, index.of_speaker.sizes().tolist(), strict=True):
+        if (its := told.pop(speaker, 0)) != count:
+            raise InputError(
+                f"{path}: {speaker} has {its} utterances, by utt2spk and feats.scp {count}; mend them by "
+                f"utils/fix_data_dir.sh {index.data_dir}"
+            )
+    if told:
+        raise InputError(
+            f"{path}: {next(iter(told))} is not in utt2spk and feats.scp; mend them by "
+            f"utils/fix_data_dir.sh {index.data_dir}"
+        )
 
 
 def _precision(config: Config, section: str, feature_dim: int, exp_dir: Path, device: torch.device) -> str:
@@ -144,6 +169,13 @@ def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
                 f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
                 f"of {options.crop_frames} frames"
             )
+        if sampler.speakers < options.speakers_per_batch:
+            _say(
+                f"triplet.speakers_per_batch is {options.speakers_per_batch}, there are {sampler.speakers} speakers: a "
+                f"batch has all of them, {sampler.speakers} x {options.utterances_per_speaker} utterances"
+            )
+            options = options.model_copy(update={"speakers_per_batch": sampler.speakers})  # as used
+            prepared = prepared._replace(config=config.model_copy(update={"triplet": options}))
         objective = TripletObjective(
             options.margin,
             options.negatives,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,52 @@ def test_training_twice_leaves_a_finished_one_as_it_is(data_dir: Path, tmp_path:
     shutil.copytree(tmp_path / "one", tmp_path / "again")
     train_once(data_dir, tmp_path / "again", before=lambda step: pytest.fail(f"step {step} was done again"))
     assert_same_training(tmp_path / "one", tmp_path / "again")
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_accumulation_history_and_bfloat16_are_resumed_too(data_dir: Path, tmp_path: Path, section: str) -> None:
+    options: dict[str, Any] = {"accumulate": 2, "precision": "bfloat16", "epochs": 3}
+    if section == "triplet":
+        options |= {"history": 20, "early_steps": 6}
+    train_once(data_dir, tmp_path / "straight", section, **options)
+    for batch in (9, 13, 21):
+        folder = tmp_path / f"stopped_{batch}"
+        with pytest.raises(Interrupted):
+            train_once(
+                data_dir, folder, section, before=lambda at: kill_me(signal.SIGTERM) if at == batch else None, **options  # noqa: B023
+            )
+        assert load_checkpoint(folder / "checkpoint_last.pt")["step"] == batch // 2 + 1
+        train_once(data_dir, folder, section, **options)
+        assert_same_training(tmp_path / "straight", folder)
+
+
+def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_tensorboard_has_the_figures_of_the_csv_and_of_some_steps(
+    data_dir: Path, tmp_path: Path, section: str
+) -> None:
+    shape = {"epochs": 2, "steps_per_epoch": 25}
+    train_once(data_dir, tmp_path / "straight", section, **shape)
+    with pytest.raises(Interrupted):
+        train_once(
+            data_dir, tmp_path / "stopped", section, before=lambda at: kill_me(signal.SIGTERM) if at == 30 else None, **shape  # noqa: E501
+        )
+    train_once(data_dir, tmp_path / "stopped", section, **shape)
+    scalars, rows = scalars_of(tmp_path / "straight"), rows_of(tmp_path / "straight")
+    figures = {"softmax": ["loss", "accuracy"], "triplet": ["loss", *TRIPLET_FIGURES]}[section]
+    for column in rows[0]:
+        assert scalars.pop(f"{section}_epoch/{column}") == [
+            (int(row["step"]), pytest.approx(float(row[column]), rel=1e-6)) for row in rows
+        ]
+    assert sorted(scalars) == sorted(f"{section}_step/{name}" for name in figures)
+    assert {tuple(step for step, _ in values) for values in scalars.values()} == {(20, 40)}
+    assert scalars_of(tmp_path / "stopped") == scalars_of(tmp_path / "straight")
 
 
 def dev_eer_of(checkpoint: Path, data_dir: Path) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
 import deepspeaker
+from deepspeaker.cli import commands
 from deepspeaker.config import Config, Features, dump_config
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, frequency_warp
 from deepspeaker.models import ResCNN, build_model, load_checkpoint, save_checkpoint
+from deepspeaker.report import plot_training
 from deepspeaker.training import UtteranceSampler, stages, train_softmax, train_triplet
 from deepspeaker.training.objectives import SoftmaxObjective
 from deepspeaker.training.precision import measured_precision
@@ -318,6 +322,64 @@ def test_auto_precision_is_measured_once_and_kept(
     for stage in ("softmax", "triplet"):
         state = load_checkpoint(tmp_path / stage / "checkpoint_last.pt")
         assert state["config"][stage]["precision"] == "bfloat16"
+
+
+def test_a_precision_set_by_name_is_not_inherited(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([("float32", 1.0)])
+    monkeypatch.setattr(stages, "measured_precision", lambda *_: next(answers))
+    config = config_with(softmax={"precision": "bfloat16"}, triplet={"precision": "auto"})
+    softmax(data_dir, tmp_path, config)
+    triplet(data_dir, tmp_path, config)
+    triplet(data_dir, tmp_path, config)  # its own measurement is kept
+    state = load_checkpoint(tmp_path / "triplet" / "checkpoint_last.pt")
+    assert (state["config"]["triplet"]["precision"], state["precision_measured"]) == ("float32", True)
+
+
+def test_fewer_speakers_than_a_batch_wants_are_said_and_recorded(
+    tmp_path: Path, write_features: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_features(tmp_path / "data" / "train_nosil", 3, 4)
+    softmax(tmp_path / "data", tmp_path)
+    assert "speakers_per_batch" not in capsys.readouterr().out
+    triplet(tmp_path / "data", tmp_path)
+    line = "triplet.speakers_per_batch is 4, there are 3 speakers: a batch has all of them, 3 x 2 utterances"
+    assert line in capsys.readouterr().out.splitlines()
+    used = yaml.safe_load((tmp_path / "triplet" / "config.yaml").read_text(encoding="utf-8"))
+    assert used["triplet"]["speakers_per_batch"] == 3
+    triplet(tmp_path / "data", tmp_path)  # it can be gone on with
+
+
+def test_a_stale_spk2utt_is_named(tmp_path: Path, write_features: Callable[..., Path]) -> None:
+    spk2utt = write_features(tmp_path / "data" / "train_nosil", 3, 2) / "spk2utt"
+    right = spk2utt.read_text()
+    for wrong, said in {
+        right.replace(" s01-01", ""): "s01 has 1 utterances, by utt2spk and feats.scp 2; mend them by utils/fix_data",
+        right.replace("s01 ", "s07 "): "s01 has 0 utterances, by utt2spk and feats.scp 2",
+        right + "s99 s99-00\n": "s99 is not in utt2spk and feats.scp; mend them by utils/fix_data_dir.sh",
+    }.items():
+        spk2utt.write_text(wrong)
+        assert refusal(lambda: softmax(tmp_path / "data", tmp_path)).startswith(f"{spk2utt}: {said}")
+        assert not (tmp_path / "untrained").exists()
+    spk2utt.unlink()
+    softmax(tmp_path / "data", tmp_path)
+    spk2utt.write_text(right)
+    triplet(tmp_path / "data", tmp_path)
+
+
+def test_the_command_draws_the_course_of_a_training_that_has_ended(data_dir: Path, tmp_path: Path) -> None:
+    for stage, epochs in (("softmax", 1), ("triplet", 0)):
+        (tmp_path / "tiny.yaml").write_text(dump_config(config_with(**{stage: {"epochs": epochs}})), encoding="utf-8")
+        arguments = ["train", stage, "--config", tmp_path / "tiny.yaml", "--device", "cpu", "--progress", "false"]
+        arguments += ["--data-dir", data_dir, "--exp-dir", tmp_path]
+        done = CliRunner().invoke(commands, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        picture, rows = tmp_path / stage / "training.png", tmp_path / stage / "train.csv"
+        assert picture.is_file() == rows.is_file() == (epochs > 0)
+    with (tmp_path / "softmax" / "train.csv").open(encoding="utf-8") as stream:
+        plot_training(csv.DictReader(stream), tmp_path / "same.png", f"{data_dir.name}: softmax training")
+    assert (tmp_path / "softmax" / "training.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 
 def test_the_measurement_changes_neither_network_nor_random_state() -> None:
