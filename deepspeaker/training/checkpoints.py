@@ -55,7 +55,7 @@ class Checkpoints:
             self._check(self.begun)
 
     def _check(self, begun: dict[str, Any]) -> None:
-        if "optimiser" not in begun:
+        if not {"optimiser", "watch"} <= begun.keys():
             raise InputError(f"{self.last}: holds no training to go on with; remove {self.folder} to start anew")
         ours, theirs = _identity(self.about), _identity({"origin": self.about["origin"], **begun})
         differences = []
@@ -92,13 +92,14 @@ class Checkpoints:
     def diverged(self, what: str) -> DivergedError:
         """The error that says so, what to change, and what is left."""
         section = self.about["stage"]
-        kept = "no checkpoint was saved yet"
-        if self.last.is_file():
-            kept = f"{self.last} is kept as it was before"
         return DivergedError(
             f"{self.folder}: {what}; lower {section}.optimiser.learning_rate or set "
-            f"{section}.optimiser.gradient_clip ({kept})"
+            f"{section}.optimiser.gradient_clip ({self.kept()})"
         )
+
+    def kept(self) -> str:
+        """What is there to go on with, in words."""
+        return f"{self.last} is kept as it was before" if self.last.is_file() else "no checkpoint was saved yet"
 
 
 def digest_of_weights(weights: dict[str, Tensor]) -> str:

@@ -15,8 +15,9 @@ SPREAD = 0.01
 NEAR_MARGIN, ALL_ACTIVE = 0.02, 0.99
 #: Fewer steps in a row than this are never a collapse while training goes on, unless the patience is smaller.
 LEAST_PATIENCE = 50
-#: A training that ends has collapsed when so many steps in a row, the last ones, were bad.
-BAD_END = 5
+#: A training that ends has collapsed when on so many steps in a row, the last ones, embeddings coincided, or when the
+#: loss sat at the margin, which chance can bring about for some steps.
+COINCIDING_END, END_AT_MARGIN = 5, 20
 
 
 class DivergedError(InputError):
@@ -47,7 +48,7 @@ class CollapseWatch:
         self._patience_at_first = min(patience, max(steps // 2, LEAST_PATIENCE))
         self.steps = 0  # in a row, up to now
         self.begun = False  # whether a step was otherwise
-        self._what = "all embeddings coincided or the loss sat at the margin"
+        self._what, self._bad_end = "all embeddings coincided or the loss sat at the margin", END_AT_MARGIN
 
     @property
     def doubtful(self) -> bool:
@@ -72,7 +73,9 @@ class CollapseWatch:
             self.steps, self.begun = 0, True
             return
         self.steps += 1
-        what = "all embeddings coincided" if figures["spread"] < SPREAD else "the loss sat at the margin"
+        coincide = figures["spread"] < SPREAD
+        self._bad_end = COINCIDING_END if coincide else END_AT_MARGIN
+        what = "all embeddings coincided" if coincide else "the loss sat at the margin"
         self._what = (
             f"{what} (loss {figures['loss']:.4f}, cosine {figures['positive_cosine']:.4f} positive "
             f"{figures['negative_cosine']:.4f} negative, spread {figures['spread']:.5f})"
@@ -82,7 +85,7 @@ class CollapseWatch:
 
     def end(self) -> None:
         """Training ends here; raises ``CollapseError`` when the network has collapsed on the last steps."""
-        if self.steps >= (BAD_END if self.begun else LEAST_PATIENCE):
+        if self.steps >= (self._bad_end if self.begun else LEAST_PATIENCE):
             raise self._collapsed(f"for its last {self.steps} steps")
 
     def _collapsed(self, since: str) -> CollapseError:

@@ -110,7 +110,8 @@ def train(
         average = {name: tensor.to(device) for name, tensor in state["average"].items()}
         averaged = state["averaged"]
         watch.load_state_dict(state["watch"])
-        print(f"going on from step {step} of {steps} ({last})", flush=True)
+        if process_rank() == 0:
+            print(f"going on from step {step} of {steps} ({last})", flush=True)
 
     def save_last() -> None:
         checkpoints.save(
@@ -137,7 +138,7 @@ def train(
     def save_where_it_is() -> str:
         """Saves unless the network may be collapsing, and says so."""
         if watch.doubtful:
-            return f"it may be collapsing and is not saved, {last} is as it was before"
+            return f"it may be collapsing and is not saved, {checkpoints.kept()}"
         check_gradient()
         save_last()
         return "saved"
