@@ -3,8 +3,9 @@
 #        [--init-from CHECKPOINT] [--nproc N] [--nnodes N] [--rdzv-endpoint HOST:PORT] data/C exp/E
 #
 # Stage 3: softmax pre-training of a network with fresh weights (kept in exp/E/untrained) on data/C/train_nosil;
-# exp/E/softmax gets checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv and TensorBoard scalars.
-# A training that was killed goes on from its last epoch. With --init-from it starts from the weights of a checkpoint.
+# exp/E/softmax gets checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv, training.png, TensorBoard scalars.
+# A training that was killed goes on from its last epoch, one that was stopped from its last step.
+# With --init-from it starts from the weights of a checkpoint.
 options="device init-from nproc nnodes rdzv-endpoint"
 device=auto init_from='' nproc=1 nnodes=1 rdzv_endpoint=''
 # shellcheck source=utils/stage.sh

@@ -3,8 +3,8 @@
 #        [--nproc N] [--nnodes N] [--rdzv-endpoint HOST:PORT] data/C exp/E
 #
 # Stage 4: triplet training on cosine, from exp/E/softmax on, on data/C/train_nosil; exp/E/triplet gets the checkpoints,
-# train.csv and TensorBoard scalars.
-# A training that was killed goes on from its last epoch.
+# train.csv, training.png and TensorBoard scalars.
+# A training that was killed goes on from its last epoch, one that was stopped from its last step.
 options="device nproc nnodes rdzv-endpoint"
 device=auto nproc=1 nnodes=1 rdzv_endpoint=''
 # shellcheck source=utils/stage.sh
