@@ -4,7 +4,8 @@
 
 In one run, by turns: the whole loop on a corpus of random features, and forward, backward and update of the same
 network on tensors that lie in memory, in the same precision. Then the loader alone, the two precisions, and the same
-network through torch.compile (for which a CPU needs a C++ compiler).
+network through torch.compile (for which a CPU needs a C++ compiler). Each speed of the network is told in
+floating-point operations too, and on a GPU of ``PEAKS`` as a share of what the device can do at most.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import nn
 from benchmarks.corpus import make_features
 from deepspeaker.config import load_config
 from deepspeaker.features import FeatureIndex
-from deepspeaker.models import build_model, choose_device, parameter_count
+from deepspeaker.models import Network, build_model, choose_device, describe, parameter_count
 from deepspeaker.training import Batch, UtteranceSampler
 from deepspeaker.training.batches import Batches
 from deepspeaker.training.checkpoints import Checkpoints
@@ -31,6 +32,15 @@ from deepspeaker.training.objectives import SoftmaxObjective
 from deepspeaker.training.optimisation import build_optimiser
 
 STEPS, ROUNDS = 12, 4
+
+#: TFLOP/s by NVIDIA's data sheets of A100, H100 SXM, H100 PCIe and H200: of dense products, where the sheets of the
+#: last three tell the double, "with sparsity", for bfloat16 and TF32.
+PEAKS = {
+    "NVIDIA A100": {"bfloat16": 312.0, "tf32": 156.0, "float32": 19.5},
+    "NVIDIA H100 80GB HBM3": {"bfloat16": 989.4, "tf32": 494.7, "float32": 66.9},
+    "NVIDIA H100 PCIe": {"bfloat16": 756.0, "tf32": 378.0, "float32": 51.2},
+    "NVIDIA H200": {"bfloat16": 989.4, "tf32": 494.7, "float32": 66.9},
+}
 
 
 class Timed:
@@ -108,6 +118,20 @@ def of_the_network(
     return float(np.median(times[2:]))
 
 
+def operations(device: torch.device, network: Network, config: Any, precision: str, seconds: float) -> str:
+    """What a step of ``seconds`` computes: forward and backward, which is twice the forward; 2 operations a product."""
+    products = sum(layer.multiply_adds for layer in describe(network, config.softmax.crop_frames))
+    a_second = 3 * 2 * products * config.softmax.batch_size / seconds
+    if device.type != "cuda":
+        return f"{a_second / 1e9:.1f} GFLOP/s"
+    if precision == "float32" and torch.backends.cudnn.allow_tf32:
+        precision = "tf32"  # what cuDNN then computes the convolutions in
+    name = torch.cuda.get_device_name(device)
+    peak = next((peaks[precision] for known, peaks in PEAKS.items() if name.startswith(known)), None)
+    share = f", {a_second / 1e12 / peak:.1%} of the peak in {precision}" if peak else ""
+    return f"{a_second / 1e12:.2f} TFLOP/s{share}"
+
+
 def of_the_loader(config: Any, index: FeatureIndex) -> float:
     """Seconds a batch takes to be read and made a tensor."""
     options = config.softmax
@@ -146,6 +170,14 @@ def main() -> None:
         print(f"the loop reaches {np.median(ratios):.2f} of the network's speed (rounds: {rounds})")
         print(f"loader alone: {np.median(loop) / loader:.0f} times what training consumes")
         print(f"bfloat16: {np.median(np.array(single) / np.array(bare)):.2f} times as fast as float32")
+        for kind, precision, times in (
+            ("float32", "float32", single),
+            ("bfloat16", "bfloat16", bare),
+            ("bfloat16, compiled", "bfloat16", compiled),
+        ):
+            seconds = float(np.median(times))
+            done = operations(device, network, config, precision, seconds)
+            print(f"{kind}: {one.batch_size / seconds:.0f} utterances/s, {done}")
         print(f"torch.compile: {np.median(np.array(bare) / np.array(compiled)):.2f} times as fast as without")
 
 

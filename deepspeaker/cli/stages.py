@@ -231,6 +231,8 @@ def train(
     settings = load(config, overrides)
     if objective == "triplet" and init_from is not None:
         raise click.UsageError("--init-from is for softmax; triplet training goes on from exp/E/softmax")
+    # Lost connections of torch.distributed come as C++ traces otherwise; who was lost is told in a line.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from deepspeaker import training
 
     if nproc * nnodes > 1 and "RANK" not in os.environ:

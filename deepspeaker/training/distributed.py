@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from deepspeaker.errors import InputError
-
-#: A process that waits longer than this for the others gives up.
-TIMEOUT = timedelta(seconds=float(os.environ.get("DEEPSPEAKER_TIMEOUT", "50")))
+from deepspeaker.training.watch import TIMEOUT, Watch, stopped
 
 
 def process_count() -> int:
@@ -43,28 +43,67 @@ def process_device(device: torch.device) -> torch.device:
 def processes(device: torch.device) -> Iterator[None]:
     """Joins the processes that torchrun started (nccl on GPUs, else gloo); alone, nothing happens.
 
-    When another process is lost, what waits for it ends with ``InputError``.
+    When a process is lost or fails, what waits for it ends by an error that names it (see ``watch``): ``InputError``,
+    or the end of the process where the agent that started it says so.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    rank, count = dist.get_rank(), dist.get_world_size()
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=TIMEOUT))
+        watch = Watch()
+    except RuntimeError as error:
+        rank, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
+        raise InputError(f"process {rank} of {count} does not meet the others ({_short(error)})") from None
+    ending = "ended"
     try:
         yield
-    except (RuntimeError, dist.DistError) as error:
+    except InputError as error:
+        raise stopped(watch.claim(f"process {watch.rank} of {watch.count}: {error}")) from error
+    except RuntimeError as error:
         if not any(word in str(error) for word in ("onnection", "imed out", "imeout", "peer", "gloo", "NCCL")):
+            ending = f"ended by {type(error).__name__}"
             raise
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"process {rank} of {count}: another process was lost ({reason}); its own log says why; "
-            "start the stage again, it goes on from checkpoint_last.pt"
-        ) from None
+        raise stopped(watch.story_after_error()) from error
+    except BaseException as error:
+        ending = f"ended by {type(error).__name__}"
+        raise
     finally:
+        watch.ending(ending)
         with contextlib.suppress(RuntimeError):
             dist.destroy_process_group()
+        watch.stop()
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def check_batch(batch: int, setting: str) -> None:
+    """Raises ``InputError`` when a batch of ``batch`` rows, as ``setting`` has it, has no row for some process."""
+    if batch < process_count():
+        raise InputError(
+            f"{setting}: a batch of {batch} is too small for {process_count()} processes, each needs a share; "
+            "take larger batches or fewer processes"
+        )
+
+
+def check_agreement(facts: dict[str, object], folder: Path) -> None:
+    """Raises ``InputError`` where this process and process 0 have found different ``facts``."""
+    if process_count() == 1:
+        return
+    found: list[Any] = [None] * process_count()
+    dist.all_gather_object(found, (socket.gethostname(), facts))
+    first_host, first = found[0]
+    for rank, (host, its) in enumerate(found):
+        for name, value in its.items():
+            if value != first[name]:
+                raise InputError(
+                    f"{name} is {first[name]} for process 0 (on {first_host}) and {value} for process {rank} (on "
+                    f"{host}); all machines need the same {folder} and data, on a file system that they share"
+                )
 
 
 def share(batch: int) -> slice:

@@ -6,9 +6,13 @@ import logging
 import os
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from deepspeaker.errors import InputError
+from deepspeaker.training.watch import AGENT_FOLDER, AGENT_MISSES, GO_ON, GRACE, AgentWatch
 
 
 def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str) -> None:
@@ -18,7 +22,7 @@ def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str
     empty, the environment's PET_RDZV_ENDPOINT counts, as for torchrun. On one machine the processes share its
     processors.
 
-    Raises ``InputError`` that names the first process that failed.
+    Raises ``InputError`` that names the first process that failed, on whichever machine.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -29,7 +33,7 @@ def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str
     if nnodes > 1 and not rdzv_endpoint:
         raise InputError(f"--nnodes {nnodes}: --rdzv-endpoint HOST:PORT is wanted too, one of the machines")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // nproc)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.ERROR)  # the agent's own: what it has to tell is told below
     settings = LaunchConfig(
         min_nodes=nnodes,
         max_nodes=nnodes,
@@ -40,19 +44,39 @@ def launch(arguments: Sequence[str], nproc: int, nnodes: int, rdzv_endpoint: str
         max_restarts=0,
         monitor_interval=0.5,
     )
-    try:
-        elastic_launch(settings, sys.executable)("-m", "deepspeaker", *arguments)
-    except ChildFailedError as error:
-        # Who was killed, before those who only noticed.
-        rank, failure = min(error.failures.items(), key=lambda item: (item[1].exitcode > 0, item[1].timestamp))
-        code = failure.exitcode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        raise InputError(
-            f"training stopped: process {rank} of {nproc * nnodes} {how}; the same command goes on from the last "
-            "checkpoint"
-        ) from None
-    except (RendezvousError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"--rdzv-endpoint {rdzv_endpoint}: the processes do not meet there ({reason})") from None
-    except SignalException as error:
-        raise InputError(f"training stopped by {error.sigval.name}; the same command goes on from there") from None
+    with tempfile.TemporaryDirectory(prefix="deepspeaker.") as folder:
+        os.environ[AGENT_FOLDER] = folder
+        watch = AgentWatch(Path(folder))
+        try:
+            elastic_launch(settings, sys.executable)("-m", "deepspeaker", *arguments)
+        except ChildFailedError as error:
+            if nnodes > 1:
+                # The store of all processes may be this agent's: those of other machines look there who was lost.
+                time.sleep(GRACE)
+            failures = {rank: (failure.pid, failure.exitcode) for rank, failure in error.failures.items()}
+            raise InputError(f"training stopped: {first_failure(failures, watch, nproc * nnodes)}") from None
+        except (RendezvousError, ValueError, RuntimeError) as error:
+            if watch.met():
+                lost = f"another machine's agent was lost; {GO_ON}"
+                raise InputError(f"training stopped: {watch.story() or lost}") from None
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(f"--rdzv-endpoint {rdzv_endpoint}: the processes do not meet there ({reason})") from None
+        except SignalException as error:
+            raise InputError(f"training stopped by {error.sigval.name}; the same command goes on from there") from None
+        finally:
+            watch.stop()
+
+
+def first_failure(failures: dict[int, tuple[int, int]], watch: AgentWatch, count: int) -> str:
+    """Who failed first and how; ``failures`` has the process and the status of each rank of this machine."""
+    for rank, (pid, _) in failures.items():
+        if pid in watch.hung:
+            return f"process {rank} of {count} gave no sign of life for {AGENT_MISSES} s and was ended; {GO_ON}"
+    for rank, (_, code) in failures.items():
+        # An abort is how C++ ends by an error, such as that another process was lost.
+        if code < 0 and (code != -signal.SIGABRT or not watch.story()):
+            return f"process {rank} of {count} was killed by {signal.Signals(-code).name}; {GO_ON}"
+    if watch.story():
+        return watch.story()
+    rank, (_, code) = next(iter(failures.items()))
+    return f"process {rank} of {count} ended with status {code}; {GO_ON}"

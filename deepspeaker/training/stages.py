@@ -11,6 +11,7 @@ from deepspeaker.config import Config, dump_config
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
+from deepspeaker.marks import flattened
 from deepspeaker.models import (
     Network,
     build_model,
@@ -23,7 +24,15 @@ from deepspeaker.models import (
 from deepspeaker.training.batches import Sampler
 from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
 from deepspeaker.training.collapse import all_finite
-from deepspeaker.training.distributed import broadcast, process_count, process_device, process_rank, processes
+from deepspeaker.training.distributed import (
+    broadcast,
+    check_agreement,
+    check_batch,
+    process_count,
+    process_device,
+    process_rank,
+    processes,
+)
 from deepspeaker.training.loop import train
 from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
 from deepspeaker.training.precision import measured_precision
@@ -130,6 +139,7 @@ def train_softmax(
         prepared = _prepared(config, "softmax", data_dir, exp_dir, seed, where, progress)
         config, index = prepared.config, prepared.train_index
         options = config.softmax
+        check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
         torch.manual_seed(seed)
         network = build_model(index.feature_dim, **config.model.model_dump())
@@ -164,6 +174,7 @@ def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
             frames=index.frames,
             crop_frames=options.crop_frames,
         )
+        check_batch(sampler.speakers * sampler.per_speaker, "triplet.speakers_per_batch, utterances_per_speaker")
         if sampler.left_out:
             _say(
                 f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
@@ -207,7 +218,7 @@ def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str,
 
 def _checkpoints(prepared: _Prepared, section: str, given: Network | None) -> Checkpoints:
     """Those of this training, before anything is written; ``given`` are weights that it starts from, if not fresh."""
-    return Checkpoints(
+    checkpoints = Checkpoints(
         prepared.exp_dir / section,
         config=prepared.config.model_dump(),
         section=section,
@@ -217,6 +228,16 @@ def _checkpoints(prepared: _Prepared, section: str, given: Network | None) -> Ch
         origin=digest_of_weights(given.state_dict()) if given is not None else "",
         precision_measured=prepared.measured,
     )
+    facts: dict[str, object] = {
+        "the step to go on from": checkpoints.begun["step"] if checkpoints.begun else 0,
+        "the SHA-256 of the weights to begin with": checkpoints.about["origin"],
+        **flattened(checkpoints.about["config"]),
+        "the seed": prepared.seed,
+        "the number of utterances": len(prepared.train_index),
+        "the number of speakers": len(prepared.train_index.speakers),
+    }
+    check_agreement(facts, prepared.exp_dir)
+    return checkpoints
 
 
 def _run(

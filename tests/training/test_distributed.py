@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -88,6 +89,7 @@ def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # as the command has it
     }
     return [
         subprocess.Popen(
@@ -118,28 +120,61 @@ def test_processes_equal_one_process_on_the_whole_batch(count: int, tmp_path: Pa
         assert len(results) == len(KINDS) * len(OBJECTIVES)
 
 
-def test_a_lost_process_ends_the_others_with_its_rank_in_a_line(tmp_path: Path) -> None:
-    program = tmp_path / "lost.py"
+def run_all(count: int, body: str, program: Path) -> list[tuple[str, int]]:
+    """What ``count`` processes print on stderr and end with that have met and run ``body`` then."""
     program.write_text(
         "import os, torch\n"
+        "from pathlib import Path\n"
         "from deepspeaker.errors import InputError\n"
-        "from deepspeaker.training.distributed import processes, summed, process_rank\n"
+        "from deepspeaker.training.distributed import *\n"
+        "from deepspeaker.training.distributed import check_agreement, check_batch\n"
+        "rank = int(os.environ['RANK'])\n"
         "try:\n"
         "    with processes(torch.device('cpu')):\n"
-        "        summed(torch.ones(1))\n"
-        "        if process_rank() == 1: os._exit(9)\n"
-        "        summed(torch.ones(1))\n"
-        "        summed(torch.ones(1))\n"
+        f"        summed(torch.ones(1)); {body}\n"
+        "        summed(torch.ones(1)); summed(torch.ones(1))\n"
         "except InputError as error:\n"
         "    raise SystemExit(str(error))\n"
     )
-    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in start(3, [str(program)])]
-    assert ends[1][1] == 9
-    for rank in (0, 2):
-        said, status = ends[rank]
+    running = start(count, [str(program)])
+    return [(process.communicate(timeout=60)[1].strip(), process.returncode) for process in running]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_others_which_name_it(lost: int, tmp_path: Path) -> None:
+    ends = run_all(3, f"rank == {lost} and os._exit(9)", tmp_path / "lost.py")
+    assert ends.pop(lost) == ("", 9)
+    # Process 0 has the store in which the others look; without it, it is known by that.
+    who = r"1 \(on .*\) of 3 gave no more sign of life" if lost else r"0 of 3 or its machine \(127\.0\.0\.1\) was lost"
+    for said, status in ends:
         assert status == 1
-        assert f"process {rank} of 3: another process was lost" in said
-        assert "Traceback" not in said
+        assert re.fullmatch(rf"process {who}; the same command goes on from the last checkpoint", said), said
+
+
+def test_the_error_of_one_process_is_what_all_end_by(tmp_path: Path) -> None:
+    program = tmp_path / "error.py"
+    body = "exec('if rank == 1: raise InputError(\"f.ark: the ark ends\")')"
+    assert run_all(3, body, program) == [("process 1 of 3: f.ark: the ark ends", 1)] * 3
+    said, status = run_all(2, "exec('if rank == 1: raise ValueError(3)')", program)[0]
+    assert (said, status) == ("process 1 of 2 ended by ValueError; its own lines say why", 1)
+
+
+def test_a_batch_that_leaves_a_process_without_a_share_is_refused(tmp_path: Path) -> None:
+    ends = run_all(3, "check_batch(3, 'size'); check_batch(2, 'size')", tmp_path / "small.py")
+    for said, status in ends:
+        assert status == 1
+        assert re.fullmatch(r"process [012] of 3: size: a batch of 2 is too small for 3 processes, .*", said), said
+
+
+def test_processes_that_found_other_things_are_named(tmp_path: Path) -> None:
+    facts = "{'seed': 1, 'the step': rank // 2}"
+    body = f"check_agreement({{'seed': 1}}, Path('e')); check_agreement({facts}, Path('e'))"
+    ends = run_all(3, body, tmp_path / "others.py")
+    for said, status in ends:
+        assert status == 1
+        assert "the step is 0 for process 0 (on " in said
+        assert " and 1 for process 2 (on " in said
+        assert "all machines need the same e and data, on a file system that they share" in said
 
 
 if __name__ == "__main__":

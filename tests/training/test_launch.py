@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,8 @@ import torch
 import deepspeaker
 from deepspeaker.config import Config, dump_config
 from deepspeaker.models import load_checkpoint
+from deepspeaker.training.launch import first_failure
+from deepspeaker.training.watch import AgentWatch
 
 SMALL: dict[str, dict[str, Any]] = {
     "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
@@ -104,6 +108,112 @@ def test_a_killed_process_is_named_and_training_goes_on_from_its_checkpoint(data
     finished(command(data_dir, straight, "--nproc", 2, softmax={"epochs": 15}))
     for name, tensor in last(straight)["network"].items():
         assert torch.equal(last(tmp_path)["network"][name], tensor)
+
+
+class Agents:
+    """One training begun on several "machines" at once, each with an experiment folder that may be the same."""
+
+    def __init__(self, data_dir: Path, exp_dirs: list[Path], nproc: int, **sections: Any) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+        options: list[object] = ["--nproc", nproc]
+        if len(exp_dirs) > 1:
+            options += ["--nnodes", len(exp_dirs), "--rdzv-endpoint", endpoint]
+        self.exp_dirs = exp_dirs
+        own = environment(DEEPSPEAKER_TIMEOUT="20")
+        self.agents = []
+        for number, exp_dir in enumerate(exp_dirs):
+            words = command(data_dir, exp_dir, *options, **sections)
+            out, err = (exp_dir.parent / f"{name}.{number}" for name in ("out", "err"))
+            with out.open("w") as out_stream, err.open("w") as err_stream:
+                self.agents.append(subprocess.Popen(words, env=own, stdout=out_stream, stderr=err_stream))
+
+    def signal_after_two_epochs(self, rank: int, number: signal.Signals) -> int:
+        """Sends a signal to the process of a rank; returns the number of its machine."""
+        outputs = [exp_dir.parent / f"out.{number}" for number, exp_dir in enumerate(self.exp_dirs)]
+        limit = time.monotonic() + 120
+        while not any("epoch 2/" in path.read_text() for path in outputs):
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        for machine, agent in enumerate(self.agents):
+            with contextlib.suppress(AssertionError):
+                os.kill(worker(agent.pid, rank), number)
+                return machine
+        raise AssertionError(f"no process {rank}")
+
+    def said(self) -> list[str]:
+        """What each agent says when all have ended with status 1."""
+        try:
+            assert [agent.wait(60) for agent in self.agents] == [1] * len(self.agents)
+        finally:
+            for agent in self.agents:
+                agent.kill()
+        return [(exp_dir.parent / f"err.{number}").read_text() for number, exp_dir in enumerate(self.exp_dirs)]
+
+
+GO_ON = "the same command goes on from the last checkpoint\n"
+
+
+def test_a_process_that_hangs_is_ended_and_named(data_dir: Path, tmp_path: Path) -> None:
+    agents = Agents(data_dir, [tmp_path / "exp"], 2, softmax={"epochs": 3000})
+    begin = time.monotonic()
+    agents.signal_after_two_epochs(1, signal.SIGSTOP)
+    stopped = "process 1 of 2 gave no sign of life for 6 s and was ended"
+    assert agents.said() == [f"deepspeaker: training stopped: {stopped}; {GO_ON}"]
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_killed_on_one_machine_is_named_on_the_other(data_dir: Path, tmp_path: Path, rank: int) -> None:
+    agents = Agents(data_dir, [tmp_path / "exp"] * 2, 1, softmax={"epochs": 3000})
+    machine = agents.signal_after_two_epochs(rank, signal.SIGKILL)
+    said = agents.said()
+    assert said[machine] == f"deepspeaker: training stopped: process {rank} of 2 was killed by SIGKILL; {GO_ON}"
+    lost = rf"process {rank} \(on .*\) of 2 gave no more sign of life; {GO_ON}"
+    assert re.fullmatch(f"deepspeaker: training stopped: {lost}", said[1 - machine]), said
+    assert last(tmp_path / "exp")["step"] >= 8
+
+
+def test_machines_without_a_shared_folder_are_refused_before_anything_is_written(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    finished(command(data_dir, tmp_path / "begun"))
+    begun = {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+    said = Agents(data_dir, [tmp_path / "begun", tmp_path / "empty"], 1).said()
+    for line in said:
+        assert re.fullmatch(
+            r"deepspeaker: training stopped: process [01] of 2: the step to go on from is [08] for process 0 "
+            r"\(on .*\) and [08] for process 1 \(on .*\); all machines need the same .* file system that they share\n",
+            line,
+        ), line
+    assert begun == {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["small.yaml"]
+
+
+def test_a_batch_smaller_than_the_processes_is_refused_before_anything_is_written(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    words = command(data_dir, tmp_path, "--nproc", 3, softmax={"batch_size": 2})
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    refused = r"process [012] of 3: softmax\.batch_size: a batch of 2 is too small for 3 processes, .*"
+    assert re.fullmatch(rf"deepspeaker: training stopped: {refused}\n", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_launch_names_the_first_process_that_failed(tmp_path: Path) -> None:
+    watch = AgentWatch(tmp_path)
+    assert not watch.met()
+    # Ranks with process and exit status: who was killed, before those who only noticed.
+    ended = {0: (11, 1), 2: (12, -9), 3: (13, 1)}
+    assert first_failure(ended, watch, 4).startswith("process 2 of 4 was killed by SIGKILL; the same")
+    assert first_failure({1: (11, 7)}, watch, 4).startswith("process 1 of 4 ended with status 7; the same")
+    (tmp_path / "story").write_text("process 3 of 4: x.ark: the ark ends")
+    assert first_failure({0: (11, 1), 1: (12, -6)}, watch, 4) == "process 3 of 4: x.ark: the ark ends"
+    watch.hung[13] = 3
+    assert first_failure({3: (13, -9), 0: (11, 1)}, watch, 4).startswith("process 3 of 4 gave no sign of life for 15 s")
+    watch.stop()
 
 
 @pytest.mark.slow

@@ -128,20 +128,47 @@ def test_softmax_objective_is_the_mean_cross_entropy_of_its_classifier() -> None
     assert figures == pytest.approx({"loss": expected, "accuracy": right}, abs=1e-6)
 
 
-def test_the_additive_margin_head_against_its_formula_written_out() -> None:
+@pytest.mark.parametrize("head", ["additive_margin", "additive_angular_margin"])
+@pytest.mark.parametrize(("scale", "margin"), [(7.0, 0.3), (30.0, 0.2), (64.0, 0.5)])
+def test_the_margin_heads_against_their_formulas_written_out(head: str, scale: float, margin: float) -> None:
+    """In float64, by angles: AM-softmax has s (cos t - m), ArcFace s cos(t + m) where t + m is below pi."""
     torch.manual_seed(3)
-    objective = SoftmaxObjective(4, 3, "additive_margin", scale=7.0, margin=0.3)
-    outputs, speakers = torch.randn(5, 4), torch.tensor([0, 2, 1, 1, 0])
+    objective = SoftmaxObjective(4, 3, head, scale=scale, margin=margin).double()
+    generator = torch.Generator().manual_seed(4)
+    outputs = torch.randn(40, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    speakers = torch.randint(0, 3, (40,), generator=generator)
     loss, figures = objective(outputs, speakers, 0)
-    x = outputs.double().numpy()
-    w = objective.classifier.weight.detach().double().numpy()
-    losses, hits = [], 0
-    for row, speaker in zip(x, speakers.tolist(), strict=True):
-        cosine = [row @ other / np.linalg.norm(row) / np.linalg.norm(other) for other in w]
-        true = np.exp(7.0 * (cosine[speaker] - 0.3))
-        rest = sum(np.exp(7.0 * cosine[other]) for other in range(3) if other != speaker)
-        losses.append(-np.log(true / (true + rest)))
-        hits += int(np.argmax(cosine)) == speaker
-    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
-    assert figures["accuracy"] == pytest.approx(hits / 5)
+    (gradient,) = torch.autograd.grad(loss, outputs)
+    w = objective.classifier.weight.detach().numpy()
+
+    def written_out(x: np.ndarray) -> tuple[float, int, int]:
+        losses, hits, beyond = [], 0, 0
+        for row, speaker in zip(x, speakers.tolist(), strict=True):
+            angles = [np.arccos(row @ other / np.sqrt(row @ row) / np.sqrt(other @ other)) for other in w]
+            exponents = [scale * np.cos(angle) for angle in angles]
+            hits += int(np.argmax(exponents)) == speaker
+            if head == "additive_margin":
+                exponents[speaker] = scale * (np.cos(angles[speaker]) - margin)
+            elif angles[speaker] + margin < np.pi:
+                exponents[speaker] = scale * np.cos(angles[speaker] + margin)
+            else:  # a straight line in the cosine that goes on from -1 at the angle pi - margin
+                beyond += 1
+                exponents[speaker] = scale * (-1 - (np.cos(np.pi - margin) - np.cos(angles[speaker])))
+            highest = max(exponents)
+            total = highest + np.log(sum(np.exp(exponent - highest) for exponent in exponents))
+            losses.append(total - exponents[speaker])
+        return float(np.mean(losses)), hits, beyond
+
+    x = outputs.detach().numpy()
+    expected, hits, beyond = written_out(x)
+    assert loss.item() == pytest.approx(expected, rel=1e-10)
+    assert figures["accuracy"] == pytest.approx(hits / 40)
     assert objective.classifier.bias is None
+    if head == "additive_angular_margin" and margin == 0.5:
+        assert beyond  # some of the rows lie there
+    for row in range(0, 40, 5):
+        for column in range(4):
+            step = np.zeros_like(x)
+            step[row, column] = 1e-6
+            slope = (written_out(x + step)[0] - written_out(x - step)[0]) / 2e-6
+            assert gradient[row, column].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
