@@ -137,7 +137,7 @@ def run_all(count: int, body: str, program: Path) -> list[tuple[str, int]]:
         "    raise SystemExit(str(error))\n"
     )
     running = start(count, [str(program)])
-    return [(process.communicate(timeout=60)[1].strip(), process.returncode) for process in running]
+    return [(process.communicate(timeout=300)[1].strip(), process.returncode) for process in running]
 
 
 @pytest.mark.parametrize("lost", [0, 1])
