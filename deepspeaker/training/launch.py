@@ -72,9 +72,10 @@ def first_failure(failures: dict[int, tuple[int, int]], watch: AgentWatch, count
     for rank, (pid, _) in failures.items():
         if pid in watch.hung:
             return f"process {rank} of {count} gave no sign of life for {AGENT_MISSES} s and was ended; {GO_ON}"
+    # The agent ends the others by SIGTERM. An abort is how C++ ends by an error, such as that another process was lost.
+    failures = {rank: failure for rank, failure in failures.items() if failure[1] != -signal.SIGTERM} or failures
     for rank, (_, code) in failures.items():
-        # An abort is how C++ ends by an error, such as that another process was lost.
-        if code < 0 and (code != -signal.SIGABRT or not watch.story()):
+        if code < 0 and (code not in (-signal.SIGABRT, -signal.SIGTERM) or not watch.story()):
             return f"process {rank} of {count} was killed by {signal.Signals(-code).name}; {GO_ON}"
     if watch.story():
         return watch.story()

@@ -211,6 +211,7 @@ def test_launch_names_the_first_process_that_failed(tmp_path: Path) -> None:
     assert first_failure({1: (11, 7)}, watch, 4).startswith("process 1 of 4 ended with status 7; the same")
     (tmp_path / "story").write_text("process 3 of 4: x.ark: the ark ends")
     assert first_failure({0: (11, 1), 1: (12, -6)}, watch, 4) == "process 3 of 4: x.ark: the ark ends"
+    assert first_failure({0: (11, -15), 1: (12, 1)}, watch, 4) == "process 3 of 4: x.ark: the ark ends"
     watch.hung[13] = 3
     assert first_failure({3: (13, -9), 0: (11, 1)}, watch, 4).startswith("process 3 of 4 gave no sign of life for 15 s")
     watch.stop()
