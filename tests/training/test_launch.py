@@ -21,19 +21,7 @@ from deepspeaker.config import Config, dump_config
 from deepspeaker.models import load_checkpoint
 from deepspeaker.training.launch import first_failure
 from deepspeaker.training.watch import AgentWatch
-
-SMALL: dict[str, dict[str, Any]] = {
-    "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
-    "softmax": {"epochs": 2, "steps_per_epoch": 4, "crop_frames": 16, "batch_size": 8, "precision": "float32"},
-    "triplet": {
-        "precision": "float32",
-        "epochs": 2,
-        "steps_per_epoch": 4,
-        "crop_frames": 16,
-        "speakers_per_batch": 4,
-        "utterances_per_speaker": 2,
-    },
-}
+from tests.training.tiny import SMALL
 
 
 def command(data_dir: Path, exp_dir: Path, *options: object, stage: str = "softmax", **sections: Any) -> list[str]:
@@ -90,9 +78,7 @@ def until(stream: IO[str] | None, beginning: str) -> None:
 
 def test_a_killed_process_is_named_and_training_goes_on_from_its_checkpoint(data_dir: Path, tmp_path: Path) -> None:
     words = command(data_dir, tmp_path, "--nproc", 2, softmax={"epochs": 15})
-    with subprocess.Popen(
-        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as agent:
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
         until(agent.stdout, "epoch 2/")
         begin = time.monotonic()
         os.kill(worker(agent.pid, 1), signal.SIGKILL)

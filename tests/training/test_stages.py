@@ -27,20 +27,7 @@ from deepspeaker.report import plot_training
 from deepspeaker.training import UtteranceSampler, stages, train_softmax, train_triplet
 from deepspeaker.training.objectives import SoftmaxObjective
 from deepspeaker.training.precision import measured_precision
-
-SMALL = {
-    "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
-    # "auto" is measured, and on networks as small as this one time it is the one and one time the other.
-    "softmax": {"epochs": 2, "steps_per_epoch": 4, "crop_frames": 16, "batch_size": 8, "precision": "float32"},
-    "triplet": {
-        "precision": "float32",
-        "epochs": 2,
-        "steps_per_epoch": 4,
-        "crop_frames": 16,
-        "speakers_per_batch": 4,
-        "utterances_per_speaker": 2,
-    },
-}
+from tests.training.tiny import SMALL
 
 
 def config_with(**sections: dict[str, Any]) -> Config:

@@ -21,6 +21,21 @@ from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.loop import train
 from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
 
+#: For trainings by command, as sections of a configuration.
+SMALL: dict[str, dict[str, Any]] = {
+    "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
+    # "auto" is measured, and on networks as small as this one time it is the one and one time the other.
+    "softmax": {"epochs": 2, "steps_per_epoch": 4, "crop_frames": 16, "batch_size": 8, "precision": "float32"},
+    "triplet": {
+        "precision": "float32",
+        "epochs": 2,
+        "steps_per_epoch": 4,
+        "crop_frames": 16,
+        "speakers_per_batch": 4,
+        "utterances_per_speaker": 2,
+    },
+}
+
 CONFIG = Config(
     model=ResCNNModel(channels=[4, 8], blocks=1, embedding_dim=8),
     softmax=Softmax(
