@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -132,10 +133,19 @@ class Watch:
         return self._story
 
     def ending(self, how: str) -> None:
-        """From now on this process is not missed: it "ended" or "ended by" an error."""
+        """From now on this process is not missed: it "ended" or "ended by" an error.
+
+        Process 0 has the store where no agent has it, and waits some seconds: the others shall find there why they end.
+        """
         self._ending = how
+        keys = [self._key(rank) for rank in range(self.count)]
+        until = time.monotonic() + min(MISSES_AFTER_ERROR * BEAT, GRACE / 2)
         with contextlib.suppress(RuntimeError):
-            self._store.set(self._key(self.rank), how)
+            self._store.set(keys[self.rank], how)
+            while self.rank == 0 and not self._agent and time.monotonic() < until:
+                if all(sign.startswith(b"ended") for sign in self._store.multi_get(keys)):
+                    break
+                time.sleep(BEAT / 10)
 
     def stop(self) -> None:
         """Ends the thread."""
