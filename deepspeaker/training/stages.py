@@ -87,8 +87,8 @@ def _check_spk2utt(index: FeatureIndex) -> None:
     told = {}
     with path.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
-            name, _, utterances = line.strip().partition(" ")
-            told[name] = len(utterances.split())
+            if words := line.split():
+                told[words[0]] = len(words) - 1
     for speaker, count in zip(index.speakers, index.of_speaker.sizes().tolist(), strict=True):
         if (its := told.pop(speaker, 0)) != count:
             raise InputError(
