@@ -71,25 +71,26 @@ def min_dcf_of_file(
     c_fa: float,
     left_out: Path | None = None,
     llr: bool = False,
-) -> str:
-    """A line with the least detection cost and its operating point.
+) -> tuple[float, str]:
+    """The lowest detection cost, and a line about it in the words of Kaldi's ``compute_min_dcf.py``.
 
-    Where scores are log-likelihood ratios (``llr``) a line with the actual cost at these costs' threshold, and Cllr.
+    Where scores are log-likelihood ratios (``llr``), a second line gives the actual cost at the threshold that these
+    costs imply, and Cllr.
     """
     read, points = _read(scores, trials, left_out)
     cost = min_dcf(points, p_target, c_miss, c_fa)
     threshold, p_miss, p_fa = min_dcf_point(points, p_target, c_miss, c_fa)
     line = (
-        f"minDCF {cost:.4f} (p_target {p_target:g}, c_miss {c_miss:g}, c_fa {c_fa:g}) at threshold {threshold:.6g}: "
-        f"misses {100 * p_miss:.2f} %, false alarms {100 * p_fa:.3f} %"
+        f"minDCF is {cost:.4f} at threshold {threshold:.4f} (p-target={p_target:g}, c-miss={c_miss:g}, "
+        f"c-fa={c_fa:g}); misses {100 * p_miss:.2f} %, false alarms {100 * p_fa:.3f} %"
     )
     if not llr:
-        return line
+        return cost, line
     targets, nontargets = read.scores[read.is_target], read.scores[~read.is_target]
     actual = act_dcf(targets, nontargets, p_target, c_miss, c_fa)
     at = np.log(c_fa * (1 - p_target) / (c_miss * p_target))
     bits, least = cllr(targets, nontargets), min_cllr(targets, nontargets)
-    return f"{line}\nactDCF {actual:.4f} at threshold {at:.6g}; Cllr {bits:.4f} bits, minCllr {least:.4f}"
+    return cost, f"{line}\nactDCF {actual:.4f} at threshold {at:.4f}; Cllr {bits:.4f} bits, minCllr {least:.4f}"
 
 
 def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title: str) -> str:

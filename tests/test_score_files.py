@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepspeaker.metrics import act_dcf, cllr, det_points, equal_error_rate, false_acceptance_point, min_dcf
+from deepspeaker.metrics import (
+    act_dcf,
+    cllr,
+    det_points,
+    equal_error_rate,
+    false_acceptance_point,
+    min_dcf,
+    min_dcf_point,
+)
 
 UTILS = Path(__file__).parents[1] / "utils"
 
@@ -38,7 +46,7 @@ def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
 
-def test_eer_with_interval_and_cost(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+def test_eer_with_interval(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
     folder, values, labels = files
     points = det_points(values[labels], values[~labels])
     rate = f"{100 * equal_error_rate(points)[0]:.2f}"
@@ -48,8 +56,25 @@ def test_eer_with_interval_and_cost(files: tuple[Path, np.ndarray, np.ndarray]) 
     assert plain.stdout.endswith("60 target and 720 non-target trials\n")
     wide = run("compute_eer.py", "--utt2spk", folder / "utt2spk", folder / "scores", folder / "trials")
     assert wide.stdout.startswith(f"EER {rate} [")
-    cost = run("compute_min_dcf.py", "--p-target", 0.05, "--c-miss", 2, folder / "scores", folder / "trials")
-    assert cost.stdout.startswith(f"minDCF {min_dcf(points, 0.05, 2.0):.4f} (p_target 0.05, c_miss 2, c_fa 1)")
+
+
+def test_the_detection_cost_is_written_as_kaldi_writes_it(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    """The number alone on stdout, as scripts read it with ``$(sid/compute_min_dcf.py ... 2>/dev/null)``."""
+    folder, values, labels = files
+    points = det_points(values[labels], values[~labels])
+    for options, costs in (
+        ([], (0.01, 1.0, 1.0)),
+        (["--p-target", 0.05, "--c-miss", 2], (0.05, 2.0, 1.0)),
+        (["--c-fa", 3, "--c-miss=10", "--p-target=0.5"], (0.5, 10.0, 3.0)),
+    ):
+        done = run("compute_min_dcf.py", *options, folder / "scores", folder / "trials")
+        assert done.returncode == 0
+        assert done.stdout == f"{min_dcf(points, *costs):.4f}\n"
+        at = min_dcf_point(points, *costs).threshold
+        assert done.stderr.startswith(
+            f"minDCF is {done.stdout.strip()} at threshold {at:.4f} "
+            f"(p-target={costs[0]:g}, c-miss={costs[1]:g}, c-fa={costs[2]:g})"
+        )
 
 
 def test_thresholds_and_the_cost_of_log_likelihood_ratios(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
@@ -65,7 +90,8 @@ def test_thresholds_and_the_cost_of_log_likelihood_ratios(files: tuple[Path, np.
         )
     done = run("compute_min_dcf.py", "--llr", "--p-target", 0.1, "--c-fa", 3, *pair)
     actual, bits = act_dcf(values[labels], values[~labels], 0.1, 1.0, 3.0), cllr(values[labels], values[~labels])
-    assert f"\nactDCF {actual:.4f} at threshold 3.29584; Cllr {bits:.4f} bits" in done.stdout
+    assert done.stdout == f"{min_dcf(points, 0.1, 1.0, 3.0):.4f}\n"
+    assert f"\nactDCF {actual:.4f} at threshold 3.2958; Cllr {bits:.4f} bits" in done.stderr
 
 
 def test_det_plot(files: tuple[Path, np.ndarray, np.ndarray]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -42,7 +43,7 @@ def compute_eer(
 @click.option("--p-target", type=float, default=0.01, show_default=True, help="prior of a target trial")
 @click.option("--c-miss", type=float, default=1.0, show_default=True)
 @click.option("--c-fa", type=float, default=1.0, show_default=True)
-@click.option("--llr", is_flag=True, help="scores are log-likelihood ratios: adds actual cost and Cllr")
+@click.option("--llr", is_flag=True, help="scores are log-likelihood ratios: adds actual cost and Cllr (on stderr)")
 @_left_out_option
 @click.argument("scores", type=FILE)
 @click.argument("trials", type=FILE, required=False)
@@ -55,10 +56,15 @@ def compute_min_dcf(
     scores: Path,
     trials: Path | None,
 ) -> None:
-    """Least detection cost of a score file of any toolkit; TRIALS labels it unless it has labels."""
+    """Lowest detection cost of a score file of any toolkit; TRIALS labels it unless it has labels.
+
+    As Kaldi's program does, it writes the number alone on stdout and everything else on stderr.
+    """
     from deepspeaker.score_files import min_dcf_of_file
 
-    print(min_dcf_of_file(scores, trials, p_target, c_miss, c_fa, left_out, llr))
+    cost, line = min_dcf_of_file(scores, trials, p_target, c_miss, c_fa, left_out, llr)
+    print(f"{cost:.4f}")
+    print(line, file=sys.stderr)
 
 
 @commands.command("plot-det")
