@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,36 +46,43 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yields a new temporary folder beside ``path``; when the block ends well, it takes the place of ``path``.
 
-    Left-overs of earlier runs that were killed are removed first.
+    What a killed process left is removed first. If it was killed between the two renames, the old folder gets its name
+    back, so that at every moment a whole copy, old or new, is at ``path`` or will be there at the next start. Writers
+    of one folder must not run at once.
     """
     path = Path(path)
+    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in path.parent.glob(f".{path.name}.tmp*"):
-        shutil.rmtree(left_over)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp", dir=path.parent))
+    _remove_tree(temporary)
+    if old.exists():
+        old.rename(temporary if path.exists() else path)
+        _remove_tree(temporary)
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o755)
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp", dir=path.parent))
-            path.rename(old / path.name)
+            path.rename(old)
             temporary.rename(path)
-            shutil.rmtree(old)
+            old.rename(temporary)
         else:
             temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_tree(temporary)
 
 
 def remove_folder(path: str | Path) -> None:
     """Removes a folder, if it is there; killed on the way, it leaves either all of it or nothing of that name."""
     path = Path(path)
+    if path.exists():
+        gone = path.with_name(f".{path.name}.tmp")
+        _remove_tree(gone)
+        path.rename(gone)
+        _remove_tree(gone)
+
+
+def _remove_tree(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        gone = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp", dir=path.parent))
-        try:
-            path.rename(gone / path.name)
-        finally:
-            shutil.rmtree(gone)
+        shutil.rmtree(path)
 
 
 def sha256_of(path: str | Path) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,11 +65,59 @@ def test_a_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".folder.tmpabc").mkdir()
-    (tmp_path / ".folder.tmpabc" / "half").write_text("half")
+    (tmp_path / ".folder.tmp").mkdir()
+    (tmp_path / ".folder.tmp" / "half").write_text("half")
     with atomic_folder(tmp_path / "folder"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def write_folder(folder: Path, content: str) -> None:
+    with atomic_folder(folder) as temporary:
+        for name in ("one", "two"):
+            (temporary / name).write_text(content)
+
+
+def killed_at(step: int, folder: Path, content: str) -> bool:
+    """Whether a process that writes ``folder`` ended before the ``step``-th change it makes to the file system.
+
+    The process is killed there by ``os._exit``, so that no ``finally`` runs.
+    """
+    child = os.fork()
+    if child == 0:
+        steps = itertools.count()
+
+        def die(event: str, arguments: object) -> None:
+            changes = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
+            if changes and next(steps) == step:
+                os._exit(9)
+
+        sys.addaudithook(die)
+        try:
+            write_folder(folder, content)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_whole_copy_survives_a_kill_at_any_step_and_a_failure_after_it(tmp_path: Path) -> None:
+    """It was lost when a process was killed between the two renames and the next one removed both copies and failed."""
+    seen = set()
+    for step in itertools.count():
+        folder = tmp_path / str(step) / "folder"
+        write_folder(folder, "old")
+        done = killed_at(step, folder, "new")
+        with pytest.raises(RuntimeError), atomic_folder(folder):
+            raise RuntimeError
+        (content,) = {path.read_text() for path in folder.iterdir()}
+        assert sorted(path.name for path in folder.iterdir()) == ["one", "two"]
+        assert [path.name for path in folder.parent.iterdir()] == ["folder"]
+        seen.add(content)
+        if done:
+            break
+    assert content == "new"
+    assert seen == {"old", "new"}
+    assert step > 5
 
 
 def test_sha256_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
