@@ -3,11 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from deepspeaker.errors import InputError
+
+#: Errors that only writing raises -> what to do about them.
+_REMEDIES = {
+    errno.ENOSPC: "free some",
+    errno.EDQUOT: "free some, or ask for more",
+    errno.EROFS: "make it writable",
+}
+
+
+@contextlib.contextmanager
+def disk_errors_named(path: str | Path) -> Iterator[None]:
+    """Makes an ``InputError`` that names ``path`` of a full or read-only file system, or a quota that is used up."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        number = _error_number(error)
+        if number not in _REMEDIES:
+            raise
+        what = os.strerror(number).lower()
+        raise InputError(f"{path}: {what}; {_REMEDIES[number]} and start the same command again") from error
+
+
+def _error_number(error: BaseException | None) -> int | None:
+    """The errno of an error of writing: torch raises a RuntimeError in its context, polars puts it into the text."""
+    if isinstance(error, OSError):
+        in_text = re.search(r"\(os error (\d+)\)$", str(error))
+        return int(in_text[1]) if in_text else error.errno
+    return _error_number(error.__context__) if error is not None else None
 
 
 @contextlib.contextmanager
@@ -17,20 +51,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     When the block raises, the temporary file is removed and ``path`` stays as it was. The temporary name is always the
     same, so that what a killed process left is overwritten by the next; writers of one file must not run at once (the
     recipe's locks see to it).
+
+    Raises ``InputError`` when the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
+    with disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.fsync(descriptor)
+            yield temporary
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
         finally:
-            os.close(descriptor)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def atomic_write(path: str | Path, content: str | bytes) -> None:
@@ -49,25 +86,28 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     What a killed process left is removed first. If it was killed between the two renames, the old folder gets its name
     back, so that at every moment a whole copy, old or new, is at ``path`` or will be there at the next start. Writers
     of one folder must not run at once.
+
+    Raises ``InputError`` when the disk is full.
     """
     path = Path(path)
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_tree(temporary)
-    if old.exists():
-        old.rename(temporary if path.exists() else path)
+    with disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         _remove_tree(temporary)
-    temporary.mkdir()
-    try:
-        yield temporary
-        if path.exists():
-            path.rename(old)
-            temporary.rename(path)
-            old.rename(temporary)
-        else:
-            temporary.rename(path)
-    finally:
-        _remove_tree(temporary)
+        if old.exists():
+            old.rename(temporary if path.exists() else path)
+            _remove_tree(temporary)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if path.exists():
+                path.rename(old)
+                temporary.rename(path)
+                old.rename(temporary)
+            else:
+                temporary.rename(path)
+        finally:
+            _remove_tree(temporary)
 
 
 def remove_folder(path: str | Path) -> None:

@@ -118,50 +118,48 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
 
     Returns lines that say what is there now, and what audio was converted. Raises ``InputError`` when a shard is
     missing or more than ``max_skipped`` percent of the utterances are skipped (list: ``skipped`` in the directory);
-    then no shard counts as done any more.
+    then all shards are to be computed again.
     """
-    try:
-        lines = _collected(data_dir, num_jobs, max_skipped)
-    except InputError:
-        remove_folder(data_dir / _SHARDS)
-        raise
-    remove_folder(data_dir / _SHARDS)
-    return lines
-
-
-def _collected(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     data = DataDir.read(data_dir)
     given = has_own_features(data_dir, data)
     shards = data_dir / _SHARDS
-
-    def joined(name: str) -> dict[str, str]:
-        table: dict[str, str] = {}
-        for job in range(1, num_jobs + 1):
-            if not (shards / f"{name}.{job}").is_file():
-                raise InputError(f"{shards / name}.{job}: shard {job} of {num_jobs} is missing; run stage 2 again")
-            table.update(read_table(shards / f"{name}.{job}"))
-        return table
-
-    report_skipped(data_dir / "skipped", joined("skipped"), len(data.utt2spk), f"utterances of {data_dir}", max_skipped)
-    num_frames, num_speech = joined("num_frames"), joined("num_speech")
+    names = ["skipped", "num_frames", "num_speech", "nosil", "converted", *([] if given else ["feats", "vad"])]
+    try:
+        tables = {name: _joined(shards, name, num_jobs) for name in names}
+        about = f"utterances of {data_dir}"
+        report_skipped(data_dir / "skipped", tables["skipped"], len(data.utt2spk), about, max_skipped)
+    except InputError:
+        remove_folder(shards)
+        raise
+    num_frames, num_speech = tables["num_frames"], tables["num_speech"]
     nosil = data.subset(num_speech)
     nosil.wav_scp, nosil.segments, nosil.reco2dur, nosil.vad_scp, nosil.utt2dur = {}, {}, {}, {}, {}
-    nosil.feats_scp, nosil.utt2num_frames = joined("nosil"), num_speech
+    nosil.feats_scp, nosil.utt2num_frames = tables["nosil"], num_speech
     nosil.write(nosil_dir(data_dir))
     if not given:
-        data.feats_scp, data.vad_scp = joined("feats"), joined("vad")
+        data.feats_scp, data.vad_scp = tables["feats"], tables["vad"]
     data.utt2num_frames = num_frames
     data.write(data_dir)
     if not given:
         _remove_old_arks(data_dir, num_jobs)
     _remove_old_arks(nosil_dir(data_dir), num_jobs)
-    converted = joined("converted")
+    remove_folder(shards)
     frames, speech = sum(map(int, num_frames.values())), sum(map(int, num_speech.values()))
     summary = (
         f"{data_dir}: {len(num_speech)} utterances, {frames} frames, {100.0 * speech / frames:.1f} % of them speech"
         + (" (features as given)" if given else "")
     )
-    return "\n".join([*(f"{data_dir}: {line}" for line in _conversions(converted)), summary])
+    return "\n".join([*(f"{data_dir}: {line}" for line in _conversions(tables["converted"])), summary])
+
+
+def _joined(shards: Path, name: str, num_jobs: int) -> dict[str, str]:
+    """The table ``name`` of all jobs."""
+    table: dict[str, str] = {}
+    for job in range(1, num_jobs + 1):
+        if not (shards / f"{name}.{job}").is_file():
+            raise InputError(f"{shards / name}.{job}: shard {job} of {num_jobs} is missing; run stage 2 again")
+        table.update(read_table(shards / f"{name}.{job}"))
+    return table
 
 
 def _conversions(converted: dict[str, str]) -> list[str]:

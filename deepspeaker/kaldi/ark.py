@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.files import atomic_path, atomic_write
+from deepspeaker.files import atomic_path, atomic_write, disk_errors_named
 
 #: Kaldi's names for the ways to store a matrix -> kaldiio's number of the method.
 COMPRESSIONS: dict[str, int | None] = {"none": None, "speech-feature": 2, "two-byte": 3, "one-byte": 5}
@@ -219,20 +219,21 @@ class ArkWriter:
     ...     writer.write("utterance-1", vector)
 
     Keys must come in C order, so that the scp is sorted. ``compression`` is one of ``COMPRESSIONS`` and concerns
-    matrices.
+    matrices. Raises ``InputError`` that names the ark when the disk is full.
     """
 
     def __init__(self, ark: str | Path, scp: str | Path, compression: str = "none") -> None:
         self._ark = Path(ark).resolve()
         self._scp = Path(scp)
         self._method = COMPRESSIONS[compression]
-        self._temporary = self._ark.with_name(f".{self._ark.name}.tmp")
         self._lines: list[str] = []
         self._last = ""
 
     def __enter__(self) -> ArkWriter:
-        self._ark.parent.mkdir(parents=True, exist_ok=True)
-        self._stream: BinaryIO = self._temporary.open("wb")
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self._ark))
+            self._stream: BinaryIO = stack.enter_context(temporary.open("wb"))
+            self._stack = stack.pop_all()
         return self
 
     def write(self, key: str, value: NDArray[np.float32]) -> str:
@@ -242,7 +243,8 @@ class ArkWriter:
         self._last = key
         begin = self._stream.tell()
         method = self._method if value.ndim == 2 else None
-        kaldiio.save_ark(self._stream, {key: value}, compression_method=method)
+        with disk_errors_named(self._ark):
+            kaldiio.save_ark(self._stream, {key: value}, compression_method=method)
         location = f"{self._ark}:{begin + len(key.encode()) + 1}"
         self._lines.append(f"{key} {location}\n")
         return location
@@ -250,12 +252,6 @@ class ArkWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stack.__exit__(kind, error, trace)
         if kind is None:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-        self._stream.close()
-        if kind is None:
-            self._temporary.replace(self._ark)
             atomic_write(self._scp, "".join(self._lines))
-        else:
-            self._temporary.unlink(missing_ok=True)

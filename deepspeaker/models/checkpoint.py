@@ -16,7 +16,10 @@ _FORMAT = 1
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes ``content`` (numbers, strings, lists, dictionaries, tensors) under a temporary name, then renames."""
+    """Writes ``content`` (numbers, strings, lists, dictionaries, tensors) under a temporary name, then renames.
+
+    Raises ``InputError`` when the disk is full.
+    """
     # torch writes a file's name into it, and the temporary one differs from run to run; an open file has none.
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         torch.save({"format": _FORMAT, **content}, stream)

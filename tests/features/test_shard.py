@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,23 @@ def test_a_missing_shard_is_named_and_nothing_is_collected(tmp_path: Path) -> No
     with pytest.raises(InputError, match="shard 2 of 3 is missing; run stage 2 again"):
         collect_shards(data_dir, 3, 5.0)
     assert not (data_dir / "feats.scp").exists()
+
+
+def test_shards_stay_when_collecting_them_fails_for_want_of_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computing them again may take hours."""
+    data_dir = make_audio(tmp_path)
+    compute_shard(data_dir, 1, 1, **OPTIONS)
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="no space left on device"):
+        patched.setattr(Path, "write_text", fail_for_want_of_space)
+        collect_shards(data_dir, 1, 5.0)
+    collect_shards(data_dir, 1, 5.0)
+    assert len(DataDir.read(nosil_dir(data_dir)).feats_scp) == 7
+
+
+def fail_for_want_of_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_an_utterance_without_audio_is_skipped(tmp_path: Path) -> None:
