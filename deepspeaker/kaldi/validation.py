@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,6 +56,8 @@ class _Check:
         self.findings: list[Finding] = []
         self.tables: dict[str, list[bytes]] = {}
         self.numbers: dict[str, dict[bytes, int]] = {}  # of lines that something is wrong with
+        utt2spk, spk2utt = (shlex.quote(str(folder / name)) for name in ("utt2spk", "spk2utt"))
+        self.make_spk2utt = f"make it: utils/utt2spk_to_spk2utt.pl {utt2spk} > {spk2utt}"
 
     def found(self, name: str, line: int | None, what: str, mend: str, warning: bool = False) -> None:
         self.findings.append(Finding(self.folder / name if name else self.folder, line, what, mend, warning))
@@ -67,12 +70,14 @@ class _Check:
             if file.name in KEYS and file.is_file():
                 self.tables[file.name] = file.read_bytes().split(b"\n")
                 self.check_lines(file.name)
-        for name in ("utt2spk", "spk2utt"):
+        for name, missing, empty in (
+            ("utt2spk", "make it; nothing else tells the speakers", "write a line for each utterance"),
+            ("spk2utt", self.make_spk2utt, self.make_spk2utt),
+        ):
             if name not in self.tables:
-                mend = "make it; nothing else tells the speakers" if name == "utt2spk" else _FIX
-                self.found(name, None, "no such file", mend)
+                self.found(name, None, "no such file", missing)
             elif not self.tables[name]:
-                self.found(name, None, "is empty", "an utterance a line is wanted" if name == "utt2spk" else _FIX)
+                self.found(name, None, "is empty", empty)
         if self.tables.get("utt2spk"):
             self.check_speakers(spk_sort)
         for name, wanted in (("feats.scp", feats), ("wav.scp", wav), ("text", text)):
@@ -135,7 +140,7 @@ class _Check:
                 utterance, speaker = min(differ)
                 where = "here" if (utterance, speaker) in set(told) else "in utt2spk"
                 what = f"does not fit utt2spk: only {where} is {text_of(utterance)} of {text_of(speaker)}"
-            self.found("spk2utt", None, what, "utils/utt2spk_to_spk2utt.pl makes it from utt2spk")
+            self.found("spk2utt", None, what, self.make_spk2utt)
         if len(self.tables["spk2utt"]) == 1:
             self.found("spk2utt", 1, "there is one speaker only", "a bad idea, unless it is meant", warning=True)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,8 +58,9 @@ def test_good_directories(tmp_path: Path, changed: dict[str, str | None]) -> Non
     ("changed", "finding"),
     [
         ({"utt2spk": None}, "utt2spk: no such file; make it"),
-        ({"utt2spk": ""}, "utt2spk: is empty; an utterance a line"),
-        ({"spk2utt": None}, "spk2utt: no such file; utils/fix_data_dir.sh mends it"),
+        ({"utt2spk": ""}, "utt2spk: is empty; write a line for each utterance"),
+        ({"spk2utt": None}, "spk2utt: no such file; make it: utils/utt2spk_to_spk2utt.pl "),
+        ({"spk2utt": ""}, "spk2utt: is empty; make it: utils/utt2spk_to_spk2utt.pl "),
         ({"utt2spk": "a-1 a\na-2 a b\nb-1 b\n"}, "utt2spk:2: an utterance and its speaker wanted, there is 'a-2 a b'"),
         ({"utt2spk": "a-2 a\na-1 a\nb-1 b\n"}, "utt2spk:2: a-1 after a-2 is not the order of LC_ALL=C sort; utils/fix"),
         ({"utt2spk": "a-1 a\na-1 a\na-2 a\nb-1 b\n"}, "utt2spk:2: a-1 stands in line 1 already; keep one"),
@@ -95,6 +99,18 @@ def test_every_finding_has_its_place_and_mend(tmp_path: Path, changed: dict[str,
     found = findings(make(tmp_path / "data", changed))
     assert any(line.startswith(finding) for line in found), found
     assert all("\n" not in line for line in found)
+
+
+@pytest.mark.parametrize("spk2utt", [None, "", "a a-1\nb b-1\n"])
+@pytest.mark.parametrize("name", ["data", "it's mine & $(yours)"])
+def test_the_command_that_makes_spk2utt_can_be_copied(tmp_path: Path, name: str, spk2utt: str | None) -> None:
+    """``wav.scp`` and ``utt2spk`` are enough for run.sh, but not for Kaldi's validate_data_dir.sh."""
+    folder = make(tmp_path / name, {"spk2utt": spk2utt, "spk2gender": None})
+    (finding,) = validate_data_dir(folder)
+    command = str(finding).partition("make it: ")[2]
+    environment = os.environ | {"DEEPSPEAKER_PYTHON": sys.executable}
+    subprocess.run(["bash", "-c", command], check=True, cwd=Path(__file__).parents[2], env=environment)
+    assert findings(folder) == []
 
 
 def test_what_need_not_be_there_is_checked_where_it_is(tmp_path: Path) -> None:
