@@ -18,7 +18,7 @@ from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import mean_variance_normalised
 from deepspeaker.features.vad import energy_vad
 from deepspeaker.files import remove_folder
-from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector, write_table
+from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector, split_bounds, write_table
 from deepspeaker.skipped import report_skipped
 
 _SHARDS = ".shards"
@@ -28,8 +28,11 @@ T = TypeVar("T")
 
 
 def shard_of(utterances: Sequence[T], job: int, num_jobs: int) -> Sequence[T]:
-    """The ``job``-th (from 1) of ``num_jobs`` runs of nearly equal length, as Kaldi's split_scp makes them."""
-    bounds = [round(len(utterances) * index / num_jobs) for index in range(num_jobs + 1)]
+    """The utterances of job ``job``, from 1 to ``num_jobs``: the piece that Kaldi's ``split_scp.pl`` makes for it.
+
+    Unlike that program it accepts more jobs than utterances; the last jobs then have none.
+    """
+    bounds = split_bounds(len(utterances), num_jobs)
     return utterances[bounds[job - 1] : bounds[job]]
 
 

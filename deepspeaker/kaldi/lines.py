@@ -90,12 +90,19 @@ def filter_lines(
 
 
 def split_lines(lines: Sequence[bytes], pieces: int, name: str | Path) -> list[list[bytes]]:
-    """``split_scp.pl``: pieces of equal length, the first ones a line longer where that does not come out even."""
+    """``split_scp.pl``: pieces of nearly equal length (see ``split_bounds``)."""
     if len(lines) < pieces:
         raise InputError(f"{name}: {len(lines)} lines cannot be split into {pieces} pieces; take fewer")
-    length, longer = divmod(len(lines), pieces)
-    bounds = [piece * length + min(piece, longer) for piece in range(pieces + 1)]
-    return [list(lines[first:stop]) for first, stop in itertools.pairwise(bounds)]
+    return [list(lines[first:stop]) for first, stop in itertools.pairwise(split_bounds(len(lines), pieces))]
+
+
+def split_bounds(count: int, pieces: int) -> list[int]:
+    """Where ``split_scp.pl`` cuts ``count`` lines: piece ``p`` holds lines ``bounds[p]`` to ``bounds[p + 1]``.
+
+    Pieces are of equal length; where that does not come out even, the first ``count mod pieces`` are a line longer.
+    """
+    length, longer = divmod(count, pieces)
+    return [piece * length + min(piece, longer) for piece in range(pieces + 1)]
 
 
 def split_by_speaker(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,21 @@ def test_shards_are_the_whole_in_order_and_nearly_equal(items: list[int], num_jo
     shards = [shard_of(items, job, num_jobs) for job in range(1, num_jobs + 1)]
     assert [item for shard in shards for item in shard] == items
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shards_are_the_pieces_of_split_scp(tmp_path: Path, seed: int) -> None:
+    """They had nearly equal lengths too, but others of them were longer."""
+    generator = np.random.default_rng(seed)
+    num_jobs = int(generator.integers(2, 9))
+    lines = [f"u{number:03d} x" for number in range(int(generator.integers(num_jobs, 60)))]
+    (tmp_path / "scp").write_text("".join(f"{line}\n" for line in lines))
+    pieces = [tmp_path / f"scp.{job}" for job in range(1, num_jobs + 1)]
+    program = Path(__file__).parents[2] / "utils" / "split_scp.pl"
+    environment = os.environ | {"DEEPSPEAKER_PYTHON": sys.executable}
+    subprocess.run([program, tmp_path / "scp", *pieces], check=True, env=environment)
+    for job, piece in enumerate(pieces, 1):
+        assert shard_of(lines, job, num_jobs) == piece.read_text().splitlines()
 
 
 def test_the_tables_hold_what_the_parts_compute(tmp_path: Path) -> None:
