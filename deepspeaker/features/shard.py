@@ -65,7 +65,8 @@ def compute_shard(
     """Features, speech frames and their normalised form for one shard of a data directory.
 
     Writes ``fbank.JOB.ark`` and ``vad.JOB.ark`` (unless the directory brought its features) there and
-    ``fbank.JOB.ark`` in ``*_nosil``. Utterances that cannot be read or have no speech are noted for ``collect``.
+    ``fbank.JOB.ark`` in ``*_nosil``. Utterances that cannot be read, have no speech, or have features that are not
+    finite numbers are noted for ``collect_shards``, so that training need not look for such values.
     ``fbank`` and ``vad`` are the options of ``FbankExtractor`` and ``energy_vad``.
     """
     torch.set_num_threads(1)  # the jobs share the machine
@@ -97,7 +98,7 @@ def compute_shard(
                     )
                     if info.sampling_rate != sampling_rate or info.channels > 1:
                         converted[utterance] = f"{info.sampling_rate} {sampling_rate} {info.channels}"
-                if not speech.any():
+                if not (speech > 0).any():
                     raise InputError("has no speech frame")
             except InputError as error:
                 skipped[utterance] = str(error)
@@ -205,6 +206,7 @@ def _computed_features(
     if len(samples) < extractor.minimum_samples:
         raise InputError(f"{location}: has {len(samples)} samples, less than one frame")
     feats, log_energy = extractor(samples)
+    _check_finite(feats)  # squares of large samples overflow
     return feats, energy_vad(log_energy, **vad), info
 
 
@@ -212,11 +214,16 @@ def _given_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32],
     if utterance not in data.feats_scp:
         raise InputError("is not in feats.scp")
     feats = read_matrix(data.feats_scp[utterance])
-    if not np.isfinite(feats).all():
-        raise InputError("has features that are not finite numbers")
+    _check_finite(feats)
     if utterance not in data.vad_scp:
         return feats, np.ones(len(feats), dtype=np.float32)
     speech = read_vector(data.vad_scp[utterance])
     if len(speech) != len(feats):
         raise InputError(f"has {len(feats)} frames in feats.scp and {len(speech)} in vad.scp")
     return feats, speech
+
+
+def _check_finite(feats: NDArray[np.float32]) -> None:
+    """Normalised forms of finite features are finite too."""
+    if not np.isfinite(feats).all():
+        raise InputError("has features that are not finite numbers")

@@ -348,6 +348,36 @@ def test_own_features_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
     assert list(DataDir.read(nosil_dir(data_dir)).utt2spk) == ["b-2"]
 
 
+def test_audio_whose_features_overflow_is_skipped(tmp_path: Path) -> None:
+    """Its samples are finite, but the squares of its spectrum are not: NaN went into the ark."""
+    data_dir = make_audio(tmp_path, 21)
+    samples = 1e25 * np.random.default_rng(0).normal(size=16000)
+    soundfile.write(tmp_path / "audio" / "loud.wav", samples, 16000, subtype="FLOAT")
+    data = DataDir.read(data_dir)
+    data.wav_scp["a-0"] = str(tmp_path / "audio" / "loud.wav")
+    data.write(data_dir)
+    run(data_dir, 2)
+    assert read_table(data_dir / "skipped") == {"a-0": "has features that are not finite numbers"}
+    for folder in (data_dir, nosil_dir(data_dir)):
+        table = read_table(folder / "feats.scp")
+        assert len(table) == 20
+        assert all(np.isfinite(read_matrix(location)).all() for location in table.values())
+
+
+def test_large_features_are_normalised_to_finite_ones(tmp_path: Path) -> None:
+    """The largest float32, whose squares and sums only float64 can hold; a float64 beyond it is skipped."""
+    largest = np.finfo(np.float32).max
+    values = np.random.default_rng(0).uniform(-largest, largest, size=(50, 4))
+    kaldiio.save_ark(str(tmp_path / "own.ark"), {"a-0": values, "b-0": 10 * values}, scp=str(tmp_path / "own.scp"))
+    data = DataDir(utt2spk={"a-0": "a", "b-0": "b"}, feats_scp=read_table(tmp_path / "own.scp"))
+    data.write(tmp_path / "own")
+    compute_shard(tmp_path / "own", 1, 1, **OPTIONS)
+    collect_shards(tmp_path / "own", 1, 90.0)
+    assert read_table(tmp_path / "own" / "skipped") == {"b-0": "has features that are not finite numbers"}
+    stored = read_matrix(read_table(tmp_path / "own_nosil" / "feats.scp")["a-0"])
+    assert np.abs(stored - mean_variance_normalised(values.astype("f4"))).max() < 0.02
+
+
 @pytest.mark.parametrize("num_jobs", [1, 3])
 def test_segments_give_the_features_of_their_cuts(tmp_path: Path, num_jobs: int) -> None:
     """Recordings by pipe, by file and in stereo at another rate, against files that hold the cuts alone."""
