@@ -38,6 +38,10 @@ from deepspeaker.report import (
     whose_speakers,
 )
 from deepspeaker.scoring import labelled_scores
+from deepspeaker.stages import options_of
+
+#: Of run.sh's options.
+_DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1}
 
 
 def write_report(data_dir: Path, exp_dir: Path) -> None:
@@ -145,40 +149,37 @@ def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     """Lines of shell, to be run from the recipe's folder, that make the results again and look at them otherwise."""
-    prepared = _settings_of(data_dir / ".done.1")
-    corpus = str(prepared.get("corpus", "demo" if results.synthetic and results.corpus == "demo" else "kaldi"))
-    options = ["--corpus", corpus]
-    if corpus != "demo":
-        options += ["--corpus-dir", "LIBRISPEECH" if corpus == "librispeech" else results.corpus]
-    for part in ("train-parts", "dev-parts", "test-parts", "merge-chapters"):
-        if prepared.get(part):
-            options += [f"--{part}", str(prepared[part])]
-    if "init-from" in _settings_of(exp_dir / "softmax" / ".done.3"):
-        options += ["--init-from", "CHECKPOINT"]
+    made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
+    trained, scored = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / ".done.6")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
+    options = ["--corpus", str(prepared.get("corpus", "demo"))]
+    if made.get("parts") == "mini":
+        options += ["--mini", "true"]
+    elif prepared.get("corpus_dir") and not made:  # else stage 0 made or downloaded the corpus
+        options += ["--corpus-dir", str(Path(prepared["corpus_dir"]).resolve())]
+    for source, names in (
+        (prepared, ("train_parts", "dev_parts", "test_parts")),
+        (prepared, ("merge_chapters", "allow_pipes", "max_skipped")),
+        (trained, ("init_from", "nproc", "nnodes")),
+        (scored, ("allow_speaker_overlap",)),
+    ):
+        for name in names:
+            value = source.get(name)
+            if value not in (None, "", False, _DEFAULTS.get(name)):
+                options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
     for name, info in results.trials.items():
-        if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of own lists
+        if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of such lists
             options += ["--trials", f"{exp}/trials/{name}"]
-    if any(system.shared_speakers for system in results.systems):
-        options += ["--allow-speaker-overlap", "true"]
     options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
     yield "cd recipes/librispeech"
     yield f"# all of it once more: the same bytes on the same machine; {exp}/config.yaml is the configuration below"
     yield f"./run.sh {shlex.join(options)}"
-    yield f"cmp {exp}/results.json {exp}_again/results.json"
+    yield shlex.join(["cmp", f"{exp}/results.json", f"{exp}_again/results.json"])
     first = results.first_list
     yield "# the trial list, and one figure from the score file alone"
     path = trial_list_path(data_dir, exp_dir, first)
     shown = f"{exp}/trials/{first}" if path.is_relative_to(exp_dir) else f"{data}/test/{first}"
-    yield f"echo '{results.trials[first].sha256}  {shown}' | sha256sum --check"
+    yield f"echo {shlex.quote(f'{results.trials[first].sha256}  {shown}')} | sha256sum --check"
     last = results.featured(first)[-1]
-    yield f"utils/compute_eer.py --utt2spk {data}/test/utt2spk {_scores(Path(exp), last)} {shown}"
-
-
-def _settings_of(mark: Path) -> Mapping[str, object]:
-    """The settings in a stage's mark; none where data or experiment were not made by the stages."""
-    try:
-        settings = json.loads(mark.read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+    command = ["utils/compute_eer.py", "--utt2spk", f"{data}/test/utt2spk", str(_scores(Path(exp), last)), shown]
+    yield shlex.join(command)

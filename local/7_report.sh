@@ -3,14 +3,9 @@
 #
 # Stage 7: the tables of results on the screen and in exp/E/RESULTS.md, figures as exp/E/*.png, and all of it on one page,
 # exp/E/report.html.
-options=""
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
-lock "$exp"
-uses "$data"
-begin 7 "$exp" --after "$exp/.done.6" -- --needs "$exp/report.html"
-$cmd --follow true "$exp/log/report.log" deepspeaker report --data-dir "$data" --exp-dir "$exp"
-finish
+run_stage $cmd --follow true "$exp/log/report.log" deepspeaker report --data-dir "$data" --exp-dir "$exp"

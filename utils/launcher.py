@@ -205,6 +205,8 @@ def report(options: Options, jobs: list[Job]) -> int:
     failed = [job for job in jobs if job.failed]
     if not failed:
         return 0
+    if failed[0].explained and not failed[0].signal:
+        return 1  # the error that was copied here is the last line, with what to do
     total = options.number_of_jobs
     count = "job" if total == 1 else f"{len(failed)} / {total}"
     complain(f"{count} failed, log is in {options.logs}")

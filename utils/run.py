@@ -31,16 +31,17 @@ options:
                            still gives exit status 1
   --follow true|false      copy the output of the job (a single one) to stdout and stderr as it comes
                            (default false); of a line that carriage returns overwrote, the log then holds
-                           only the last state
+                           only the last state. If the job fails and explains itself on stderr, run.py adds
+                           nothing
   --help                   print this text
 Options may be written --name=value. -V and --verbose, and any other pair (--mem 4G, --config FILE, --nodes N,
 --requeue true, -l ARG, -sync y, -pe smp N), are accepted and ignored, so that one line serves every launcher.
 
 Exit status: 0 when all jobs ended with code 0; 1 when some did not, or a log cannot be written; 2 for wrong
 usage; 128+K when signal K (Ctrl-C, TERM, HUP) ended run.py. Then its jobs are ended too, with all their
-processes: by SIGTERM, and by SIGKILL after 5 seconds or at a second signal. The same happens (status 143)
-when DEEPSPEAKER_RUN_PID is in the environment and the process of that number is gone; and the jobs end when
-run.py is killed. Jobs inherit open file descriptors: a lock of the caller's lives as long as they do.
+processes: by SIGTERM (SIGINT after Ctrl-C), and by SIGKILL after 5 seconds or at a second signal. The same
+happens (status 143) when DEEPSPEAKER_RUN_PID is in the environment and the process of that number is gone;
+and the jobs end when run.py is killed. Jobs inherit open file descriptors: a lock of the caller's lives as long as they do.
 """
 
 from __future__ import annotations
@@ -136,6 +137,8 @@ class Launcher:
             data = os.read(key.fd, 1 << 16)
             if isinstance(key.data, Stream):
                 key.data.take(data)
+                if data and key.data.copy == 2:
+                    self.running[0].explained = True  # a followed job is the only one
                 if not data:
                     self.selector.unregister(key.fd)
 
@@ -178,7 +181,8 @@ class Launcher:
                 job.poll()
             return self.impatient and len(self.stop.signals) > before
 
-        end_groups([job.process.pid for job in self.running if job.process], wait, self.grace)
+        number = signal.SIGINT if self.stop.signals[:1] == [signal.SIGINT] else signal.SIGTERM
+        end_groups([job.process.pid for job in self.running if job.process], wait, self.grace, number)
         deadline = time.monotonic() + LAST
         while any(not job.poll() for job in self.running) and time.monotonic() < deadline:
             self.wait(0.05)  # its first thread may have gone before the others, and look like the end of all
@@ -186,7 +190,7 @@ class Launcher:
             self.wait(0)  # what they said at last
         for job in list(self.running):
             job.poll()
-            self.finish(job, signal.SIGTERM)
+            self.finish(job, number)
 
 
 def launch(launcher: Launcher) -> int:

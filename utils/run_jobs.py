@@ -72,6 +72,7 @@ class Job:
     process: subprocess.Popen[bytes] | None = None
     failed: bool = False
     signal: int = 0
+    explained: bool = False  # whether its stderr was copied to ours
 
     def begin_log(self, state: str, append: bool = False) -> None:
         """Write the log's beginning. Raises LauncherError where that cannot be done."""
@@ -230,13 +231,17 @@ def send(groups: Iterable[int], number: int) -> None:
             os.killpg(group, number)
 
 
-def end_groups(groups: Iterable[int], wait: Callable[[], bool], grace: float = GRACE) -> None:
-    """End process groups, by SIGKILL after ``grace`` seconds.
+def end_groups(
+    groups: Iterable[int], wait: Callable[[], bool], grace: float = GRACE, number: int = signal.SIGTERM
+) -> None:
+    """End process groups by the signal ``number``, and by SIGKILL after ``grace`` seconds.
 
     wait() lets some time pass and tells whether somebody is impatient.
     """
+    groups = set(groups)
     everyone = with_descendants(groups)
-    send(everyone, signal.SIGTERM)
+    # Ctrl-C reaches the jobs alone, as in a terminal: torchrun passes it on to its workers, and two end a training.
+    send(groups if number == signal.SIGINT else everyone, number)
     deadline = time.monotonic() + grace
     while some_live(everyone) and time.monotonic() < deadline and not wait():
         pass

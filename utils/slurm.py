@@ -205,6 +205,8 @@ class Array:
                 for tail in self.tails:
                     tail.take()
                 self.guardian.close()
+        if self.tails and self.tails[1].read:
+            self.jobs[0].explained = True
         status = report(self.options, [*self.jobs, *self.left])
         if status == 0:
             self.remove_outputs()

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from deepspeaker.cli import cuts, data_dirs, marks, score_files, stages  # noqa: F401 - these add the sub-commands
+from deepspeaker.cli import check, cuts, data_dirs, run_stage, score_files, stages  # noqa: F401 - these add the sub-commands
 from deepspeaker.cli.options import commands
 from deepspeaker.errors import InputError
 

@@ -2,7 +2,7 @@
 
 from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.download import ALL_PARTS, BASE_URL, MINI_PARTS, download, read_md5sums
-from deepspeaker.corpora.fingerprint import fingerprint
+from deepspeaker.corpora.fingerprint import fingerprint, fingerprint_of_data_dir
 from deepspeaker.corpora.librispeech import find_parts
 from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
 from deepspeaker.corpora.prepare import merge_chapters, prepare, read_kaldi, read_librispeech
@@ -16,6 +16,7 @@ __all__ = [
     "download",
     "find_parts",
     "fingerprint",
+    "fingerprint_of_data_dir",
     "make_demo_corpus",
     "merge_chapters",
     "prepare",

@@ -12,6 +12,7 @@ from pathlib import Path
 from deepspeaker.audio import audio_file
 from deepspeaker.errors import InputError
 from deepspeaker.files import sha256_of
+from deepspeaker.kaldi import has_own_features
 
 #: Of the test part alone, with the utt2X tables.
 _OF_TEST = ("trials", "enrol_spk2utt")
@@ -49,6 +50,23 @@ def fingerprint(corpus: str, folder: Path) -> str:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".flac", ".txt", ".TXT"):
                 digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint_of_data_dir(data_dir: Path) -> str:
+    """SHA-256 over what decides the features of a data directory.
+
+    These are its speakers and either its audio (``wav.scp``, ``segments``) or the features that it came with, with the
+    sizes of the files that are named. What stage 2 adds to the directory does not count.
+    """
+    digest = hashlib.sha256()
+    given = ("feats.scp", "vad.scp") if has_own_features(data_dir) else ("wav.scp", "segments")
+    for name in ("utt2spk", *given):
+        if (data_dir / name).is_file():
+            content = (data_dir / name).read_bytes()
+            digest.update(f"{name}\n".encode() + content)
+            if name.endswith(".scp"):
+                digest.update(repr(_sizes(content.decode(errors="replace"))).encode())
     return digest.hexdigest()
 
 

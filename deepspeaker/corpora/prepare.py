@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from deepspeaker.corpora.manifests import utterance_samples, write_manifests
 from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
-from deepspeaker.kaldi import DataDir, read_header_of, read_table, write_table
+from deepspeaker.kaldi import DataDir, has_own_features, read_header_of, read_table, write_table
 from deepspeaker.skipped import list_all, report_skipped
 
 #: Development speakers are carved out of training when none are given: this share of those with two utterances or
@@ -193,7 +194,8 @@ def prepare(
             continue
         directory = whole[part]
         _set_durations(part, directory, audio[part], say)
-        directory.write(output / part)
+        if not _is_there(directory, output / part):  # else the features of stage 2 stay
+            directory.write(output / part)
         write_manifests(manifests, part, directory, audio[part], frame_shift)
         hours = sum(float(duration) for duration in directory.utt2dur.values()) / 3600
         length = f", {hours:.2f} h" if hours else ""
@@ -211,6 +213,17 @@ def prepare(
     description = {"corpus": corpus, "synthetic": synthetic, "seed": seed}
     atomic_write(output / "corpus.json", json.dumps(description, indent=2) + "\n")
     return lists
+
+
+def _is_there(directory: DataDir, path: Path) -> bool:
+    """Whether a data directory is there already, but for the features that stage 2 added."""
+    try:
+        there = DataDir.read(path)
+    except InputError:
+        return False
+    if not has_own_features(path):
+        there = replace(there, feats_scp={}, vad_scp={}, utt2num_frames={})
+    return there == directory
 
 
 def _joined(parts: Sequence[DataDir], option: str) -> DataDir:

@@ -1,6 +1,23 @@
 """Utterance and speaker embeddings from a checkpoint."""
 
 from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
-from deepspeaker.embedding.shard import collect_embeddings, embed_shard, system_checkpoint
+from deepspeaker.embedding.shard import (
+    SYSTEMS,
+    collect_embeddings,
+    embed_shard,
+    embed_systems,
+    embeddings_dir,
+    system_checkpoint,
+)
 
-__all__ = ["collect_embeddings", "embed_shard", "embed_utterances", "evenly", "speaker_means", "system_checkpoint"]
+__all__ = [
+    "SYSTEMS",
+    "collect_embeddings",
+    "embed_shard",
+    "embed_systems",
+    "embed_utterances",
+    "embeddings_dir",
+    "evenly",
+    "speaker_means",
+    "system_checkpoint",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,59 @@ from deepspeaker.models import choose_device, load_checkpoint, network_of
 
 _SHARDS = ".shards"
 
+#: The networks that stage 5 embeds, by the name of their folder.
+SYSTEMS = ("untrained", "softmax", "triplet")
+
+
+def embeddings_dir(exp_dir: Path, system: str, part: str) -> Path:
+    """Where the embeddings of a part by a system lie."""
+    return exp_dir / system / f"embeddings_{part}"
+
+
+def embed_systems(
+    data_dir: Path,
+    exp_dir: Path,
+    parts: Sequence[str],
+    job: int,
+    num_jobs: int,
+    *,
+    device: str = "auto",
+    which: str = "last",
+    training_utterances: int | None = None,
+) -> None:
+    """Embed one shard of each part by each system; a shard that an interrupted job has finished stays.
+
+    Parameters
+    ----------
+    data_dir, exp_dir
+        Hold ``PART_nosil`` and the systems' checkpoints.
+    parts
+        Such as ``["test", "train"]``.
+    job, num_jobs
+        The shard, from 1, and their number.
+    device
+        Where networks run, see ``choose_device``.
+    which
+        The checkpoint, see ``system_checkpoint``.
+    training_utterances
+        The most utterances of a speaker of ``train``.
+    """
+    for part in parts:
+        if not (data_dir / f"{part}_nosil").is_dir():
+            raise InputError(f"{data_dir}/{part}_nosil: scoring.backends need it, and there is no such part")
+    for system in SYSTEMS:
+        checkpoint = system_checkpoint(exp_dir / system, which)
+        for part in parts:
+            output = embeddings_dir(exp_dir, system, part)
+            if not (output / _SHARDS / f"xvector.{job}").is_file():
+                most = training_utterances if part == "train" else None
+                embed_shard(data_dir / f"{part}_nosil", checkpoint, output, job, num_jobs, device, most)
+
 
 def system_checkpoint(system_dir: Path, which: str) -> Path:
-    """The checkpoint of a trained system that its embeddings come from; ``which`` is "last" or "best".
+    """The checkpoint of a trained system: the "last", the "best" on development speakers, or the "average".
 
-    The untrained network has but one.
+    The untrained network has only one.
     """
     return system_dir / f"checkpoint_{'last' if system_dir.name == 'untrained' else which}.pt"
 

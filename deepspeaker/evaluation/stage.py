@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.config import Config, Scoring
-from deepspeaker.embedding import system_checkpoint
+from deepspeaker.embedding import SYSTEMS, system_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, trial_conditions
 from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
@@ -41,7 +41,6 @@ from deepspeaker.scoring import (
 )
 from deepspeaker.skipped import report_skipped
 
-SYSTEMS = ("untrained", "softmax", "triplet")
 _ROW = 100
 #: Enough draws for the intervals of a breakdown, of which there are many.
 _CONDITION_DRAWS = 200
@@ -98,7 +97,7 @@ def evaluate(
     systems: list[SystemResult] = []
     table: list[EnrolmentResult] = []
     replicates: dict[tuple[str, str, str], Replicates] = {}
-    used = config.model_dump()
+    used: dict[str, Any] = {}
     fusion = None
     if options.fuse_with:
         parts = ["test", *needed_parts(options.backends)]
@@ -110,9 +109,11 @@ def evaluate(
         checkpoints = [
             load_checkpoint(system_checkpoint(folder, config.embedding.checkpoint)) for folder in folders
         ]
-        for section in ("softmax", "triplet"):
-            if not fused and checkpoints[0]["stage"] == section:
-                used[section] = checkpoints[0]["config"][section]  # with the precision that was used
+        if not fused:
+            trained_with = checkpoints[0]["config"]
+            used = used or dict(trained_with)
+            if (section := checkpoints[0]["stage"]) in trained_with:
+                used[section] = trained_with[section]  # with the precision that was used
         system = read_system(name, exp_dir, data_dir, checkpoints, options, dims)
         trained = {speaker for checkpoint in checkpoints for speaker in checkpoint["speakers"]}
         check_overlap(system, trained, utt2spk, allow_speaker_overlap)
@@ -148,6 +149,7 @@ def evaluate(
                 print(f"{name}, {backend}, {test_list.name}: EER {shown} %", flush=True)
     order: list[str] = list(options.backends)
     info = {test_list.name: test_list.info for test_list in lists}
+    used |= {"embedding": config.embedding.model_dump(), "scoring": options.model_dump()}
     results = Results(
         corpus=corpus["corpus"],
         synthetic=corpus["synthetic"],

@@ -18,7 +18,16 @@ from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import mean_variance_normalised
 from deepspeaker.features.vad import energy_vad
 from deepspeaker.files import remove_folder
-from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector, split_bounds, write_table
+from deepspeaker.kaldi import (
+    ArkWriter,
+    DataDir,
+    has_own_features,
+    read_matrix,
+    read_table,
+    read_vector,
+    split_bounds,
+    write_table,
+)
 from deepspeaker.skipped import report_skipped
 
 _SHARDS = ".shards"
@@ -39,14 +48,6 @@ def shard_of(utterances: Sequence[T], job: int, num_jobs: int) -> Sequence[T]:
 def nosil_dir(data_dir: Path) -> Path:
     """Where the normalised speech frames of a data directory lie."""
     return data_dir.with_name(data_dir.name + "_nosil")
-
-
-def has_own_features(data_dir: Path, data: DataDir) -> bool:
-    """Whether a data directory came with features, which then are taken as they are."""
-    if not data.feats_scp:
-        return False
-    ours = re.compile(re.escape(str(data_dir.resolve())) + r"/fbank\.\d+\.ark:\d+")
-    return not data.wav_scp or not ours.fullmatch(next(iter(data.feats_scp.values())))
 
 
 def compute_shard(
@@ -71,7 +72,7 @@ def compute_shard(
     """
     torch.set_num_threads(1)  # the jobs share the machine
     data = DataDir.read(data_dir)
-    given = has_own_features(data_dir, data)
+    given = has_own_features(data_dir)
     extractor = FbankExtractor(sampling_rate=sampling_rate, **fbank)
     shards = data_dir / _SHARDS
     nosil = nosil_dir(data_dir)
@@ -125,7 +126,7 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     then all shards are to be computed again.
     """
     data = DataDir.read(data_dir)
-    given = has_own_features(data_dir, data)
+    given = has_own_features(data_dir)
     shards = data_dir / _SHARDS
     names = ["skipped", "num_frames", "num_speech", "nosil", "converted", *([] if given else ["feats", "vad"])]
     try:

@@ -13,7 +13,7 @@ from deepspeaker.kaldi.ark import (
     read_vector,
     write_vector,
 )
-from deepspeaker.kaldi.datadir import DataDir, Segment, parse_segment
+from deepspeaker.kaldi.datadir import DataDir, Segment, has_own_features, parse_segment
 from deepspeaker.kaldi.lines import (
     filter_lines,
     keys_of,
@@ -41,6 +41,7 @@ __all__ = [
     "copy_data_dir",
     "filter_lines",
     "fix_data_dir",
+    "has_own_features",
     "keys_of",
     "parse_location",
     "parse_segment",

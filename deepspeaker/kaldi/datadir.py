@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -161,6 +162,20 @@ class DataDir:
 
     def _by_recording(self) -> Iterable[str]:
         return ("wav_scp", "reco2dur") if self.segments else ("reco2dur",)
+
+
+def has_own_features(data_dir: str | Path) -> bool:
+    """Whether a data directory came with features, which stage 2 then takes as they are.
+
+    Features that stage 2 computed lie in ``fbank.JOB.ark`` beside the ``feats.scp`` that names them.
+    """
+    feats_scp, resolved = Path(data_dir) / "feats.scp", Path(data_dir).resolve()
+    if not feats_scp.is_file():
+        return False
+    if not (Path(data_dir) / "wav.scp").is_file():
+        return True
+    first = next(iter(read_table(feats_scp).values()), "")
+    return not re.fullmatch(re.escape(str(resolved)) + r"/fbank\.\d+\.ark:\d+", first)
 
 
 def _file_name(table: str) -> str:

@@ -1,0 +1,128 @@
+"""``deepspeaker check-run``: check the options of run.sh before anything runs, complete names and paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepspeaker.cli.options import (
+    CORPORA,
+    allow_overlap_option,
+    allow_pipes_option,
+    commands,
+    device_option,
+    load,
+    max_skipped_option,
+    merge_chapters_option,
+    mirror_option,
+    part_options,
+    process_options,
+    seed_option,
+)
+from deepspeaker.errors import InputError
+
+_STAGE = click.IntRange(0, 7)
+
+
+@commands.command("check-run")
+@click.option("--from", "origin", type=click.Path(path_type=Path), required=True, help="where the user stands")
+@click.option("--stage", type=_STAGE, default=0)
+@click.option("--stop-stage", type=_STAGE, default=7)
+@click.option("--corpus", type=click.Choice(CORPORA), default="demo")
+@click.option("--corpus-dir", default="")
+@part_options
+@click.option("--mini", type=bool, default=False)
+@mirror_option
+@click.option("--config", default="")
+@click.option("--set", "overrides", multiple=True)
+@click.option("--exp", default="")
+@click.option("--overwrite", type=bool, default=False)
+@seed_option
+@click.option("--nj", type=click.IntRange(1), default=1)
+@click.option("--cmd", required=True)
+@device_option
+@max_skipped_option
+@click.option("--trials", multiple=True)
+@click.option("--enrolment", default="")
+@allow_overlap_option
+@allow_pipes_option
+@merge_chapters_option
+@click.option("--init-from", default="")
+@process_options
+def check_run(
+    origin: Path,
+    stage: int,
+    stop_stage: int,
+    corpus: str,
+    corpus_dir: str,
+    train_parts: str,
+    dev_parts: str,
+    test_parts: str,
+    mini: bool,
+    config: str,
+    overrides: tuple[str, ...],
+    exp: str,
+    cmd: str,
+    trials: tuple[str, ...],
+    enrolment: str,
+    init_from: str,
+    nnodes: int,
+    rdzv_endpoint: str,
+    **_: Any,
+) -> None:
+    """Check the options of run.sh and print, a line each, what it runs with.
+
+    These are the corpus' folder, the parts to download, the configuration, the folders of data and experiment, the
+    checkpoint to start from, the enrolment models and the trial lists.
+    """
+    named = train_parts + dev_parts + test_parts
+    for problem in (
+        stop_stage < stage and f"--stop-stage {stop_stage} comes before --stage {stage}",
+        exp and not _is_name(exp) and f"--exp {exp}: give a name; the folder is made in exp/",
+        nnodes > 1
+        and not rdzv_endpoint
+        and not cmd.split()[0].endswith("slurm.py")
+        and f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, one of the machines",
+        corpus == "demo" and corpus_dir and "--corpus-dir is for librispeech, kaldi and lhotse; demo makes its corpus",
+        corpus in ("kaldi", "lhotse") and not corpus_dir and f"--corpus {corpus} needs --corpus-dir DIR",
+        corpus != "librispeech" and named and f"--train-parts and its like are for librispeech, not for {corpus}",
+        mini
+        and (corpus != "librispeech" or corpus_dir or named)
+        and "--mini true is for --corpus librispeech without --corpus-dir and without parts",
+        enrolment and not trials and f"--enrolment {enrolment} is for lists that --trials names",
+    ):
+        if problem:
+            raise click.UsageError(problem)
+
+    def path(option: str, given: str, folder: bool = False) -> str:
+        """A path that exists; a relative one counts from where the user stands, else from the recipe's folder."""
+        if not given:
+            return ""
+        found = origin / given if (origin / given).exists() else Path(given)
+        if not (found.is_dir() if folder else found.is_file()):
+            raise InputError(f"--{option} {given}: no such {'folder' if folder else 'file'}")
+        if not str(found).isprintable():
+            raise InputError(f"--{option} {given!r}: rename it; line breaks and control characters are not supported")
+        return str(found if found == Path(given) else found.resolve())
+
+    corpus_dir = path("corpus-dir", corpus_dir, folder=True)
+    config = path("config", config) or f"conf/{'demo' if corpus == 'demo' else 'default'}.yaml"
+    load(Path(config), overrides)
+    name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse") else corpus
+    name = "mini_librispeech" if mini else name
+    parts = [train_parts or "train-clean-100", dev_parts or "dev-clean", test_parts or "test-clean"]
+    print(corpus_dir)
+    print("mini" if mini else " ".join(parts))
+    print(config)
+    print(f"data/{name}")
+    print(f"exp/{exp or f'{name}_{Path(config).stem}'}")
+    print(path("init-from", init_from))
+    print(path("enrolment", enrolment))
+    for one in trials:
+        print(path("trials", one))
+
+
+def _is_name(text: str) -> bool:
+    return "/" not in text and text not in (".", "..") and text.isprintable()

@@ -1,0 +1,295 @@
+"""Stages: what decides a stage's result, its completion mark, and the lock while it runs.
+
+A stage is declared by the decorator ``stage`` on the function that does its work (in ``deepspeaker.cli.stages``). The
+declaration lists the configuration keys and the options that decide the result. The function gets a configuration that
+has only these keys, so it cannot read another one. ``deepspeaker stage`` (``deepspeaker.cli.run_stage``) compares the
+values with the mark of the last run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepspeaker.errors import InputError
+from deepspeaker.files import atomic_write, remove_folder
+
+if TYPE_CHECKING:
+    from deepspeaker.config import Config  # pydantic takes a while to import
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What decides the result of a stage, and where the result lies.
+
+    Paths are templates over the options of the stage's function, such as ``{exp_dir}/softmax``.
+
+    Attributes
+    ----------
+    number
+        The stage's number.
+    root
+        The folder that the stage writes to. ``output``, ``leaves`` and ``clears`` count from it.
+    keys
+        The configuration keys that decide the result, such as ``features`` or ``scoring.backends``. The stage's
+        functions can read no others.
+    options
+        The options that decide the result, by parameter name. A file counts by its content.
+    after
+        The marks of earlier stages.
+    also
+        Further values that decide the result, from the configuration and the options.
+    output
+        The folder of the mark.
+    leaves
+        Files without which the stage is not finished.
+    clears
+        Patterns of what an earlier run left. It is removed before the stage starts from the beginning.
+    in_shards
+        Whether the stage runs as an array of jobs. An interrupted array continues only with the same command.
+    locks
+        Gives the folder in which no other run may write meanwhile, from the options; ``root`` by default.
+    uses
+        A folder that no other run may change meanwhile.
+    network
+        Whether the stage trains. Its result is then not replaced unless the user asks for it.
+    """
+
+    number: int
+    root: str
+    keys: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    also: Callable[[Config, Mapping[str, Any]], Mapping[str, object]] | None = None
+    output: str = "."
+    leaves: tuple[str, ...] = ()
+    clears: tuple[str, ...] = ()
+    in_shards: bool = False
+    locks: Callable[[Mapping[str, Any]], Path] | None = None
+    uses: str = ""
+    network: bool = False
+
+
+def visible(config: Config, keys: Sequence[str]) -> Config:
+    """Copy a configuration with only some of its keys.
+
+    Parameters
+    ----------
+    config
+        A complete configuration.
+    keys
+        Sections such as ``features``, or keys of them such as ``features.num_bins``.
+
+    Returns
+    -------
+    Config
+        The copy. Reading any other key raises ``AttributeError``.
+
+    Examples
+    --------
+    >>> from deepspeaker.config import Config
+    >>> config = visible(Config(), ["features.num_bins", "embedding"])
+    >>> config.features.num_bins
+    64
+    >>> config.model
+    Traceback (most recent call last):
+    AttributeError: 'Config' object has no attribute 'model'
+    """
+    copy: Config = _with_only(config, [key.split(".") for key in keys])
+    return copy
+
+
+def _with_only(section: Any, keys: list[list[str]]) -> Any:
+    copy = section.model_copy()
+    for name in type(section).model_fields:
+        below = [key[1:] for key in keys if key[0] == name]
+        if not below:
+            del copy.__dict__[name]
+        elif [] not in below:
+            copy.__dict__[name] = _with_only(copy.__dict__[name], below)
+    return copy
+
+
+def flattened(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Nested settings as ``section.key`` -> value."""
+    flat: dict[str, object] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(flattened(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+class Mark:
+    """The completion mark of stage ``number`` in ``folder``.
+
+    ``.done.N`` holds the settings of a finished stage, ``.begun.N`` those of an interrupted one. Both also record all
+    options of the run (``given``), whether or not they decide the result.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder = folder
+        self.done = folder / f".done.{number}"
+        self.begun = folder / f".begun.{number}"
+
+    def why(self, settings: Mapping[str, object]) -> str | None:
+        """Say why the stage must run: nothing the first time, None if it finished with these settings."""
+        if _read(self.done) is None:
+            return "it was interrupted" if self.begun.is_file() else ""
+        return self.changed(settings)
+
+    def changed(self, settings: Mapping[str, object]) -> str | None:
+        """Name the first setting that differs from the last run, finished or not; None if there is none."""
+        last = _read(self.done) or _read(self.begun)
+        if last is None:
+            return None
+        now, before = _as_json(settings), last["settings"]
+        for key in [*now, *before]:
+            if key not in before:
+                return f"{key} is new" + _shown(" (", now[key], ")")
+            if key not in now:
+                return f"{key} is gone" + _shown(" (was ", before[key], ")")
+            if now[key] != before[key]:
+                values = _shown(" from ", before[key], "") + _shown(" to ", now[key], "")
+                return f"{key} changed{values}"
+        return None
+
+    def begin(
+        self, settings: Mapping[str, object], given: Mapping[str, object], clears: Sequence[Path], work: str = ""
+    ) -> bool:
+        """Note that the stage begins.
+
+        Parameters
+        ----------
+        settings
+            What decides the result.
+        given
+            All options of the run, for the record.
+        clears
+            Files and folders of an earlier run, removed unless the interrupted run continues.
+        work
+            What else must be the same for an interrupted run to continue.
+
+        Returns
+        -------
+        bool
+            Whether an interrupted run with the same settings continues.
+        """
+        last = _read(self.begun)
+        continues = (
+            last is not None
+            and not self.done.is_file()
+            and (last["sha256"], last.get("work", "")) == (_digest(settings), work)
+        )
+        self.done.unlink(missing_ok=True)
+        if not continues:
+            self.begun.unlink(missing_ok=True)
+            for path in clears:
+                if path.is_dir():
+                    remove_folder(path)
+                else:
+                    path.unlink(missing_ok=True)
+        _write(self.begun, settings, given, work)
+        return continues
+
+    def end(self, settings: Mapping[str, object], given: Mapping[str, object]) -> None:
+        """Note that the stage has finished. Call it last, when all outputs are complete."""
+        _write(self.done, settings, given)
+        self.begun.unlink(missing_ok=True)
+
+
+def options_of(mark: Path) -> Mapping[str, Any]:
+    """All options of the run that left a mark; none if there is no mark."""
+    content = _read(mark)
+    return {} if content is None else dict(content.get("given", {}))
+
+
+def digest_of(mark: Path) -> str:
+    """The digest of the mark of an earlier stage; raises ``InputError`` if that stage has not finished."""
+    content = _read(mark)
+    if content is None:
+        raise InputError(f"{mark.parent}: stage {mark.name.rpartition('.')[2]} has not finished; run it first")
+    return str(content["sha256"])
+
+
+class Lock:
+    """The lock of a folder, which is created if it does not exist.
+
+    A process that inherits ``descriptor`` holds the lock until it ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+
+    def take(self, alone: bool, what: str, patience: float = 15.0) -> None:
+        """Take the lock, or change how it is held.
+
+        Parameters
+        ----------
+        alone
+            Whether no other process may hold the lock.
+        what
+            The end of the message, such as ``"is working in exp/E; wait for it"``.
+        patience
+            Seconds to wait for the jobs of a run that was killed. They hold its lock until they have ended.
+
+        Raises
+        ------
+        InputError
+            Another run holds the lock.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self.descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                owner = os.pread(self.descriptor, 20, 0).decode(errors="replace")
+                lives = owner.isdigit() and Path(f"/proc/{owner}").exists()
+                if lives or time.monotonic() >= deadline:
+                    raise InputError(f"another run{f' (process {owner})' if lives else ''} {what}") from None
+                time.sleep(0.2)
+        if alone:
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
+
+    def close(self) -> None:
+        """Give the lock back, unless another process inherited it."""
+        os.close(self.descriptor)
+
+
+def _shown(before: str, value: object, after: str) -> str:
+    """A value in a message; nothing for a digest, which tells a reader nothing."""
+    return "" if re.fullmatch("[0-9a-f]{64}", str(value)) else f"{before}{value}{after}"
+
+
+def _as_json(settings: Mapping[str, object]) -> dict[str, object]:
+    plain: dict[str, object] = json.loads(json.dumps(flattened(settings), default=str))
+    return plain
+
+
+def _digest(settings: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(_as_json(settings), sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # no mark, or a damaged one: the stage runs
+    return content if isinstance(content, dict) and {"sha256", "settings"} <= content.keys() else None
+
+
+def _write(path: Path, settings: Mapping[str, object], given: Mapping[str, object], work: str = "") -> None:
+    content = {"sha256": _digest(settings), "settings": _as_json(settings), "given": dict(given), "work": work}
+    atomic_write(path, json.dumps(content, indent=1, default=str) + "\n")
