@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from deepspeaker.features import mean_variance_normalised
+from deepspeaker.errors import InputError
+from deepspeaker.features import FbankExtractor, check_normalised, mean_variance_normalised
+from deepspeaker.kaldi import COMPRESSIONS, ArkWriter, read_matrix, read_table
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (100, 64), (999, 7)])
@@ -46,3 +51,49 @@ def test_one_frame_and_all_constant_are_zero_without_a_warning() -> None:
 def test_level_and_scale_of_the_whole_change_nothing() -> None:
     features = np.random.default_rng(0).normal(size=(200, 8)).astype("f4")
     assert np.allclose(mean_variance_normalised(features), mean_variance_normalised(4 * features + 16), atol=1e-4)
+
+
+def log_mel(seed: int, seconds: float) -> NDArray[np.float32]:
+    """Of noise whose level changes, with clicks: the outliers widen the steps of the compressed forms."""
+    generator = np.random.default_rng(seed)
+    level = np.repeat(generator.uniform(0.001, 0.1, 100), round(160 * seconds))
+    samples = generator.normal(size=len(level)) * level
+    samples[generator.integers(0, len(samples), 3)] = 1.0
+    return FbankExtractor()(samples.astype("f4"))[0]
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_what_stage_2_stores_counts_as_normalised(tmp_path: Path, compression: str) -> None:
+    made = {f"noise-{seed}": log_mel(seed, seconds) for seed, seconds in enumerate((0.1, 0.5, 2, 10))}
+    made["constant"] = np.full((30, 64), -3.7, dtype="f4")
+    made["one"] = made["noise-0"][:1]
+    made["click"] = np.where(np.arange(64_000).reshape(1000, 64) == 777, 30, 0).astype("f4")
+    made["floor"] = made["noise-2"] * np.where(np.arange(64) < 9, 1e-4, 1).astype("f4")
+    with ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp", compression) as writer:
+        for utterance in sorted(made):
+            writer.write(utterance, mean_variance_normalised(made[utterance]))
+    for utterance, location in read_table(tmp_path / "a.scp").items():
+        check_normalised(read_matrix(location), utterance, "data/test_nosil")
+
+
+@pytest.mark.parametrize("change", ["nothing", "mean", "not finite", "a bin", "a part of the frames"])
+def test_what_is_not_normalised_is_named_with_the_directory_to_take(change: str) -> None:
+    """The network embeds it all the same: the cosines with the right embeddings were 0.65 to 0.74."""
+    for seed, seconds in enumerate((0.1, 0.5, 2, 10)):
+        feats = log_mel(seed, seconds)
+        if change == "mean":
+            feats = feats - feats.mean(axis=0)
+        elif change != "nothing":
+            feats = mean_variance_normalised(feats)
+        if change == "not finite":
+            feats[3, 5] = np.nan
+        if change == "a bin":
+            feats[:, 7] += 0.5
+        if change == "a part of the frames":
+            feats = feats[feats.mean(axis=1) > 0]
+        with pytest.raises(InputError) as raised:
+            check_normalised(feats, "anna-001", "data/demo/test")
+        assert str(raised.value).startswith("data/demo/test: the features of anna-001 are not normalised (bin ")
+        assert str(raised.value).endswith("; embed data/demo/test_nosil, which local/2_fbank.sh makes of it")
+    with pytest.raises(InputError, match=r"; run local/2_fbank\.sh data/demo/test again$"):
+        check_normalised(feats, "anna-001", "data/demo/test_nosil")
