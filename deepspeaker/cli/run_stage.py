@@ -213,7 +213,7 @@ def _settings(calls: list[Call]) -> dict[str, object]:
                     if not value.is_file():
                         raise InputError(f"{value}: no such file")
                     settings[f"content of {value.name}"] = sha256_of(value)
-            if not any(isinstance(value, Path) for value in values):
+            if values and not any(isinstance(value, Path) for value in values):
                 settings[name.replace("_", "-")] = options[name]
         for template in stage.after:
             before = Path(template.format(**options))
