@@ -12,6 +12,7 @@ import numpy as np
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path, sha256_of
 from deepspeaker.kaldi import spk2utt_of
+from deepspeaker.utterance_pairs import utterance_pairs
 
 ROW = 100  # a row of the paper's protocol: one target, 99 non-targets
 
@@ -39,24 +40,15 @@ def write_trials_all(
     """
     utterances = sorted(utt2spk)
     speakers = np.array([utt2spk[utterance] for utterance in utterances])
-    pairs = len(utterances) * (len(utterances) - 1) // 2
-    sizes = np.unique(speakers, return_counts=True)[1].astype(np.int64)
-    targets = int((sizes * (sizes - 1) // 2).sum())
-    share = 1.0 if pairs <= largest else max(largest - targets, 0) / max(pairs - targets, 1)
-    generator = _generator(seed, path.name)
     target = nontarget = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        for number, enrolment in enumerate(utterances[:-1]):
-            same = speakers[number + 1 :] == speakers[number]
-            kept = np.arange(len(same))
-            if share < 1.0:
-                kept = np.flatnonzero(same | (generator.random(len(same)) < share))
+        for one, others, same in utterance_pairs(speakers, largest, _generator(seed, path.name)):
             stream.writelines(
-                f"{enrolment} {utterances[number + 1 + other]} {'target' if same[other] else 'nontarget'}\n"
-                for other in kept
+                f"{utterances[one]} {utterances[other]} {'target' if is_target else 'nontarget'}\n"
+                for other, is_target in zip(others, same, strict=True)
             )
             row_targets = int(same.sum())
-            target, nontarget = target + row_targets, nontarget + len(kept) - row_targets
+            target, nontarget = target + row_targets, nontarget + len(others) - row_targets
     return TrialList(path.name, target, nontarget, sha256_of(path))
 
 

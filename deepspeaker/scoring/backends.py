@@ -14,6 +14,7 @@ from deepspeaker.scoring.enrolment import Enrolment
 from deepspeaker.scoring.normalisation import Norm, cohort_statistics, normalised_scores
 from deepspeaker.scoring.plda import adapt_plda, plda_scores, train_plda
 from deepspeaker.scoring.products import pair_products
+from deepspeaker.utterance_pairs import utterance_pairs
 
 #: Back ends, and the parts beside the test part whose embeddings they learn from.
 BACKENDS: dict[str, tuple[str, ...]] = {
@@ -31,6 +32,9 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 
 #: Those whose scores are log-likelihood ratios.
 CALIBRATED = ("plda", "plda-adapted", "calibrated", "fused")
+
+#: Calibration and fusion learn from so many pairs of development utterances at most; 4,472 utterances make as many.
+MOST_CALIBRATION_PAIRS = 10**7
 
 _NORMS: dict[str, Norm] = {"z-norm": "z", "t-norm": "t", "s-norm": "s"}
 
@@ -86,7 +90,8 @@ def build_backend(
     - as-norm: cosine, adaptive s-norm with the mean embeddings of the training speakers as cohort, the ``cohort_top``
       highest of each side;
     - calibrated: the cosine and both sides' log durations to a log-likelihood ratio, by logistic regression on all
-      pairs of development utterances, targets having the prior ``p_target``;
+      pairs of development utterances (over ``MOST_CALIBRATION_PAIRS``: on a sample of so many, always the same),
+      targets having the prior ``p_target``;
     - fused: the cosine, as-norm and plda scores likewise.
 
     A model of several utterances is enrolled by the mean of their embeddings, its duration being their sum. With
@@ -130,13 +135,27 @@ def build_backend(
         )
 
     development = parts["dev"]
-    one, other = np.triu_indices(len(development.speaker), 1)
-    is_target = development.speaker[one] == development.speaker[other]
+    one, other, is_target = _development_pairs(development.speaker)
     each = Enrolment.single(len(development.speaker))
     calibration = train_calibration(
         measures(development.vectors, development.frames, each, one, other), is_target, p_target
     )
     return lambda *sides: calibration(measures(*sides))
+
+
+def _development_pairs(
+    speaker: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Both sides of each pair of utterances and whether they are of one speaker, all (pairs,).
+
+    A sample of about ``MOST_CALIBRATION_PAIRS`` where there are more. As each class is weighted to the prior, shares
+    of the classes do not change what calibration learns.
+    """
+    rows = list(utterance_pairs(speaker, MOST_CALIBRATION_PAIRS, np.random.default_rng(0), all_targets=False))
+    if not rows:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
+    one = np.repeat([row[0] for row in rows], [len(row[1]) for row in rows])
+    return one, np.concatenate([row[1] for row in rows]), np.concatenate([row[2] for row in rows])
 
 
 def _cosine_within(dimensions: slice) -> Pairwise:

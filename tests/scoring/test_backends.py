@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -7,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import cllr, det_points, equal_error_rate, min_cllr
-from deepspeaker.scoring import BACKENDS, Embeddings, Enrolment, build_backend, cosine_scores
+from deepspeaker.scoring import BACKENDS, Embeddings, Enrolment, backends, build_backend, cosine_scores
 from deepspeaker.scoring.plda import train_plda
 from deepspeaker.scoring.products import BLOCK as _BLOCK
 
@@ -140,6 +142,31 @@ def test_trained_on_development_trials_the_scores_are_log_likelihood_ratios(name
     scores, labels = scored(name)
     bits, least = cllr(scores[labels], scores[~labels]), min_cllr(scores[labels], scores[~labels])
     assert least <= bits < least + 0.1
+
+
+@pytest.mark.parametrize("name", ["calibrated", "fused"])
+def test_calibration_learns_the_same_from_a_sample_of_the_pairs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It used all pairs: 30,000 development utterances make 4.5e8 of them."""
+    scores, labels = scored(name)
+    monkeypatch.setattr(backends, "MOST_CALIBRATION_PAIRS", 180 * 179 // 2)
+    assert np.array_equal(scored(name)[0], scores)
+    monkeypatch.setattr(backends, "MOST_CALIBRATION_PAIRS", 4000)
+    sampled = scored(name)[0]
+    assert np.array_equal(scored(name)[0], sampled)
+    assert not np.array_equal(sampled, scores)
+    assert np.corrcoef(sampled, scores)[0, 1] > 0.99
+    assert cllr(sampled[labels], sampled[~labels]) == pytest.approx(cllr(scores[labels], scores[~labels]), abs=0.02)
+
+
+def test_calibration_on_many_utterances_needs_memory_for_a_sample_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """6,000 utterances: the indices of all pairs would take 290 MB, calibration several times that."""
+    monkeypatch.setattr(backends, "MOST_CALIBRATION_PAIRS", 100_000)
+    development = part(2, 600, 10)
+    tracemalloc.start()
+    build_backend("calibrated", {"dev": development}, lda_dim=6, cohort_top=20, p_target=0.05)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * 2**20
 
 
 def test_only_the_named_parts_are_needed() -> None:
