@@ -14,9 +14,11 @@ data=$1
 if [ -n "$corpus_dir" ]; then
   deepspeaker look --corpus "$corpus" "$corpus_dir"
 elif [ "$corpus" = demo ]; then
+  # shellcheck disable=SC2086  # words
   run_stage $cmd --follow true "$data/log/make_demo.log" \
     deepspeaker make-demo "${configuration[@]}" --seed "$seed" --jobs "$nj" "$data/corpus"
 elif [ "$corpus" = librispeech ]; then
+  # shellcheck disable=SC2086  # words
   run_stage $cmd --follow true "$data/log/download.log" \
     deepspeaker download --parts "${parts:-train-clean-100 dev-clean test-clean}" --mirror "$mirror" --progress "$progress" "$data/corpus"
 else

@@ -15,6 +15,8 @@ data=$1
 if [ -z "$corpus_dir" ]; then corpus_dir=$data/corpus; fi
 if [ "$corpus_dir" = "$data/corpus" ] && [ "$corpus" = librispeech ]; then corpus_dir=$corpus_dir/LibriSpeech; fi
 
+# shellcheck disable=SC2086  # words
+
 run_stage $cmd --follow true "$data/log/prepare.log" \
   deepspeaker prepare "${configuration[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" \
     --name "$(basename "$data")" "${passed_on[@]}" "$data"

@@ -11,6 +11,7 @@ nj=$(nproc)
 arguments_are "data/C/train" "$@"
 
 for data in "$@"; do
+  # shellcheck disable=SC2086  # words
   run_stage $cmd --pick failed JOB=1:"$nj" "$data/log/fbank.JOB.log" \
       deepspeaker fbank "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$nj" "$data" \
     -- deepspeaker collect-fbank "${configuration[@]}" "${passed_on[@]}" --num-jobs "$nj" "$data"

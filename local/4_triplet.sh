@@ -10,7 +10,8 @@ device=auto nproc=1 nnodes=1
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
-# shellcheck disable=SC2046  # words
+# shellcheck disable=SC2046,SC2086  # words
+
 run_stage $cmd --follow true --requeue true --nodes "$nnodes" $(gpus "$nproc") "$exp/triplet/log/train.log" \
   deepspeaker train triplet "${configuration[@]}" "${passed_on[@]}" --device "$device" --nproc "$nproc" --nnodes "$nnodes" \
     --progress "$progress" --data-dir "$data" --exp-dir "$exp"

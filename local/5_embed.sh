@@ -12,7 +12,7 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 parts=$(deepspeaker parts-to-embed "${configuration[@]}")
-# shellcheck disable=SC2046  # words
+# shellcheck disable=SC2046,SC2086  # words
 run_stage $cmd --pick failed $(gpus 1) JOB=1:"$nj" "$exp/log/embed.JOB.log" \
     deepspeaker embed-systems "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$nj" --device "$device" \
       --parts "$parts" --data-dir "$data" --exp-dir "$exp" \

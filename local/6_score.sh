@@ -11,5 +11,7 @@
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
+# shellcheck disable=SC2086  # words
+
 run_stage $cmd --follow true "$exp/log/score.log" \
   deepspeaker score "${configuration[@]}" "${passed_on[@]}" --data-dir "$data" --exp-dir "$exp"

@@ -8,4 +8,6 @@
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
+# shellcheck disable=SC2086  # words
+
 run_stage $cmd --follow true "$exp/log/report.log" deepspeaker report --data-dir "$data" --exp-dir "$exp"

@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
       _kind=$([[ $_name =~ ^[a-z][a-z_]*$ ]] && declare -p "$_name" 2>/dev/null) || true
       case $_name:$_kind in
         set:*) overrides+=(--set "$2") ;;
-        passed_on:* | overrides:* | from:*) _usage_error "unknown option $1; --help lists all" ;;
+        passed_on:* | overrides:*) _usage_error "unknown option $1; --help lists all" ;;
         *:"declare -a"*) declare -n _array=$_name; _array+=("$2") ;;
         *:?*) printf -v "$_name" '%s' "$2" ;;
         *)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def check_run(
         exp and not _is_name(exp) and f"--exp {exp}: give a name; the folder is made in exp/",
         nnodes > 1
         and not rdzv_endpoint
-        and not cmd.split()[0].endswith("slurm.py")
+        and not cmd.partition(" ")[0].endswith("slurm.py")
         and f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, one of the machines",
         corpus == "demo" and corpus_dir and "--corpus-dir is for librispeech, kaldi and lhotse; demo makes its corpus",
         corpus in ("kaldi", "lhotse") and not corpus_dir and f"--corpus {corpus} needs --corpus-dir DIR",
@@ -92,6 +93,7 @@ def check_run(
         and (corpus != "librispeech" or corpus_dir or named)
         and "--mini true is for --corpus librispeech without --corpus-dir and without parts",
         enrolment and not trials and f"--enrolment {enrolment} is for lists that --trials names",
+        not shutil.which(cmd.partition(" ")[0]) and f"--cmd {cmd}: no such program",
     ):
         if problem:
             raise click.UsageError(problem)

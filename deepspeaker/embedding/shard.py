@@ -10,7 +10,7 @@ import torch
 
 from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
 from deepspeaker.errors import InputError
-from deepspeaker.features import FeatureIndex, shard_of
+from deepspeaker.features import FeatureIndex, check_normalised, shard_of
 from deepspeaker.files import remove_folder
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
 from deepspeaker.models import choose_device, load_checkpoint, network_of
@@ -104,22 +104,26 @@ def embed_shard(
     mine = shard_of(chosen, job, num_jobs)
     with ArkWriter(output / f"xvector.{job}.ark", output / _SHARDS / f"xvector.{job}") as writer:
         for utterance in mine:
+            check_normalised(index.read(utterance), index.utterance_id(utterance), data_dir)
             writer.write(index.utterance_id(utterance), embed_utterances(network, index, [utterance])[0])
 
 
 def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
-    """Joins the shards into ``xvector.scp`` and writes the speakers' means and that of all.
+    """Join the shards into ``xvector.scp``; write the mean embedding of each speaker and of all.
 
     These are ``spk_xvector.{ark,scp}``, ``num_utts.ark`` and ``mean.vec``, as Kaldi's ``ivector-mean`` has them.
 
-    Returns a line that says what is there now; raises ``InputError`` when a shard is missing; then none counts as done.
+    Returns
+    -------
+    str
+        A line that says what is there now.
+
+    Raises
+    ------
+    InputError
+        A shard is missing.
     """
-    try:
-        line = _collected(data_dir, output, num_jobs)
-    except InputError:
-        (output / "xvector.scp").unlink(missing_ok=True)
-        remove_folder(output / _SHARDS)
-        raise
+    line = _collected(data_dir, output, num_jobs)
     remove_folder(output / _SHARDS)
     return line
 

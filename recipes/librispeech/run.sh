@@ -28,9 +28,10 @@
 #                               training on N processes (GPUs) of each of N machines; utils/slurm.py needs no address
 set -euo pipefail
 export LC_ALL=C
-from=$PWD words=("$@")
+_from=$PWD _words=("$@")
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+# shellcheck disable=SC2034  # check-run reads mini
 stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' mini=false
 mirror=https://www.openslr.org/resources config='' exp='' overwrite=false seed=0 nj=$(nproc) device=auto max_skipped=5
 trials=() enrolment='' allow_speaker_overlap=false allow_pipes=false merge_chapters=false init_from=''
@@ -38,16 +39,19 @@ nproc=1 nnodes=1 rdzv_endpoint=''
 . ./path.sh
 . ./cmd.sh
 . utils/parse_options.sh
+[ $# -eq 0 ] || { echo "run.sh: unexpected argument $1; --help lists the options" >&2; exit 2; }
 utils/setup.sh
 
 # Refuses wrong options, completes names and paths.
-plan=$(deepspeaker check-run --from "$from" --cmd "$cmd" "${words[@]}")
+plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
 enrolment=${plan[6]:-} trials=("${plan[@]:7}")
 if [ -n "$stage" ]; then if_needed=false; else if_needed=true; fi
 common=(--config "$config" "${overrides[@]}" --cmd "$cmd" --if-needed "$if_needed")
-processes=(--device "$device" --nproc "$nproc" --nnodes "$nnodes" --rdzv-endpoint "$rdzv_endpoint")
+# A finished network stays unless --stage 3 or 4 asks for another one, or --overwrite true replaces it.
+training=(--if-needed "$([ "${stage:-0}" -ge 3 ] && echo false || echo true)" --overwrite "$overwrite" --device "$device"
+  --nproc "$nproc" --nnodes "$nnodes" --rdzv-endpoint "$rdzv_endpoint" --seed "$seed")
 export DEEPSPEAKER_RUN_PID=$$  # launchers end their jobs when this process is gone
 echo "run.sh: corpus $corpus, configuration $config, data in $data, results in $exp"
 runs() { [ "${stage:-0}" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
@@ -70,12 +74,11 @@ if runs 2; then
 fi
 
 if runs 3; then  # demo: EER 29.60 % untrained, 3.60 % [1.95, 6.54] after softmax pre-training
-  local/3_softmax.sh "${common[@]}" "${processes[@]}" --seed "$seed" --init-from "$init_from" --overwrite "$overwrite" \
-    "$data" "$exp"
+  local/3_softmax.sh "${common[@]}" "${training[@]}" --init-from "$init_from" "$data" "$exp"
 fi
 
 if runs 4; then  # demo: EER 2.99 % [1.57, 5.63] after triplet training
-  local/4_triplet.sh "${common[@]}" "${processes[@]}" --seed "$seed" --overwrite "$overwrite" "$data" "$exp"
+  local/4_triplet.sh "${common[@]}" "${training[@]}" "$data" "$exp"
 fi
 
 if runs 5; then

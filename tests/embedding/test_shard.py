@@ -9,9 +9,17 @@ import pytest
 import torch
 
 from deepspeaker.config import ResCNNModel
-from deepspeaker.embedding import collect_embeddings, embed_shard, embed_utterances, system_checkpoint
+from deepspeaker.embedding import (
+    SYSTEMS,
+    collect_embeddings,
+    embed_shard,
+    embed_systems,
+    embed_utterances,
+    embeddings_dir,
+    system_checkpoint,
+)
 from deepspeaker.errors import InputError
-from deepspeaker.features import FeatureIndex
+from deepspeaker.features import FeatureIndex, mean_variance_normalised
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, load_checkpoint, network_of, save_checkpoint
 
@@ -38,7 +46,7 @@ def data_dir(tmp_path: Path) -> Path:
     lengths = generator.integers(1, 80, len(names)).tolist()
     with ArkWriter(folder / "feats.ark", folder / "feats.scp", compression="one-byte") as writer:
         for name, length in zip(names, lengths, strict=True):
-            writer.write(name, generator.normal(size=(length, 9)).astype(np.float32))
+            writer.write(name, mean_variance_normalised(generator.normal(size=(length, 9)).astype(np.float32)))
     write_table(folder / "utt2spk", {name: name[:2] for name in names})
     write_table(folder / "utt2num_frames", dict(zip(names, map(str, lengths), strict=True)))
     return folder
@@ -143,3 +151,30 @@ def test_which_checkpoint_a_system_embeds_with(tmp_path: Path) -> None:
     assert system_checkpoint(tmp_path / "triplet", "best") == tmp_path / "triplet" / "checkpoint_best.pt"
     assert system_checkpoint(tmp_path / "triplet", "last") == tmp_path / "triplet" / "checkpoint_last.pt"
     assert system_checkpoint(tmp_path / "untrained", "best") == tmp_path / "untrained" / "checkpoint_last.pt"
+
+
+def test_features_that_are_not_normalised_are_refused(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "test"
+    index = FeatureIndex(data_dir)
+    raw.mkdir()
+    with ArkWriter(raw / "feats.ark", raw / "feats.scp", compression="one-byte") as writer:
+        for utterance, name in enumerate(index.utterances):
+            writer.write(name, 12 + 3 * index.read(utterance))  # as log-mel energies are
+    for table in ("utt2spk", "utt2num_frames"):
+        (raw / table).write_bytes((data_dir / table).read_bytes())
+    with pytest.raises(InputError, match=f"^{raw}: the features of s0-00 are not normalised .*; embed {data_dir}, which"):
+        embed_shard(raw, checkpoint, tmp_path / "out", 1, 1, "cpu")
+    assert not list((tmp_path / "out").glob("*.ark"))
+
+
+def test_systems_are_embedded_and_an_interrupted_job_keeps_what_it_has_finished(tmp_path: Path, data_dir: Path) -> None:
+    for system in SYSTEMS:
+        write_checkpoint(tmp_path / "exp" / system / "checkpoint_last.pt")
+    embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 2, device="cpu")
+    shards = [embeddings_dir(tmp_path / "exp", system, "test") / ".shards/xvector.1" for system in SYSTEMS]
+    times = [shard.stat().st_mtime_ns for shard in shards]
+    shards[1].unlink()
+    embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 2, device="cpu")
+    assert [shard.stat().st_mtime_ns == old for shard, old in zip(shards, times, strict=True)] == [True, False, True]
+    with pytest.raises(InputError, match="train_nosil: scoring.backends need it, and there is no such part"):
+        embed_systems(tmp_path, tmp_path / "exp", ["train"], 1, 2, device="cpu")

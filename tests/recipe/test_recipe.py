@@ -120,7 +120,7 @@ STAGES: dict[int, Callable[[Path], bool]] = {
     0: lambda folder: any((folder / "data/demo").glob(".corpus.tmp*")),
     2: lambda folder: (folder / "data/demo/train/.shards").is_dir() or (folder / "data/demo/train/log").is_dir(),
     4: lambda folder: (folder / EXP / "triplet/checkpoint_last.pt").is_file(),
-    5: lambda folder: (folder / EXP / "softmax/embeddings_test/log").is_dir(),
+    5: lambda folder: (folder / EXP / "softmax/embeddings_test/.shards").is_dir(),
 }
 
 
@@ -153,12 +153,14 @@ def take_over(finished: Recipe, recipe: Recipe, stage: int) -> None:
 def test_the_second_of_two_runs_at_once_stops_with_one_line(finished: Recipe) -> None:
     first = finished.start("--stage", "3")
     lock = finished.folder / EXP / ".lock"
+    before = lock.read_text()
     deadline = time.monotonic() + 30
-    while lock.read_text().strip() != str(first.pid) and time.monotonic() < deadline:
+    while lock.read_text() == before and time.monotonic() < deadline:
         time.sleep(0.02)
     second = finished.run()
     assert second.returncode == 1
-    assert len(second.stderr.splitlines()) == 1 and "another run" in second.stderr and EXP in second.stderr
+    said = f"another run (process {lock.read_text()}) is working in {EXP}; wait for it, or name another --exp"
+    assert second.stderr == f"deepspeaker: {said}\n"
     assert first.wait(timeout=300) == 0
 
 
@@ -196,13 +198,13 @@ def test_own_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_path: Pa
     assert [row["utterances"] for row in results["enrolment_table"]] == [1, 2, 3, 4, 5] * 3
     assert "finished already, skipped" in scored(*lists)[1]
     models.write_text(f"model {' '.join(ids[:2])}\n")
-    assert "starts: content of models changed from" in scored(*lists)[1]
+    assert "starts: content of models changed\n" in scored(*lists)[1]
     assert scored("--trials", str(tmp_path / "none"))[0] == 1
     shutil.rmtree(exp)
 
 
 def test_data_that_another_run_uses_are_not_made_anew(finished: Recipe) -> None:
-    with (finished.folder / "data/demo/.users").open("a") as held:
+    with (finished.folder / "data/demo/.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         same = finished.run("--exp", "shares", "--stop-stage", "2")
         assert same.returncode == 0, same.stderr
@@ -210,7 +212,7 @@ def test_data_that_another_run_uses_are_not_made_anew(finished: Recipe) -> None:
         before = (finished.folder / "data/demo/test/trials_all").read_bytes()
         other = finished.run("--exp", "other", "--seed", "5", "--stop-stage", "2")
         assert other.returncode == 1
-        assert "has to run: seed changed from 0 to 5, but another run uses the data; wait for it" in other.stderr
+        assert "must run: seed changed from 0 to 5; wait for it, or take another clone" in other.stderr
         assert len(other.stderr.splitlines()) == 1
         assert (finished.folder / "data/demo/test/trials_all").read_bytes() == before
     assert finished.run("--stop-stage", "2").stdout.count("finished already, skipped") == 5
@@ -229,15 +231,35 @@ def test_options_are_known_wherever_they_stand_in_the_list_and_help_comes_from_a
     ("options", "said"),
     [
         (["--stage", "5", "--stop-stage", "3"], "--stop-stage 3 comes before --stage 5"),
-        (["--stage", "9"], "stages run from 0 to 7"),
-        (["--device", "tpu"], "--device tpu is unknown; there are auto, cpu, cuda"),
-        (["--exp", "../x"], "--exp ../x: a name wanted"),
+        (["--stage", "9"], "'--stage': 9 is not in the range 0<=x<=7"),
+        (["--stages", "2"], "unknown option --stages; --help lists all"),
+        (["--from", "/"], "unknown option --from; --help lists all"),
+        (["--seed"], "--seed needs a value"),
+        (["--seed", "x"], "'--seed': 'x' is not a valid integer range"),
+        (["--max-skipped", "200"], "'--max-skipped': 200.0 is not in the range"),
+        (["--mini", "maybe"], "'--mini': 'maybe' is not a valid boolean"),
+        (["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
+        (["--corpus", "timit"], "'timit' is not one of 'demo', 'librispeech'"),
+        (["--corpus", "kaldi"], "--corpus kaldi needs --corpus-dir DIR"),
+        (["--exp", "../x"], "--exp ../x: give a name"),
+        (["--exp", "a\nb"], "give a name"),
         (["--cmd", "nothere.pl"], "--cmd nothere.pl: no such program"),
         (["--nnodes", "2"], "--nnodes 2 needs --rdzv-endpoint"),
+        (["--enrolment", "x"], "--enrolment x is for lists that --trials names"),
+        (["exp"], "unexpected argument exp"),
     ],
 )
 def test_wrong_options_are_one_line_before_anything_is_done(finished: Recipe, options: list[str], said: str) -> None:
     done = finished.run(*options)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_files_that_are_not_there_are_one_line_before_anything_is_done(finished: Recipe) -> None:
+    for option in ("--trials", "--init-from", "--config"):
+        done = finished.run(option, "none")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"deepspeaker: {option} none: no such file\n"
+    done = finished.run("--corpus", "kaldi", "--corpus-dir", "none")
+    assert done.stderr == "deepspeaker: --corpus-dir none: no such folder\n"

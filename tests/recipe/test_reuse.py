@@ -1,0 +1,264 @@
+"""An experiment that is reused, and names that a shell would take for commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.recipe.tiny import Recipe, make_recipe
+
+EXP = "exp/demo_demo"
+#: A folder and a name with all that shells, launchers and tables treat in a special way.
+ODD_FOLDER = "R&D $(touch pwned1) it's;JOB"
+ODD_NAME = "x;touch${IFS}pwned2 JOB & 'y' \"z\""
+
+
+def networks(exp: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(exp)): path.read_bytes() for path in sorted(exp.glob("*/checkpoint_*.pt"))}
+
+
+# ---- finished networks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reused(finished: Recipe) -> Recipe:
+    """The finished recipe with a copy of its experiment, in exp/reused."""
+    shutil.rmtree(finished.folder / "exp/reused", ignore_errors=True)
+    shutil.copytree(finished.folder / EXP, finished.folder / "exp/reused")
+    return finished
+
+
+@pytest.mark.parametrize(
+    ("options", "stage", "changed"),
+    [
+        (["--set", "softmax.epochs=3"], "softmax", "softmax.epochs changed from 2 to 3"),
+        (["--set", "triplet.margin=0.3", "--stage", "2"], "triplet", "triplet.margin changed from 0.1 to 0.3"),
+        (["--set", "model.blocks=1"], "softmax", "model.blocks changed from 3 to 1"),
+    ],
+)
+def test_a_finished_network_is_never_replaced_unasked(
+    reused: Recipe, options: list[str], stage: str, changed: str
+) -> None:
+    exp = reused.folder / "exp/reused"
+    before = networks(exp)
+    done = reused.run("--exp", "reused", *options)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"deepspeaker: exp/reused/{stage}: there is a network of another training, {changed}; name another --exp, or "
+        "replace the network with --overwrite true\n"
+    )
+    assert networks(exp) == before
+    # What is there continues to count as finished.
+    assert reused.run("--exp", "reused").stdout.count("finished already, skipped") == 10
+
+
+def test_the_experiments_own_saved_configuration_is_no_change(reused: Recipe) -> None:
+    exp = reused.folder / "exp/reused"
+    before = networks(exp)
+    settings, reused.settings = reused.settings, {}
+    try:
+        for saved in (exp / "softmax/config.yaml", exp / "config.yaml"):
+            done = reused.run("--exp", "reused", "--config", str(saved))
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.count("finished already, skipped") == 10
+    finally:
+        reused.settings = settings
+    assert networks(exp) == before
+
+
+def test_an_interrupted_training_of_other_settings_is_kept_too(reused: Recipe) -> None:
+    softmax = reused.folder / "exp/reused/softmax"
+    mark = json.loads((softmax / ".done.3").read_text())
+    (softmax / ".done.3").rename(softmax / ".begun.3")
+    before = networks(softmax.parent)
+    done = reused.run("--exp", "reused", "--set", "softmax.epochs=3")
+    assert done.returncode == 1 and "softmax.epochs changed from 2 to 3" in done.stderr
+    assert networks(softmax.parent) == before
+    assert mark["settings"] == json.loads((softmax / ".begun.3").read_text())["settings"]
+
+
+def test_a_network_is_replaced_when_the_user_asks_for_it(reused: Recipe) -> None:
+    exp = reused.folder / "exp/reused"
+    before = networks(exp)
+    done = reused.run("--exp", "reused", "--set", "softmax.epochs=1", "--overwrite", "true", "--stop-stage", "3")
+    assert done.returncode == 0, done.stderr
+    assert "stage 3 (exp/reused/softmax): starts: softmax.epochs changed from 2 to 1" in done.stdout
+    after = networks(exp)
+    assert after["softmax/checkpoint_last.pt"] != before["softmax/checkpoint_last.pt"]
+    assert after["triplet/checkpoint_last.pt"] == before["triplet/checkpoint_last.pt"]
+    # An explicit stage counts as asking; the network of stage 4 came from another one.
+    done = reused.run("--exp", "reused", "--set", "softmax.epochs=1", "--stage", "4", "--stop-stage", "4")
+    assert done.returncode == 0, done.stderr
+    assert "stage 4 (exp/reused/triplet): starts: stage 3 (softmax) changed" in done.stdout
+    assert networks(exp)["triplet/checkpoint_last.pt"] != before["triplet/checkpoint_last.pt"]
+
+
+# ---- odd names -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def odd(finished: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A run on a corpus in a folder with an odd name, in an experiment with an odd name."""
+    recipe = make_recipe(tmp_path_factory.mktemp("odd"))
+    corpus = recipe.folder.parents[1] / ODD_FOLDER / "LibriSpeech"
+    shutil.copytree(finished.folder / "data/demo/corpus", corpus, copy_function=os.link)
+    done = recipe.run(*odd_options(recipe), "--test-parts", "demo-test", "--nj", "2", "--max-skipped", "7")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return recipe
+
+
+def odd_options(recipe: Recipe) -> list[str]:
+    corpus = recipe.folder.parents[1] / ODD_FOLDER / "LibriSpeech"
+    options = ["--corpus", "librispeech", "--corpus-dir", str(corpus), "--exp", ODD_NAME, "--config", "conf/demo.yaml"]
+    return [*options, "--train-parts", "demo-train", "--dev-parts", "demo-dev"]
+
+
+def test_odd_names_reach_every_stage_and_run_nothing(odd: Recipe, finished: Recipe) -> None:
+    exp = odd.folder / "exp" / ODD_NAME
+    ours, theirs = (json.loads((e / "results.json").read_text()) for e in (exp, finished.folder / EXP))
+    assert ours["systems"] == theirs["systems"]
+    assert networks(exp).keys() == networks(finished.folder / EXP).keys()
+    assert (exp / "report.html").is_file()
+    assert not list(odd.folder.parents[1].rglob("pwned*"))
+    assert sorted(path.name for path in (odd.folder / "exp").iterdir()) == [ODD_NAME]
+
+
+def test_another_test_part_does_not_touch_features_or_networks(odd: Recipe) -> None:
+    exp, data = odd.folder / "exp" / ODD_NAME, odd.folder / "data/librispeech"
+    corpus = odd.folder.parents[1] / ODD_FOLDER / "LibriSpeech"
+    speakers = sorted(path.name for path in (corpus / "demo-test").iterdir())
+    for speaker in speakers[:7]:
+        shutil.copytree(corpus / "demo-test" / speaker, corpus / "other-test" / speaker, copy_function=os.link)
+    before = networks(exp), {path: path.stat().st_mtime_ns for path in data.glob("*_nosil/*.ark")}
+    done = odd.run(*odd_options(odd), "--test-parts", "other-test", "--max-skipped", "7", "--set", "scoring.bootstrap=0")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    for finished in ("2 (data/librispeech/train)", "2 (data/librispeech/dev)", *(
+        f"{n} (exp/{ODD_NAME}/{name})" for n, name in ((3, "softmax"), (4, "triplet"))
+    )):  # fmt: skip
+        assert f"stage {finished}: finished already, skipped" in said
+    for again in ("stage 1", "stage 2 (data/librispeech/test)", "stage 5", "stage 6", "stage 7"):
+        assert any(line.startswith(again) and "starts" in line for line in said), again
+    assert networks(exp) == before[0]
+    for path, time_ns in before[1].items():
+        assert "test_nosil" in str(path) or path.stat().st_mtime_ns == time_ns
+    results = json.loads((exp / "results.json").read_text())
+    assert results["trials"]["trials_all"]["speakers"] == 7
+
+
+def test_the_printed_commands_make_the_results_again(odd: Recipe) -> None:
+    """After the test above the test part is another one: that is what the commands must reproduce."""
+    exp = odd.folder / "exp" / ODD_NAME
+    markdown = (exp / "RESULTS.md").read_text(encoding="utf-8")
+    commands = markdown.partition("## Commands\n\n")[2].partition("\n\n##")[0]
+    assert "--max-skipped 7.0" in commands
+    script = "set -e\n" + "\n".join(line.removeprefix("    ") for line in commands.splitlines())
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=odd.folder.parents[1],
+        env=odd.environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-2].endswith(": OK")
+    assert not list(odd.folder.parents[1].rglob("pwned*"))
+
+
+# ---- a few recordings ------------------------------------------------------------------------------------
+
+
+def few_recordings(folder: Path, speakers: int = 3, utterances: int = 8) -> Path:
+    """Kaldi data directories train and test of noise with pauses, in a folder of this name."""
+    generator = np.random.default_rng(0)
+    for part, first in (("train", 0), ("test", 50)):
+        utt2spk, wav_scp = [], []
+        (folder / part / "audio").mkdir(parents=True)
+        for speaker in range(first, first + speakers):
+            for number in range(utterances):
+                name = f"s{speaker:02d}-{number}"
+                samples = 0.1 * generator.normal(size=12000)
+                samples[6000:] *= 1e-3
+                soundfile.write(folder / part / "audio" / f"{name}.wav", samples, 16000)
+                utt2spk.append(f"{name} s{speaker:02d}\n")
+                wav_scp.append(f"{name} {folder.resolve()}/{part}/audio/{name}.wav\n")
+        (folder / part / "utt2spk").write_text("".join(utt2spk))
+        (folder / part / "wav.scp").write_text("".join(wav_scp))
+    return folder
+
+
+def test_a_kaldi_corpus_in_an_odd_folder_and_a_bad_file_among_many(recipe: Recipe, tmp_path: Path) -> None:
+    corpus = few_recordings(tmp_path / ODD_FOLDER)
+    options = ["--corpus", "kaldi", "--corpus-dir", str(corpus), "--stop-stage", "2", "--nj", "2"]
+    for name in ("s00-0", "s01-5"):
+        (corpus / "train/audio" / f"{name}.wav").write_bytes(b"RIFF no audio")
+    done = recipe.run(*options)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("deepspeaker: 2 of 24 train utterances had to be skipped, more than 5 % (first s00-0: ")
+    assert last.endswith("or raise --max-skipped")
+    done = recipe.run(*options, "--max-skipped", "10")
+    assert done.returncode == 0, done.stderr
+    assert f"data/{ODD_FOLDER}/train: 22 utterances" in done.stdout
+    assert recipe.run(*options, "--max-skipped", "10").stdout.count("finished already, skipped") == 3
+    assert not list(tmp_path.rglob("pwned*"))
+
+
+# ---- Ctrl-C ----------------------------------------------------------------------------------------------
+
+
+def interrupted(recipe: Recipe, command: list[str], when: Path, text: str = "") -> tuple[int, str]:
+    """Press Ctrl-C when a file is there and has the text: status, and what was said on stderr."""
+    running = subprocess.Popen(
+        command,
+        cwd=recipe.folder,
+        env=recipe.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (when.is_file() and text in when.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does; the launcher's jobs have sessions of their own
+    said = running.communicate(timeout=60)[1]
+    return running.returncode, said
+
+
+def test_ctrl_c_in_stage_2_says_how_to_continue(finished: Recipe) -> None:
+    data = finished.folder / "data/demo/dev"
+    before = (data / "feats.scp").read_bytes()
+    command = finished.command("--config", "conf/demo.yaml", "--nj", "2", "data/demo/dev", script="local/2_fbank.sh")
+    (data / "log/fbank.1.log").unlink()
+    status, said = interrupted(finished, command, data / "log/fbank.1.log", "Started")
+    assert status == 130
+    assert said.splitlines()[-1] == "stage 2 (data/demo/dev): stopped by SIGINT; the same command continues"
+    assert "SIGTERM" not in said
+    done = subprocess.run(command, cwd=finished.folder, env=finished.environment(), capture_output=True, text=True)
+    assert "stage 2 (data/demo/dev): continues: it was interrupted" in done.stdout
+    assert (data / "feats.scp").read_bytes() == before
+
+
+@pytest.mark.parametrize("nproc", ["1", "2"])
+def test_ctrl_c_in_training_saves_the_step_and_names_the_signal(finished: Recipe, nproc: str) -> None:
+    exp = finished.folder / f"exp/stopped{nproc}"
+    options = ["--config", "conf/demo.yaml", "--set", "softmax.steps_per_epoch=2000", "--nproc", nproc]
+    command = finished.command(*options, "data/demo", f"exp/stopped{nproc}", script="local/3_softmax.sh")
+    status, said = interrupted(finished, command, exp / "softmax/log/train.log", "softmax training, ")
+    assert status == 130
+    assert "SIGTERM" not in said and "Traceback" not in said
+    assert said.splitlines()[-1] == f"stage 3 (exp/stopped{nproc}/softmax): stopped by SIGINT; the same command continues"
+    assert "stopped by SIGINT" in (exp / "softmax/log/train.log").read_text()
+    assert (exp / "softmax/checkpoint_last.pt").is_file()
+    shutil.rmtree(exp)
