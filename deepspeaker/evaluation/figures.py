@@ -24,7 +24,7 @@ from deepspeaker.metrics import (
     min_dcf_point,
     roc_auc,
 )
-from deepspeaker.report import Condition, OperatingPoint
+from deepspeaker.report import CONDITION_DRAWS, Condition, OperatingPoint
 
 P_TARGETS = (0.05, 0.01, 0.001)
 #: With fewer speakers that have target trials, an interval would itself be too uncertain to print.
@@ -130,15 +130,17 @@ def condition_figures(
 ) -> list[Condition]:
     """The figures of the trials of each value; ``codes`` (trials,) number the ``values``.
 
-    Values without a trial are left out; where a class has none, only the counts are given.
+    Values without a trial are left out; where a class has none, only the counts are given. Intervals rest on
+    ``bootstrap`` draws, ``CONDITION_DRAWS`` at most.
     """
     conditions = []
+    draws = min(bootstrap, CONDITION_DRAWS)
     for code in np.flatnonzero(np.bincount(codes, minlength=len(values))).tolist():
         own = trials.where(codes == code)
         target = int(own.is_target.sum())
         known: dict[str, Any] = {}
         if 0 < target < len(own.is_target):
-            rates = Rates.of(own, bootstrap, seed)
+            rates = Rates.of(own, draws, seed)
             known = {"eer": rates.eer, "eer_ci95": rates.eer_ci95, "min_dcf": rates.min_dcf}
         conditions.append(
             Condition(

@@ -8,6 +8,7 @@ from deepspeaker.report.enrolment import enrolment_curves, plot_enrolment
 from deepspeaker.report.intervals import plot_intervals
 from deepspeaker.report.page import Findings, results_page
 from deepspeaker.report.results import (
+    CONDITION_DRAWS,
     Comparison,
     Condition,
     EnrolmentResult,
@@ -22,6 +23,7 @@ from deepspeaker.report.text import aligned, results_markdown, results_table
 from deepspeaker.report.training_curves import plot_training
 
 __all__ = [
+    "CONDITION_DRAWS",
     "P_TARGETS",
     "Comparison",
     "Condition",

@@ -23,6 +23,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Range = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 
+#: The bootstrap draws at most so many times for the intervals of a breakdown, of which there are many.
+CONDITION_DRAWS = 200
+
 _DEFAULT_PRIORS = ("0.05", "0.01", "0.001")
 
 
@@ -70,7 +73,7 @@ class Condition(_Record):
     eer: Fraction | None = None
     """Absent where a class has no trial."""
     eer_ci95: Range | None = None
-    """Absent where there are too few speakers."""
+    """By at most ``CONDITION_DRAWS`` draws; absent where there are too few speakers."""
     min_dcf: dict[str, Fraction] | None = None
 
 

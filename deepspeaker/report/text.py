@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
-from deepspeaker.report.results import Results
+from deepspeaker.report.results import CONDITION_DRAWS, Results
 from deepspeaker.report.tables import (
     Table,
     comparison_table,
@@ -43,7 +43,10 @@ def meanings(results: Results) -> dict[str, str]:
         left_out.add("act(p)")
     if all(system.rank1 is None for system in results.systems):
         left_out.add("rank-1")
-    return {name: meaning for name, meaning in _MEANINGS.items() if name not in left_out}
+    shown = {name: meaning for name, meaning in _MEANINGS.items() if name not in left_out}
+    if any(condition.eer_ci95 for system in results.systems for condition in system.conditions):
+        shown["[ , ]"] += f" Those by condition rest on {CONDITION_DRAWS} draws at most."
+    return shown
 
 
 def results_table(results: Results) -> str:

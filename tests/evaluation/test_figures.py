@@ -8,6 +8,7 @@ import pytest
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation.figures import Rates, Scored, at_false_acceptance, condition_figures, system_figures
 from deepspeaker.metrics import det_points, equal_error_rate
+from deepspeaker.report import CONDITION_DRAWS
 
 
 def scored(seed: int = 0, speakers: int = 12, utterances: int = 4, step: float = 0.0) -> Scored:
@@ -66,6 +67,15 @@ def test_conditions_are_the_figures_of_their_trials_alone() -> None:
         assert condition.eer_ci95 is not None
         assert condition.eer_ci95[0] <= condition.eer <= condition.eer_ci95[1]
     assert (found[2].eer, found[2].eer_ci95, found[2].min_dcf) == (None, None, None)
+
+
+def test_conditions_draw_fewer_times_than_whole_lists() -> None:
+    trials = scored()
+    codes = np.zeros(len(trials.scores), dtype=np.uint8)
+    many, most, fewer = (
+        condition_figures(trials, "gender", ["f"], codes, draws, 0) for draws in (1000, CONDITION_DRAWS, 100)
+    )
+    assert many == most != fewer
 
 
 def test_few_speakers_give_no_interval() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from deepspeaker.report import Results, results_markdown, results_table
+from deepspeaker.report import CONDITION_DRAWS, Results, results_markdown, results_table
 
 DIFFERENCE = ["-29.88", "[-35.00,", "-25.00]", "<", "0.001"]
 
@@ -79,3 +79,11 @@ def test_every_markdown_table_has_rows_of_one_width(results: Results) -> None:
     assert len(tables) == 8
     for table in tables:
         assert len({line.count(" | ") for line in table}) == 1, table
+
+
+def test_the_draws_behind_the_intervals_of_a_breakdown_are_told(results: Results) -> None:
+    """Nobody learned that they are fewer than ``scoring.bootstrap``."""
+    told = f"Those by condition rest on {CONDITION_DRAWS} draws at most."
+    assert told in results_markdown(results, {})
+    without = [system.model_copy(update={"conditions": []}) for system in results.systems]
+    assert told not in results_markdown(results.model_copy(update={"systems": without}), {})
