@@ -68,7 +68,7 @@ class Stage:
     keys: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    also: Callable[[Config, Mapping[str, Any]], Mapping[str, object]] | None = None
+    also: Callable[[Config | None, Mapping[str, Any]], Mapping[str, object]] | None = None
     output: str = "."
     leaves: tuple[str, ...] = ()
     clears: tuple[str, ...] = ()

@@ -19,7 +19,12 @@ from deepspeaker.config import Config
 from deepspeaker.errors import InputError
 from deepspeaker.stages import Lock, Mark, Stage, digest_of, flattened, options_of, visible
 
-SETTINGS: dict[str, Any] = {"seed": 3, "parts": "a b", "softmax": {"epochs": 2, "channels": [1, 2]}, "stage 2 (train)": "f" * 64}
+SETTINGS: dict[str, Any] = {
+    "seed": 3,
+    "parts": "a b",
+    "softmax": {"epochs": 2, "channels": [1, 2]},
+    "stage 2 (train)": "f" * 64,
+}
 
 
 def changed(**more: Any) -> dict[str, Any]:
@@ -173,7 +178,10 @@ def test_values_that_json_changes_are_no_difference(tmp_path: Path) -> None:
     [
         (changed(seed=4), "seed changed from 3 to 4"),
         (changed(parts=""), "parts changed from a b to "),
-        (changed(softmax={**SETTINGS["softmax"], "channels": [1, 3]}), "softmax.channels changed from [1, 2] to [1, 3]"),
+        (
+            changed(softmax={**SETTINGS["softmax"], "channels": [1, 3]}),
+            "softmax.channels changed from [1, 2] to [1, 3]",
+        ),
         (changed(**{"stage 2 (train)": "e" * 64}), "stage 2 (train) changed"),
         (changed(nproc=2), "nproc is new (2)"),
         ({k: v for k, v in SETTINGS.items() if k != "seed"}, "seed is gone (was 3)"),
@@ -301,7 +309,7 @@ def test_one_writer_or_many_readers(tmp_path: Path, held: bool, taken: bool) -> 
     try:
         if held or taken:
             owner = rf" \(process {other.pid}\)" if held else ""
-            with pytest.raises(InputError, match=f"^another run{owner} is working here$"):
+            with pytest.raises(InputError, match=rf"^another run{owner} is working here$"):
                 lock.take(taken, "is working here", patience=0)
         else:
             lock.take(taken, "is working here", patience=0)
@@ -316,7 +324,7 @@ def test_the_jobs_of_a_killed_run_are_waited_for(tmp_path: Path) -> None:
     other = hold(tmp_path, True)
     (tmp_path / ".lock").write_text("999999999")  # the run itself is gone, a job of it still holds the lock
     lock = Lock(tmp_path)
-    with pytest.raises(InputError, match="^another run is working here$"):
+    with pytest.raises(InputError, match=r"^another run is working here$"):
         lock.take(True, "is working here", patience=0.3)
     other.communicate()
     lock.take(True, "is working here", patience=0.3)

@@ -41,7 +41,8 @@ Exit status: 0 when all jobs ended with code 0; 1 when some did not, or a log ca
 usage; 128+K when signal K (Ctrl-C, TERM, HUP) ended run.py. Then its jobs are ended too, with all their
 processes: by SIGTERM (SIGINT after Ctrl-C), and by SIGKILL after 5 seconds or at a second signal. The same
 happens (status 143) when DEEPSPEAKER_RUN_PID is in the environment and the process of that number is gone;
-and the jobs end when run.py is killed. Jobs inherit open file descriptors: a lock of the caller's lives as long as they do.
+and the jobs end when run.py is killed. Jobs inherit open file descriptors: a lock of the caller's lives as
+long as they do.
 """
 
 from __future__ import annotations

@@ -8,48 +8,39 @@ from typing import Any
 
 import click
 
-from deepspeaker.cli.options import (
-    CORPORA,
-    allow_overlap_option,
-    allow_pipes_option,
-    commands,
-    device_option,
-    load,
-    max_skipped_option,
-    merge_chapters_option,
-    mirror_option,
-    part_options,
-    process_options,
-    seed_option,
-)
+from deepspeaker.cli import stages
+from deepspeaker.cli.options import CORPORA, Function, commands, load, process_options
 from deepspeaker.errors import InputError
 
 _STAGE = click.IntRange(0, 7)
 
 
+def _options_of_stages(function: Function) -> Function:
+    """Add the options that the stages declare, so that they are checked as they will be later."""
+    for command in (stages.prepare, stages.fbank, stages.softmax, stages.triplet, stages.score, stages.download):
+        known = {parameter.name for parameter in getattr(function, "__click_params__", [])}
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.required and option.name not in known:
+                function.__click_params__.append(option)  # type: ignore[attr-defined]
+    return function
+
+
 @commands.command("check-run")
+@_options_of_stages
 @click.option("--from", "origin", type=click.Path(path_type=Path), required=True, help="where the user stands")
 @click.option("--stage", type=_STAGE, default=0)
 @click.option("--stop-stage", type=_STAGE, default=7)
 @click.option("--corpus", type=click.Choice(CORPORA), default="demo")
 @click.option("--corpus-dir", default="")
-@part_options
 @click.option("--mini", type=bool, default=False)
-@mirror_option
 @click.option("--config", default="")
 @click.option("--set", "overrides", multiple=True)
 @click.option("--exp", default="")
 @click.option("--overwrite", type=bool, default=False)
-@seed_option
 @click.option("--nj", type=click.IntRange(1), default=1)
 @click.option("--cmd", required=True)
-@device_option
-@max_skipped_option
 @click.option("--trials", multiple=True)
 @click.option("--enrolment", default="")
-@allow_overlap_option
-@allow_pipes_option
-@merge_chapters_option
 @click.option("--init-from", default="")
 @process_options
 def check_run(

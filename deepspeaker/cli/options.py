@@ -111,13 +111,13 @@ def stage(declared: Stage) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def command(config: Path, overrides: tuple[str, ...], **options: Any) -> Any:
+        def with_config(config: Path, overrides: tuple[str, ...], **options: Any) -> Any:
             complete = load(config, overrides)
             if declared.network:
                 options["record"] = complete.model_dump()
             return function(visible(complete, declared.keys), **options)
 
-        command = config_options(command) if declared.keys else function
+        command: Callable[..., Any] = config_options(with_config) if declared.keys else function
         command.stage = declared  # type: ignore[attr-defined]
         return command
 

@@ -202,9 +202,8 @@ def _settings(calls: list[Call]) -> dict[str, object]:
     settings: dict[str, object] = {}
     for call in calls:
         stage, options = call.stage, call.options
-        config = None
-        if stage.keys:
-            config = visible(load(options["config"], options["overrides"]), stage.keys)
+        config = visible(load(options["config"], options["overrides"]), stage.keys) if stage.keys else None
+        if config is not None:
             settings.update(_merged(settings, config.model_dump()))
         for name in stage.options:
             values = options[name] if isinstance(options[name], tuple) else (options[name],)

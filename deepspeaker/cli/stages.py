@@ -106,7 +106,7 @@ def look(corpus: str, folder: Path) -> None:
 # ---- stage 1: data directories, manifests, trial lists ---------------------------------------------------
 
 
-def _files_of_the_corpus(config: Config, options: Mapping[str, Any]) -> dict[str, object]:
+def _files_of_the_corpus(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
     from deepspeaker.corpora import fingerprint
 
     return {"list of the corpus' files": fingerprint(options["corpus"], options["corpus_dir"])}
@@ -192,7 +192,7 @@ def prepare(
 # ---- stage 2: features -----------------------------------------------------------------------------------
 
 
-def _tables_of_the_directory(config: Config, options: Mapping[str, Any]) -> dict[str, object]:
+def _tables_of_the_directory(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
     from deepspeaker.corpora import fingerprint_of_data_dir
 
     return {"content of the data directory": fingerprint_of_data_dir(options["data_dir"])}
@@ -282,7 +282,7 @@ def train() -> None:
     """
 
 
-def _mark_of_dev(config: Config, options: Mapping[str, Any]) -> dict[str, object]:
+def _mark_of_dev(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
     data_dir = options["data_dir"]
     if not (data_dir / "dev_nosil").is_dir():
         return {}
@@ -501,7 +501,7 @@ def collect_embeddings(num_jobs: int, data_dir: Path, output: Path) -> None:
 # ---- stages 6 and 7: scores and report -------------------------------------------------------------------
 
 
-def _other_files(config: Config, options: Mapping[str, Any]) -> dict[str, object]:
+def _other_files(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
     """The enrolment models beside each trial list, and the embeddings of the experiment to fuse with."""
     from deepspeaker.files import sha256_of
 
@@ -510,7 +510,7 @@ def _other_files(config: Config, options: Mapping[str, Any]) -> dict[str, object
         models = path.with_name(f"{path.name}.spk2utt")
         if models.is_file():
             found[f"content of {models.name}"] = sha256_of(models)
-    if config.scoring.fuse_with:
+    if config and config.scoring.fuse_with:
         found[f"stage 5 of {config.scoring.fuse_with}"] = digest_of(Path(config.scoring.fuse_with) / ".done.5")
     return found
 

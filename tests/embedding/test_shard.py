@@ -162,7 +162,8 @@ def test_features_that_are_not_normalised_are_refused(data_dir: Path, checkpoint
             writer.write(name, 12 + 3 * index.read(utterance))  # as log-mel energies are
     for table in ("utt2spk", "utt2num_frames"):
         (raw / table).write_bytes((data_dir / table).read_bytes())
-    with pytest.raises(InputError, match=f"^{raw}: the features of s0-00 are not normalised .*; embed {data_dir}, which"):
+    said = f"^{raw}: the features of s0-00 are not normalised .*; embed {data_dir}, which"
+    with pytest.raises(InputError, match=said):
         embed_shard(raw, checkpoint, tmp_path / "out", 1, 1, "cpu")
     assert not list((tmp_path / "out").glob("*.ark"))
 
@@ -176,5 +177,5 @@ def test_systems_are_embedded_and_an_interrupted_job_keeps_what_it_has_finished(
     shards[1].unlink()
     embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 2, device="cpu")
     assert [shard.stat().st_mtime_ns == old for shard, old in zip(shards, times, strict=True)] == [True, False, True]
-    with pytest.raises(InputError, match="train_nosil: scoring.backends need it, and there is no such part"):
+    with pytest.raises(InputError, match=r"train_nosil: scoring\.backends need it, and there is no such part"):
         embed_systems(tmp_path, tmp_path / "exp", ["train"], 1, 2, device="cpu")

@@ -139,7 +139,8 @@ def test_another_test_part_does_not_touch_features_or_networks(odd: Recipe) -> N
     for speaker in speakers[:7]:
         shutil.copytree(corpus / "demo-test" / speaker, corpus / "other-test" / speaker, copy_function=os.link)
     before = networks(exp), {path: path.stat().st_mtime_ns for path in data.glob("*_nosil/*.ark")}
-    done = odd.run(*odd_options(odd), "--test-parts", "other-test", "--max-skipped", "7", "--set", "scoring.bootstrap=0")
+    options = ["--test-parts", "other-test", "--max-skipped", "7", "--set", "scoring.bootstrap=0"]
+    done = odd.run(*odd_options(odd), *options)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     for finished in ("2 (data/librispeech/train)", "2 (data/librispeech/dev)", *(
@@ -258,7 +259,8 @@ def test_ctrl_c_in_training_saves_the_step_and_names_the_signal(finished: Recipe
     status, said = interrupted(finished, command, exp / "softmax/log/train.log", "softmax training, ")
     assert status == 130
     assert "SIGTERM" not in said and "Traceback" not in said
-    assert said.splitlines()[-1] == f"stage 3 (exp/stopped{nproc}/softmax): stopped by SIGINT; the same command continues"
+    stage = f"stage 3 (exp/stopped{nproc}/softmax)"
+    assert said.splitlines()[-1] == f"{stage}: stopped by SIGINT; the same command continues"
     assert "stopped by SIGINT" in (exp / "softmax/log/train.log").read_text()
     assert (exp / "softmax/checkpoint_last.pt").is_file()
     shutil.rmtree(exp)
