@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -47,7 +48,7 @@ def test_help_names_the_commands_and_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", ["prepare", "fbank", "train", "mark", "look"])
+@pytest.mark.parametrize("command", ["prepare", "fbank", "train", "stage", "look", "check-run"])
 def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     done = run(command, "--help", python=("-X", "importtime"))
     assert done.returncode == 0
@@ -83,7 +84,9 @@ def test_version() -> None:
         (("collect-fbank", "--num-jobs", "0", "x"), ("--num-jobs", "0")),
         (("collect-fbank", "--max-skipped", "101", "x"), ("--max-skipped", "101")),
         (("collect-fbank", "--config", "x"), ("DATA_DIR",)),
-        (("train", "--config", "x"), ("softmax", "triplet")),
+        (("train", "tripplet"), ("tripplet", "triplet")),
+        (("train", "softmax"), ("--data-dir",)),
+        (("stage", "--", "utils/run.py", "x.log", "ls"), ("is no deepspeaker command",)),
         (("look", "--corpus", "kaldi"), ("FOLDER",)),
     ],
 )
@@ -111,9 +114,10 @@ def test_an_error_of_the_users_is_one_line_and_status_1(tmp_path: Path, config: 
     assert one_line(done, 1, "train-clean-6: LibriSpeech has no such part")
 
 
-def test_an_error_of_the_systems_is_one_line_too(tmp_path: Path, config: Path) -> None:
+def test_an_error_of_the_systems_is_one_line_too(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = run("mark", "begin", "1", tmp_path / "file" / "below")
+    below = tmp_path / "file" / "below"
+    done = run("stage", "--", "deepspeaker", "report", "--data-dir", tmp_path, "--exp-dir", below)
     assert one_line(done, 1, "file"), done.stderr
 
 
@@ -164,22 +168,29 @@ def test_stages_1_and_2_by_the_command(tmp_path: Path, config: Path) -> None:
     assert one_line(run(*kaldi, "--dev-parts", "a", tmp_path / "other"), 1, "--dev-parts")
 
 
-def test_marks_by_the_command(tmp_path: Path, config: Path) -> None:
-    folder, output = tmp_path / "exp", tmp_path / "exp" / "output"
-    settings = ("--option", "seed=1", "--config", config, "--section", "model")
+def test_a_stage_by_the_command(tmp_path: Path, config: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus")
+    data = tmp_path / "data"
 
-    def begin(*more: object) -> tuple[int, str]:
-        done = run("mark", "begin", "3", folder, *settings, "--if-needed", "true", "--needs", output, *more)
-        return done.returncode, done.stdout
+    def stage(*more: object, if_needed: bool = True) -> subprocess.CompletedProcess[str]:
+        words = ("deepspeaker", "prepare", "--config", config, "--corpus", "librispeech", "--name", "small", *more)
+        words = (*words, "--corpus-dir", corpus, data)
+        environment = {**os.environ, "PATH": f"{ROOT}/utils:{os.environ['PATH']}", "DEEPSPEAKER_PYTHON": sys.executable}
+        command = [sys.executable, "-m", "deepspeaker", "stage", "--if-needed", if_needed, "--", *words]
+        return subprocess.run(
+            list(map(str, command)), cwd=ROOT, text=True, capture_output=True, timeout=60, env=environment
+        )
 
-    assert begin() == (0, f"stage 3 ({folder}): starts\n")
-    assert begin() == (0, f"stage 3 ({folder}): starts: was begun and not finished\n")
-    output.mkdir()
-    assert run("mark", "end", "3", folder, *settings).returncode == 0
-    assert begin() == (10, f"stage 3 ({folder}): finished already, skipped\n")
-    assert begin("--set", "model.blocks=2") == (0, f"stage 3 ({folder}): starts: model.blocks changed from 1 to 2\n")
-    assert run("mark", "end", "3", folder, *settings).returncode == 0
-    output.rmdir()
-    assert begin() == (0, f"stage 3 ({folder}): starts: {output} is missing\n")
-    done = run("mark", "begin", "4", folder, "--after", folder / ".done.3")
-    assert one_line(done, 1, f"{folder}/.done.3: no such mark; run stage 3 first")
+    first = stage()
+    assert first.stdout.splitlines()[0] == f"stage 1 ({data}): starts"
+    assert first.stdout.splitlines()[-1].startswith(f"stage 1 ({data}): finished in ")
+    assert stage().stdout == f"stage 1 ({data}): finished already, skipped\n"
+    assert stage(if_needed=False).stdout.splitlines()[0] == f"stage 1 ({data}): starts"
+    assert f"stage 1 ({data}): starts: seed changed from 0 to 1\n" in stage("--seed", 1).stdout
+    (data / "corpus.json").unlink()
+    again = stage("--seed", 1)
+    assert f"stage 1 ({data}): starts: {data}/corpus.json is missing\n" in again.stdout
+    failed = stage("--test-parts", "none")
+    assert one_line(failed, 1, f"{corpus}: has no part none (--test-parts)"), failed.stderr
+    assert f"stage 1 ({data}): starts: it was interrupted\n" in stage("--seed", 1).stdout.replace("continues", "starts")
+    assert one_line(stage("--sed", 1), 2, "--sed", "--seed")

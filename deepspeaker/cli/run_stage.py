@@ -215,8 +215,9 @@ def _settings(calls: list[Call]) -> dict[str, object]:
             if values and not any(isinstance(value, Path) for value in values):
                 settings[name.replace("_", "-")] = options[name]
         for template in stage.after:
-            before = Path(template.format(**options))
-            settings[f"stage {before.name.rpartition('.')[2]} ({before.parent.name})"] = digest_of(before)
+            part, name = template.split("/")[-2:]
+            label = f"stage {name.rpartition('.')[2]}" + ("" if part.startswith("{") else f" ({part})")
+            settings[label] = digest_of(Path(template.format(**options)))
         if stage.also:
             settings.update(stage.also(config, options))
     return settings
