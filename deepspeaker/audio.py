@@ -6,10 +6,11 @@ import contextlib
 import functools
 import io
 import math
+import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import soundfile
@@ -20,10 +21,6 @@ from deepspeaker.errors import InputError
 #: The pipe of Kaldi's LibriSpeech recipe; libsndfile opens such a file itself.
 _FLAC_PIPE = re.compile(r"flac -c -d -s (\S+) \|")
 _ARK_OFFSET = re.compile(r"(.+\.ark):(\d+)")
-#: libsndfile's log of a wav or aiff file that ends before its header says.
-_CUT = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-#: Headers of streams, written before their length was known, have this size or a larger one.
-_STREAM_BYTES = 0x7FFFF000
 _LARGEST_OGG_PAGE = 65307
 #: Formats in which libsndfile does not always find a sample exactly.
 _INEXACT = ("OGG", "MP3")
@@ -31,6 +28,29 @@ _INEXACT = ("OGG", "MP3")
 MAX_OVERSHOOT = 0.5
 #: The status of a command whose reader had enough (128 + SIGPIPE).
 _PIPE_CLOSED = 141
+
+
+class _Container(NamedTuple):
+    """How a file format lays out its chunks, each of a name, the size of its content, and the content."""
+
+    order: Literal["little", "big"]  # of the bytes of a size
+    first: int  # byte where the first chunk begins
+    name: int  # bytes of a name
+    size: int  # bytes of a size
+    align: int  # chunks begin at multiples of so many bytes
+    unknown: int  # headers written before the length was known have this size or a larger one
+
+
+_RIFF = _Container("little", 12, 4, 4, 2, 0x7FFFF000)
+#: By the first four bytes of a file.
+_CONTAINERS = {
+    b"RIFF": _RIFF,  # wav
+    b"RIFX": _RIFF._replace(order="big"),
+    b"RF64": _RIFF,  # its chunk ds64 has the sizes that 32 bits do not hold
+    b"FORM": _RIFF._replace(order="big"),  # aiff
+    b"riff": _Container("little", 40, 16, 8, 8, 2**62),  # w64; its sizes count name and size too
+    b"caff": _Container("big", 8, 4, 8, 1, 2**62),
+}
 
 
 class AudioInfo(NamedTuple):
@@ -219,21 +239,48 @@ def _check_whole(stream: Any, source: Any, location: str) -> None:
     """Raises ``InputError`` for a file whose end is missing where libsndfile would take what is left for all."""
     if stream.frames >= 2**62:
         raise InputError(f"{location}: does not say how long it is (written to a pipe?); convert it once more")
-    cut = _CUT.search(stream.extra_info)
-    if cut and int(cut[2]) < int(cut[1]) < _STREAM_BYTES:
-        raise InputError(f"{location}: is truncated, {cut[2]} of {cut[1]} bytes of samples are there")
-    if stream.format == "OGG" and _ogg_is_cut(source):
-        raise InputError(f"{location}: is truncated, it ends inside a page")
+    # Not by the stream that libsndfile reads from, whose position is its own.
+    with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else Path(source).open("rb") as content:
+        if stream.format == "OGG":
+            if _ogg_is_cut(content):
+                raise InputError(f"{location}: is truncated, it ends inside a page")
+        elif sizes := _sample_bytes(content):
+            there, declared = sizes
+            if there < declared:
+                raise InputError(f"{location}: is truncated, {there} of {declared} bytes of samples are there")
 
 
-def _ogg_is_cut(source: Any) -> bool:
+def _sample_bytes(content: BinaryIO) -> tuple[int, int] | None:
+    """The bytes of samples that a file of chunks has, and those that it declares.
+
+    None for another file, and for one that was written before its length was known.
+    """
+    container = _CONTAINERS.get(content.read(4))
+    if container is None:
+        return None
+    end, begin, long_size = content.seek(0, os.SEEK_END), container.first, None
+    while begin < end:
+        content.seek(begin)
+        name = content.read(container.name)[:4]
+        size = int.from_bytes(content.read(container.size), container.order)
+        body = content.tell()
+        if container.name == 16:
+            size = max(size - (body - begin), 0)
+        if name == b"ds64":
+            long_size = int.from_bytes(content.read(16)[8:], "little")
+        if name in (b"data", b"SSND"):
+            if long_size is not None and size == 0xFFFFFFFF:
+                return end - body, long_size
+            return (end - body, size) if size < container.unknown else None
+        begin = body + size + -size % container.align
+    return None
+
+
+def _ogg_is_cut(content: BinaryIO) -> bool:
     """Whether the last page (RFC 3533, section 6) is shorter than the sizes of its segments say."""
-    if isinstance(source, io.BytesIO):
-        tail = source.getvalue()[-_LARGEST_OGG_PAGE:]
-    else:
-        with Path(source).open("rb") as stream:
-            stream.seek(max(Path(source).stat().st_size - _LARGEST_OGG_PAGE, 0))
-            tail = stream.read()
+    end = content.seek(0, os.SEEK_END)
+    content.seek(max(end - _LARGEST_OGG_PAGE, 0))
+    tail = content.read()
     page = tail[max(tail.rfind(b"OggS"), 0) :]
     segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
     return not segments or len(segments) < page[26] or len(page) < 27 + len(segments) + sum(segments)

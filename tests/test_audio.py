@@ -208,6 +208,55 @@ def test_a_cut_file_is_seen_without_reading_its_samples(tmp_path: Path, ending: 
     assert one_line(raised, f"{path}: ")
 
 
+#: What soundfile is told -> a file whose header declares the bytes of its samples.
+CHUNKED = {
+    "wav": {"format": "WAV", "subtype": "PCM_16"},
+    "wav of 24 bit": {"format": "WAV", "subtype": "PCM_24"},
+    "wav of large endian": {"format": "WAV", "endian": "BIG"},
+    "wav extensible": {"format": "WAVEX", "subtype": "FLOAT"},
+    "rf64": {"format": "RF64", "subtype": "PCM_16"},
+    "w64": {"format": "W64", "subtype": "PCM_24"},
+    "aiff": {"format": "AIFF", "subtype": "PCM_U8"},
+    "caf": {"format": "CAF", "subtype": "DOUBLE"},
+}
+
+
+@pytest.mark.parametrize("kind", CHUNKED)
+@pytest.mark.parametrize("read", Readers)
+@pytest.mark.parametrize("piped", [False, True])
+def test_truncation_is_told_by_sizes_and_not_by_words_of_libsndfile(
+    tmp_path: Path, kind: str, read: Callable[..., object], piped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log's wording differs from version to version, and says nothing of rf64 and w64."""
+    monkeypatch.setattr(soundfile.SoundFile, "extra_info", "")
+    path = tmp_path / "a"
+    location = f"cat {path} |" if piped else str(path)
+    soundfile.write(path, noise(16000), 16000, **CHUNKED[kind])
+    whole = path.read_bytes()
+    read(location, allow_pipes=True)
+    for missing in (1, 700, 10_000):
+        path.write_bytes(whole[:-missing])
+        with pytest.raises(InputError) as raised:
+            read(location, allow_pipes=True)
+        assert one_line(raised, location)
+
+
+def test_chunks_before_and_after_the_samples_are_passed_over(tmp_path: Path) -> None:
+    """Of odd and even sizes; the samples are whole where only a chunk after them is cut."""
+    whole = wav_bytes(noise())
+    begin = whole.index(b"data")
+    for size in (3, 10):
+        extra = b"junk" + size.to_bytes(4, "little") + b"data\xff\xff\xff\x6f"[:size].ljust(size + size % 2, b"\0")
+        content = whole[8:begin] + extra + whole[begin:] + extra
+        (tmp_path / "a.wav").write_bytes(b"RIFF" + len(content).to_bytes(4, "little") + content)
+        assert len(read_audio(str(tmp_path / "a.wav"))) == 48000
+        (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-2])
+        assert len(read_audio(str(tmp_path / "a.wav"))) == 48000
+        (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-20])
+        with pytest.raises(InputError, match=r"a\.wav: is truncated, 9599\d of 96000 bytes"):
+            read_audio(str(tmp_path / "a.wav"))
+
+
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("samples", [1, 100, 15999, 200001])
 def test_a_whole_file_of_any_length_is_not_taken_for_cut(tmp_path: Path, ending: str, samples: int) -> None:
