@@ -117,35 +117,20 @@ def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
 
     Each command is a deepspeaker sub-command, behind a launcher with its options and log, or alone.
     """
+    begin = time.monotonic()
     calls = [Call.of(command) for command in _split(words)]
+    for call in calls:
+        call.check_launcher()
     stage, options = calls[0].stage, calls[0].options
     root = Path(stage.root.format(**options))
     output = root / stage.output
     shown = f"stage {stage.number} ({output})"
-    for call in calls:
-        call.check_launcher()
-    begin = time.monotonic()
-    with ExitStack() as locks:
-        held = []
-        if stage.uses:
-            data = Path(stage.uses.format(**options))
-            held.append(locks.enter_context(closing(Lock(data))))
-            held[-1].take(False, f"is making {data}; wait for it")
-        folder = stage.locks(options) if stage.locks else root
-        held.append(locks.enter_context(closing(Lock(folder))))
-        if stage.uses:
-            # Several machines that train together share the experiment.
-            held[-1].take(
-                not options.get("rdzv_endpoint"), f"is working in {folder}; wait for it, or name another --exp"
-            )
-        else:
-            held[-1].take(False, f"is making {folder}; wait for it")
-
+    with ExitStack() as stack:
+        locks = _locks(stage, options, root, stack)
         settings = _settings(calls)
         mark = Mark(output, stage.number)
         reason = mark.why(settings)
-        missing = [root / path.format(**options) for path in stage.leaves]
-        missing = [path for path in missing if not path.exists()]
+        missing = [path for name in stage.leaves if not (path := root / name.format(**options)).exists()]
         if reason is None and missing:
             reason = f"{missing[0]} is missing"
         if reason is None and if_needed:
@@ -157,26 +142,39 @@ def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
                 f"{output}: there is a network of another training, {changed}; name another --exp, or replace the "
                 "network with --overwrite true"
             )
-        if not stage.uses:
-            held[-1].take(
-                True, f"uses {folder}, but {shown} must run{why}; wait for it, or take another clone", 0
-            )
+        if not stage.uses:  # it changes data: nobody else may use them
+            locks[-1].take(True, f"uses {root}, but {shown} must run{why}; wait for it, or take another clone", 0)
         clears = [path for pattern in stage.clears for path in root.glob(pattern)]
         work = repr([call.arguments for call in calls]) if stage.in_shards else ""
         continues = mark.begin(settings, _given(calls), clears, work)
         print(f"{shown}: {'continues' if continues else 'starts'}{why}", flush=True)
         for call in calls:
-            status = _run(call.words(), [lock.descriptor for lock in held])
-            if status == 0:
-                continue
-            if stage.in_shards and not call.array:
-                mark.begun.unlink()  # what was to be joined is not good: start from the beginning next time
+            status = _run(call.words(), [lock.descriptor for lock in locks])
+            if status and stage.in_shards and not call.array:
+                mark.begun.unlink()  # joining the shards failed: start from the beginning next time
             if status in _STOPPED:
                 name = signal.Signals(_STOPPED[status]).name
                 print(f"{shown}: stopped by {name}; the same command continues", file=sys.stderr)
-            sys.exit(status)
+            if status:
+                sys.exit(status)
         mark.end(settings, _given(calls))
     print(f"{shown}: finished in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def _locks(stage: Stage, options: Mapping[str, Any], root: Path, stack: ExitStack) -> list[Lock]:
+    """The locks that a stage needs to look at its mark; the last is that of the folder it writes to."""
+    folder = stage.locks(options) if stage.locks else root
+    locks = [stack.enter_context(closing(Lock(folder)))]
+    if not stage.uses:
+        locks[0].take(False, f"is making {folder}; wait for it")
+        return locks
+    data = Path(stage.uses.format(**options))
+    locks.insert(0, stack.enter_context(closing(Lock(data))))
+    locks[0].take(False, f"is making {data}; wait for it")
+    # Several machines that train together share the experiment.
+    alone = not options.get("rdzv_endpoint")
+    locks[1].take(alone, f"is working in {folder}; wait for it, or name another --exp")
+    return locks
 
 
 def _pairs(words: list[str]) -> Iterable[tuple[str, str]]:

@@ -328,9 +328,12 @@ def softmax(
     """Stage 3: pre-train a network as a classifier of the training speakers."""
     if _launches(nproc, nnodes, rdzv_endpoint):
         return
-    from deepspeaker.training import train_softmax
+    from deepspeaker.training import Interrupted, train_softmax
 
-    train_softmax(config, data_dir, exp_dir, seed, device, progress, init_from, record)
+    try:
+        train_softmax(config, data_dir, exp_dir, seed, device, progress, init_from, record)
+    except Interrupted as interrupted:
+        raise InputError(f"{interrupted}; the same command continues from there") from None
     _draw(data_dir, exp_dir, "softmax")
 
 
@@ -370,9 +373,12 @@ def triplet(
     """Stage 4: train the network of exp/E/softmax with the triplet loss."""
     if _launches(nproc, nnodes, rdzv_endpoint):
         return
-    from deepspeaker.training import train_triplet
+    from deepspeaker.training import Interrupted, train_triplet
 
-    train_triplet(config, data_dir, exp_dir, seed, device, progress, record)
+    try:
+        train_triplet(config, data_dir, exp_dir, seed, device, progress, record)
+    except Interrupted as interrupted:
+        raise InputError(f"{interrupted}; the same command continues from there") from None
     _draw(data_dir, exp_dir, "triplet")
 
 

@@ -73,7 +73,7 @@ def test_features_a_killed_task_alone_is_done_again(by_slurm: Recipe) -> None:
     times = [log.stat().st_mtime_ns for log in logs]
     again = by_slurm.run("--nj", "3", *BY_SLURM, *arguments, script="local/2_fbank.sh")
     assert again.returncode == 0, again.stderr
-    assert "goes on: was begun and not finished" in again.stdout
+    assert "continues: it was interrupted" in again.stdout
     assert [log.stat().st_mtime_ns == old for log, old in zip(logs, times, strict=True)] == [True, False, True]
     assert before == (
         joined(bytes_of(data, "fbank.*.ark")),
@@ -86,12 +86,13 @@ def test_embeddings_a_killed_task_alone_is_done_again(by_slurm: Recipe) -> None:
     systems = ("untrained", "softmax", "triplet")
     before = {system: joined(bytes_of(exp / system / "embeddings_test", "xvector.*.ark")) for system in systems}
     arguments = ["--config", "conf/demo.yaml", "data/demo", "exp/demo_demo"]
-    logs = {system: exp / system / "embeddings_test/log/embed.1.log" for system in systems}
-    killed_once(by_slurm, "local/5_embed.sh", arguments, "embed", exp / "untrained/embeddings_test/log/embed.2.log")
-    done = logs["untrained"].stat().st_mtime_ns
+    logs = [exp / f"log/embed.{job}.log" for job in (1, 2, 3)]
+    killed_once(by_slurm, "local/5_embed.sh", arguments, "embed", logs[1])
+    times = [log.stat().st_mtime_ns for log in logs]
     again = by_slurm.run("--nj", "3", *BY_SLURM, *arguments, script="local/5_embed.sh")
     assert again.returncode == 0, again.stderr
-    assert logs["untrained"].stat().st_mtime_ns == done
+    assert "continues: it was interrupted" in again.stdout
+    assert [log.stat().st_mtime_ns == old for log, old in zip(logs, times, strict=True)] == [True, False, True]
     assert before == {system: joined(bytes_of(exp / system / "embeddings_test", "xvector.*.ark")) for system in systems}
 
 
