@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,15 @@ from deepspeaker.skipped import list_all, report_skipped
 #: Development speakers are carved out of training when none are given: this share of those with two utterances or
 #: more, at most so many; and none at all when that would be fewer than the least.
 DEV_SHARE, MOST_DEV_SPEAKERS, LEAST_DEV_SPEAKERS = 0.1, 40, 2
+
+#: So many training speakers with two utterances or more are needed for that.
+LEAST_SPEAKERS_TO_CARVE = math.ceil(LEAST_DEV_SPEAKERS / DEV_SHARE)
+
+#: What to do for want of development speakers.
+DEV_REMEDY = (
+    "name development parts (--dev-parts), add DIR/dev or DIR/dev_cuts.jsonl.gz, or train on "
+    f"{LEAST_SPEAKERS_TO_CARVE} speakers or more that have two utterances"
+)
 
 PARTS = ("train", "dev", "test")
 
@@ -337,8 +347,9 @@ def _carve(data: dict[str, DataDir], seed: int, say: Callable[[str], None]) -> d
     count = min(int(len(speakers) * DEV_SHARE), MOST_DEV_SPEAKERS)
     if count < LEAST_DEV_SPEAKERS:
         say(
-            f"no development speakers: only {len(speakers)} training speakers have two utterances or more, too few to "
-            "carve some out; there will be no development EER"
+            f"no development speakers: only {len(speakers)} training speakers have two utterances or more, fewer than "
+            f"{LEAST_SPEAKERS_TO_CARVE}, of which a tenth would be carved out; there will be no development EER, and "
+            f"the back ends calibrated, fused and plda-adapted cannot learn. To change that, {DEV_REMEDY}"
         )
         return data
     generator = np.random.default_rng(np.random.SeedSequence([seed, *b"dev"]))

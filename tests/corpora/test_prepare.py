@@ -179,10 +179,20 @@ def test_too_few_to_carve_from_is_said_and_the_old_part_removed(corpus: Path, tm
     assert (output / "dev").is_dir()
     (output / "dev_nosil").mkdir()
     _, said = run(read_librispeech(corpus, ["train-clean-360"], [], []), output)
-    assert "no development speakers: only 0 training speakers have two utterances or more" in said[0]
+    assert "no development speakers: only 0 training speakers have two utterances or more, fewer than 20" in said[0]
+    assert "calibrated, fused and plda-adapted cannot learn" in said[0]
+    for remedy in ("--dev-parts", "DIR/dev", "20 speakers or more that have two utterances"):
+        assert remedy in said[0]
     assert list(speakers(output)) == ["train", "test"]
     assert not (output / "dev_nosil").exists()
     assert list((output / "manifests").glob("dev_*")) == []
+
+
+@pytest.mark.parametrize(("count", "carved"), [(19, 0), (20, 2)])
+def test_the_number_that_is_told_is_the_number_that_carving_needs(tmp_path: Path, count: int, carved: int) -> None:
+    corpus = make_librispeech(tmp_path, {"train-clean-5": readers(10, count, 2), "test-clean": readers(80, 4, 3)})
+    run(read_librispeech(corpus, [], [], []), tmp_path / "data")
+    assert len(speakers(tmp_path / "data").get("dev", [])) == carved
 
 
 def test_given_development_speakers_are_kept(corpus: Path, tmp_path: Path) -> None:
