@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.config import Scoring
+from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import read_table, read_vector, write_table
 from deepspeaker.models import network_of, parameter_count
@@ -32,6 +34,31 @@ class System:
     vectors: dict[str, NDArray[np.float32]]  # of the test utterances
     backends: dict[tuple[str, PldaEnrolment], BackEnd]
     known: dict[str, set[str]]  # back end -> speakers that the network or the back end learnt from
+
+
+def check_embedded(exp_dir: Path, data_dir: Path, systems: Sequence[str], backends: Sequence[str]) -> None:
+    """Raises ``InputError`` unless stage 5 embedded every part that the back ends learn from, for every system.
+
+    The error names parts, back ends and systems, and the command that embeds them. Call it before anything is scored.
+    """
+    missing: dict[str, list[str]] = {}
+    for part in needed_parts(backends):
+        learning = ", ".join(backend for backend in backends if part in BACKENDS[backend])
+        if part == "dev" and not (data_dir / "dev_nosil" / "utt2spk").is_file():
+            raise InputError(
+                f"{data_dir}: has no development speakers, from whom {learning} learn; {DEV_REMEDY}, then run run.sh "
+                "from stage 1 on, or take these back ends out of scoring.backends"
+            )
+        lacking = [name for name in systems if not (exp_dir / name / f"embeddings_{part}" / "xvector.scp").is_file()]
+        if lacking:
+            missing[f"{part} (for {learning})"] = lacking
+    if missing:
+        of_systems = ", ".join(dict.fromkeys(name for lacking in missing.values() for name in lacking))
+        setting = shlex.quote(f"scoring.backends=[{','.join(backends)}]")
+        raise InputError(
+            f"{exp_dir}: stage 5 has not embedded {' and '.join(missing)} by {of_systems}; with the other options of "
+            f"this experiment: run.sh --stage 5 --set {setting}"
+        )
 
 
 def read_system(
