@@ -237,8 +237,6 @@ def _output(pipe: str) -> bytes:
 
 def _check_whole(stream: Any, source: Any, location: str) -> None:
     """Raises ``InputError`` for a file whose end is missing where libsndfile would take what is left for all."""
-    if stream.frames >= 2**62:
-        raise InputError(f"{location}: does not say how long it is (written to a pipe?); convert it once more")
     # Not by the stream that libsndfile reads from, whose position is its own.
     with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else Path(source).open("rb") as content:
         if stream.format == "OGG":
@@ -248,6 +246,8 @@ def _check_whole(stream: Any, source: Any, location: str) -> None:
             there, declared = sizes
             if there < declared:
                 raise InputError(f"{location}: is truncated, {there} of {declared} bytes of samples are there")
+    if stream.frames >= 2**62:
+        raise InputError(f"{location}: does not say how long it is (written to a pipe?); convert it once more")
 
 
 def _sample_bytes(content: BinaryIO) -> tuple[int, int] | None:
