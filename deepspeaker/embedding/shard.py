@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, check_normalised, shard_of
@@ -56,7 +57,8 @@ def embed_systems(
     """
     for part in parts:
         if not (data_dir / f"{part}_nosil").is_dir():
-            raise InputError(f"{data_dir}/{part}_nosil: scoring.backends need it, and there is no such part")
+            remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
+            raise InputError(f"{data_dir}/{part}_nosil: there is no such part, and scoring.backends learn from it{remedy}")
     for system in SYSTEMS:
         checkpoint = system_checkpoint(exp_dir / system, which)
         for part in parts:

@@ -20,7 +20,7 @@ from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, sys
 from deepspeaker.evaluation.fusion import FUSION, fuse
 from deepspeaker.evaluation.hard import CHOOSER, CHOSEN_BY, write_trials_hard
 from deepspeaker.evaluation.lists import ALL, HARD, ROWS, TestList, find_lists, read_list
-from deepspeaker.evaluation.systems import System, check_overlap, read_frames, read_system, read_vectors
+from deepspeaker.evaluation.systems import System, check_embedded, check_overlap, read_frames, read_system, read_vectors
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import Replicates, paired_difference, rank1
 from deepspeaker.models import load_checkpoint
@@ -42,8 +42,6 @@ from deepspeaker.scoring import (
 from deepspeaker.skipped import report_skipped
 
 _ROW = 100
-#: Enough draws for the intervals of a breakdown, of which there are many.
-_CONDITION_DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +78,7 @@ def evaluate(
     found = [name for name in SYSTEMS if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
     if not found:
         raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
+    check_embedded(exp_dir, data_dir, found, options.backends)
     lists = [read_list(path, utt2spk) for path in paths]
     if CHOOSER in found and options.hard_nontargets:
         hard = _hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
@@ -240,7 +239,7 @@ def _details(
         condition
         for one in conditions
         for condition in condition_figures(
-            trials, one.by, one.values, one.codes[sides.kept], min(options.bootstrap, _CONDITION_DRAWS), seed
+            trials, one.by, one.values, one.codes[sides.kept], options.bootstrap, seed
         )
     ]
     return figures
