@@ -58,7 +58,7 @@ def embed_systems(
     for part in parts:
         if not (data_dir / f"{part}_nosil").is_dir():
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
-            raise InputError(f"{data_dir}/{part}_nosil: there is no such part, and scoring.backends learn from it{remedy}")
+            raise InputError(f"{data_dir}/{part}_nosil: no such part, and scoring.backends learn from it{remedy}")
     for system in SYSTEMS:
         checkpoint = system_checkpoint(exp_dir / system, which)
         for part in parts:

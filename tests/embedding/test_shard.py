@@ -177,5 +177,5 @@ def test_systems_are_embedded_and_an_interrupted_job_keeps_what_it_has_finished(
     shards[1].unlink()
     embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 2, device="cpu")
     assert [shard.stat().st_mtime_ns == old for shard, old in zip(shards, times, strict=True)] == [True, False, True]
-    with pytest.raises(InputError, match=r"dev_nosil: there is no such part, and scoring\.backends learn.*; .* speakers"):
+    with pytest.raises(InputError, match=r"dev_nosil: no such part, and scoring\.backends learn.*; .* speakers"):
         embed_systems(tmp_path, tmp_path / "exp", ["dev"], 1, 2, device="cpu")
