@@ -1,10 +1,9 @@
-"""Losses, samplers, the loop."""
+"""Losses, samplers, the training loop."""
 
+from deepspeaker.training.batches import Batch, SpeakerSampler, UtteranceSampler
 from deepspeaker.training.collapse import CollapseError, DivergedError
-from deepspeaker.training.interruption import Interrupted
-from deepspeaker.training.launch import launch
 from deepspeaker.training.losses import TripletLoss, triplet_loss
-from deepspeaker.training.sampler import Batch, SpeakerSampler, UtteranceSampler
+from deepspeaker.training.processes import Interrupted, launch
 from deepspeaker.training.stages import train_softmax, train_triplet
 
 __all__ = [

@@ -1,18 +1,18 @@
-"""The checkpoints of a training: what they hold, and of which training they are."""
+"""The checkpoints of a training: what they hold, and to which training they belong."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from deepspeaker.errors import InputError
-from deepspeaker.marks import flattened
-from deepspeaker.models import load_checkpoint, save_checkpoint
+from deepspeaker.models import save_checkpoint
 from deepspeaker.training.collapse import DivergedError, all_finite
-from deepspeaker.training.distributed import process_rank
+from deepspeaker.training.distributed import rank
 
 _ABSENT = object()
 
@@ -20,44 +20,30 @@ _ABSENT = object()
 class Checkpoints:
     """``checkpoint_last.pt``, ``checkpoint_best.pt`` and ``checkpoint_average.pt`` of the training in ``folder``.
 
-    Each holds the configuration ``config`` and whose ``section`` is trained by, seed, feature dimension and speakers of
-    the training data, ``origin`` (the ``digest_of_weights`` that it began with, empty for fresh ones, which the seed
-    decides) and ``precision_measured``, whether the section's precision comes from a measurement.
+    Parameters
+    ----------
+    about : dict
+        What each checkpoint holds beside the weights: "config", the complete configuration with the values in use;
+        "stage", the section that is trained by; "seed", "feature_dim" and "speakers" of the training data; "origin",
+        the ``digest_of_weights`` that training began with, empty for fresh ones, which the seed decides.
+    begun : dict, optional
+        What ``checkpoint_last.pt`` holds of a training that was begun in the folder.
 
-    ``begun`` is what ``checkpoint_last.pt`` holds of a training that was begun here, else None. Raises ``InputError``
-    when that is a training of another configuration, and names what differs; nothing is written before.
+    Raises
+    ------
+    InputError
+        If the training that was begun is another one, naming what differs. Nothing is written before.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        config: dict[str, Any],
-        section: str,
-        seed: int,
-        feature_dim: int,
-        speakers: list[str],
-        origin: str = "",
-        precision_measured: bool = False,
-    ) -> None:
-        self.folder, self.last = folder, folder / "checkpoint_last.pt"
-        self.about: dict[str, Any] = {
-            "config": config,
-            "stage": section,
-            "seed": seed,
-            "feature_dim": feature_dim,
-            "speakers": speakers,
-            "origin": origin,
-            "precision_measured": precision_measured,
-        }
-        self.begun = load_checkpoint(self.last) if self.last.is_file() else None
-        if self.begun is not None:
-            self._check(self.begun)
+    def __init__(self, folder: Path, about: dict[str, Any], begun: dict[str, Any] | None = None) -> None:
+        self.folder, self.last, self.about, self.begun = folder, folder / "checkpoint_last.pt", about, begun
+        if begun is not None:
+            self._check(begun)
 
     def _check(self, begun: dict[str, Any]) -> None:
         if not {"optimiser", "watch"} <= begun.keys():
-            raise InputError(f"{self.last}: holds no training to go on with; remove {self.folder} to start anew")
-        ours, theirs = _identity(self.about), _identity({"origin": self.about["origin"], **begun})
+            raise InputError(f"{self.last}: holds no training to continue; remove {self.folder} to start anew")
+        ours, theirs = _identity(self.about), _identity(begun)
         differences = []
         for key in dict.fromkeys([*ours, *theirs]):
             was, now = theirs.get(key, _ABSENT), ours.get(key, _ABSENT)
@@ -75,22 +61,22 @@ class Checkpoints:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
             raise InputError(
                 f"{self.last}: is of another training: {', '.join(differences[:3])}{more}; remove {self.folder} to "
-                "start anew, or go on with what it was begun with"
+                "start anew, or continue with what it was begun with"
             )
 
     def save(self, which: str, weights: dict[str, Tensor], **more: Any) -> None:
-        """Writes ``checkpoint_WHICH.pt`` with the network's weights and ``more``; process 0 does.
+        """Writes ``checkpoint_WHICH.pt`` with the network's weights and ``more``; rank 0 does.
 
-        Raises ``DivergedError`` in all processes, and leaves the file as it was, when weights are not finite.
+        Raises ``DivergedError`` in all ranks, and leaves the file as it was, if weights are not finite.
         """
         if not all_finite([*weights.values(), *more.get("objective", {}).values()]):
             raise self.diverged("the weights are not finite numbers any more")
-        if process_rank() == 0:
+        if rank() == 0:
             network = {name: tensor.detach().cpu() for name, tensor in weights.items()}
             save_checkpoint(self.folder / f"checkpoint_{which}.pt", {**self.about, "network": network, **more})
 
     def diverged(self, what: str) -> DivergedError:
-        """The error that says so, what to change, and what is left."""
+        """The error for what has gone wrong: how to prevent it, and which checkpoint is left."""
         section = self.about["stage"]
         return DivergedError(
             f"{self.folder}: {what}; lower {section}.optimiser.learning_rate or set "
@@ -98,25 +84,33 @@ class Checkpoints:
         )
 
     def kept(self) -> str:
-        """What is there to go on with, in words."""
+        """Which checkpoint there is, in words."""
         return f"{self.last} is kept as it was before" if self.last.is_file() else "no checkpoint was saved yet"
 
 
+def _identity(about: dict[str, Any]) -> dict[str, object]:
+    """What must be the same for a training to continue: the model, its section, data, seed and initial weights."""
+    config, section = about["config"], about["stage"]
+    # Compiled or not, the same is computed.
+    options = {key: value for key, value in config[section].items() if key != "compile"}
+    settings = {"model": config["model"], section: options}
+    if options["vtlp"]:
+        settings["features"] = {key: config["features"][key] for key in ("low_freq", "high_freq")}
+    return flattened(settings) | {key: about[key] for key in ("seed", "feature_dim", "speakers", "origin")}
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested settings as ``section.key`` -> value."""
+    flat: dict[str, object] = {}
+    for key, value in settings.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
 def digest_of_weights(weights: dict[str, Tensor]) -> str:
-    """What tells given initial weights from others: the SHA-256 of names and values."""
+    """The SHA-256 of names and values: it tells given initial weights from others."""
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _identity(about: dict[str, Any]) -> dict[str, object]:
-    """What must be the same for a training to go on."""
-    config, section = about["config"], about["stage"]
-    # Compiled or not, the same is computed.
-    options = {key: value for key, value in config[section].items() if key != "compile"}
-    settings = {"model": config["model"], section: options}
-    if config[section]["vtlp"]:
-        settings["features"] = {key: config["features"][key] for key in ("low_freq", "high_freq")}
-    return flattened(settings) | {key: about[key] for key in ("seed", "feature_dim", "speakers", "origin")}

@@ -4,122 +4,115 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import time
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
-from torch import nn
+import torch.distributed as dist
+import torch.utils.deterministic
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from deepspeaker.config import Softmax, Triplet
 from deepspeaker.features import FeatureIndex
-from deepspeaker.models import Network
 from deepspeaker.training.batches import Batches, Sampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseWatch
-from deepspeaker.training.development import Development
-from deepspeaker.training.distributed import process_rank, sum_gradients, summed, with_global_batch_norm
-from deepspeaker.training.interruption import Interrupted, WayBack, saved_on_failure, stop_requests
-from deepspeaker.training.optimisation import build_optimiser, learning_rate, norm_of_gradient
-from deepspeaker.training.record import Meter, Record, epoch_line
+from deepspeaker.training.distributed import rank, synchronise_batch_norm, world_size
+from deepspeaker.training.losses import Objective
+from deepspeaker.training.monitoring import Development, Monitor
+from deepspeaker.training.processes import Interrupted, stop_signals
 
-#: Checkpoints are averaged over this last share of the epochs.
+#: Weights are averaged over this last share of the epochs.
 AVERAGED_SHARE = 0.25
 
-#: Where no bar is shown, a line comes at least so often, in seconds.
-SIGN_OF_LIFE = 60.0
-
-#: TensorBoard has the figures of every so many steps.
-LOG_STEPS = 20
+#: ``checkpoint_last.pt`` is saved after each epoch, and within one every so many steps.
+SAVE_STEPS = 500
 
 
 def train(
-    network: Network,
-    objective: nn.Module,
+    objective: Objective,
     sampler: Sampler,
-    train_index: FeatureIndex,
+    index: FeatureIndex,
     dev_index: FeatureIndex | None,
+    options: Softmax | Triplet,
+    band: tuple[float, float],
     checkpoints: Checkpoints,
     *,
     device: torch.device,
     progress: bool,
 ) -> None:
-    """Trains ``network`` with ``objective`` as the configuration in ``checkpoints`` says, and leaves them there.
+    """Trains the network of ``objective`` as ``options`` say, and leaves it in ``checkpoints``.
 
-    After each epoch it writes ``checkpoint_last.pt`` (everything that is needed to go on), ``checkpoint_best.pt`` (the
-    lowest development EER so far; the last where there is none), ``train.csv`` and TensorBoard scalars, and at the
-    end ``checkpoint_average.pt``. A training that was begun in the folder goes on: batches, crops and mining are
-    functions of seed and step and nothing else is random, so a resumed training equals an uninterrupted one. Within
-    ``processes()`` each process computes its share of every batch; process 0 writes.
+    ``sampler`` chooses from the training utterances of ``index``; ``dev_index`` has the development speakers, ``band``
+    the lowest and highest frequency of the bins (for vtlp).
 
-    Raises ``Interrupted`` after SIGTERM or Ctrl-C, when the step at work is saved; ``CollapseError`` when all
-    embeddings coincide or the loss sits at the margin for long, or when training ends; ``DivergedError`` when loss,
-    gradient or weights are not finite any more. No network of these takes the place of a good checkpoint. When features
-    cannot be read or another process is lost, the last whole step is saved before that is raised.
+    After each epoch it writes ``checkpoint_last.pt`` (everything that a resumed training needs),
+    ``checkpoint_best.pt`` (the lowest development EER so far; the last if there is none), ``train.csv`` and TensorBoard
+    scalars, and at the end ``checkpoint_average.pt``. It resumes a training that was begun: batches, crops and mining
+    are functions of seed and step and nothing else is random, so a resumed training equals an uninterrupted one.
+    Within ``process_group()`` each rank computes its shard of every batch; rank 0 writes.
+
+    Raises
+    ------
+    Interrupted
+        After SIGTERM or Ctrl-C, when the step has ended and is saved.
+    CollapseError
+        If embeddings coincide or the loss sits at the margin for long, or when training ends (see ``CollapseWatch``).
+    DivergedError
+        If loss, gradient or weights are no longer finite. No such network replaces a good checkpoint.
+    InputError
+        If features cannot be read or are not finite. What was saved last stays.
     """
-    from tqdm import tqdm
-
-    about, folder, last = checkpoints.about, checkpoints.folder, checkpoints.last
-    config, section = about["config"], about["stage"]
-    options = config[section]
-    optimiser_options = options["optimiser"]
-    steps_per_epoch, epochs, accumulate = options["steps_per_epoch"], options["epochs"], options["accumulate"]
-    steps = steps_per_epoch * epochs
-    autocast = options["precision"] == "bfloat16"
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-    network.to(device)
+    network: Any = objective.network.to(device)  # a Network
     objective.to(device)
-    with_global_batch_norm(network, compiled=options["compile"])
-    compiled = torch.compile(network) if options["compile"] else network
-    optimiser = build_optimiser(
-        (network, objective),
-        optimiser_options["name"],
-        optimiser_options["momentum"],
-        optimiser_options["weight_decay"],
-    )
-    schedule = {
-        key: optimiser_options[key] for key in ("learning_rate", "final_learning_rate", "schedule", "warmup_steps")
-    }
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    batches = Batches(
-        sampler,
-        train_index,
-        options["crop_frames"],
-        options["vtlp"],
-        (config["features"]["low_freq"], config["features"]["high_freq"]),
-        device,
-        folder / "log",
-        resumed=checkpoints.begun is not None,
-    )
-    development = Development(dev_index, folder / "log" / "not_finite_dev", device) if dev_index else None
-    watch = CollapseWatch(options.get("margin", 0.0), options.get("collapse_patience", 0), steps)
+    objective.autocast = options.precision == "bfloat16"
+    model: nn.Module = objective
+    if world_size() > 1:
+        synchronise_batch_norm(network, device, options.compile)
+        with warnings.catch_warnings():
+            # torch 2.13 deprecates broadcast_buffers; earlier versions do not know its successor.
+            warnings.simplefilter("ignore", FutureWarning)
+            # find_unused_parameters keeps the buckets as they are: a resumed training adds in the same order.
+            model = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
+    if options.compile:
+        objective.compile_network()
+    batches = Batches(sampler, index, options.crop_frames, options.vtlp, band, device)
+    development = Development(dev_index, device) if dev_index else None
+    optimiser = options.optimiser  # the settings
+    optimizer = build_optimizer(objective, optimiser.name, optimiser.momentum, optimiser.weight_decay)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    step = 0
-    history: list[dict[str, float]] = []
-    totals: dict[str, float] = {}
-    best: float | None = None
-    average: dict[str, torch.Tensor] = {}
-    averaged = 0
-    averaged_from = epochs - max(1, round(epochs * AVERAGED_SHARE))
+    steps_per_epoch, epochs, accumulate = options.steps_per_epoch, options.epochs, options.accumulate
+    steps = steps_per_epoch * epochs
+    watch = CollapseWatch(options.margin, getattr(options, "collapse_patience", 0), steps)
+    done = 0  # steps
+    history: list[dict[str, float]] = []  # a row for each epoch
+    totals: dict[str, float] = {}  # sums of the figures over the epoch
+    best: float | None = None  # development EER
+    average: dict[str, Tensor] = {}  # of the weights of the last epochs
+    averaged, averaged_from = 0, epochs - max(1, round(epochs * AVERAGED_SHARE))
 
     if checkpoints.begun is not None:
         state, checkpoints.begun = checkpoints.begun, None
         network.load_state_dict(state["network"])
-        objective.load_state_dict(state["objective"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, history, totals, best = state["step"], state["history"], state["totals"], state["best_dev_eer"]
+        objective.load_state_dict(state["objective"], strict=False)  # without the network's part
+        optimizer.load_state_dict(state["optimiser"])
+        done, history, totals, best = state["step"], state["history"], state["totals"], state["best_dev_eer"]
         average = {name: tensor.to(device) for name, tensor in state["average"].items()}
         averaged = state["averaged"]
         watch.load_state_dict(state["watch"])
-        if process_rank() == 0:
-            print(f"going on from step {step} of {steps} ({last})", flush=True)
+        if rank() == 0:
+            print(f"continuing from step {done} of {steps} ({checkpoints.last})", flush=True)
 
     def save_last() -> None:
         checkpoints.save(
             "last",
             network.state_dict(),
-            objective=objective.state_dict(),
-            optimiser=optimiser.state_dict(),
-            step=step,
+            objective=objective.own_state(),
+            optimiser=optimizer.state_dict(),
+            step=done,
             history=history,
             totals=totals,
             best_dev_eer=best,
@@ -128,114 +121,162 @@ def train(
             watch=watch.state_dict(),
         )
 
-    gradient_norm = torch.zeros(())
+    def stop() -> Interrupted:
+        """Saves, unless the network may be collapsing."""
+        if not watch.doubtful:
+            save_last()
+        saved = f"it may be collapsing and is not saved, {checkpoints.kept()}" if watch.doubtful else "saved"
+        name = signals[0].name if signals else "SIGTERM"  # which another rank received
+        return Interrupted(f"stopped by {name} at step {done} of {steps}; {saved}")
 
-    def check_gradient() -> None:
-        """A step later, or before anything is saved: then it is known without waiting for the device."""
-        if not gradient_norm.isfinite():
-            raise checkpoints.diverged(f"the gradient of step {step} is not a finite number")
-
-    def save_where_it_is() -> str:
-        """Saves unless the network may be collapsing, and says so."""
-        if watch.doubtful:
-            return f"it may be collapsing and is not saved, {checkpoints.kept()}"
-        check_gradient()
-        save_last()
-        return "saved"
-
-    def save_for_others() -> None:
-        saved = save_where_it_is()
-        if process_rank() == 0:
-            print(f"stopped at step {step} of {steps}; {saved}", flush=True)
-
-    meter, said = Meter(steps, step), time.monotonic()
-    way_back = WayBack(network, objective)
     with (
-        stop_requests() as requests,
-        Record(folder, section, step) as record,
-        tqdm(total=steps, initial=step, unit="step", disable=not progress, dynamic_ncols=True, leave=False) as bar,
-        contextlib.closing(batches.numbers(step * accumulate, steps * accumulate)) as inputs,
-        saved_on_failure(way_back, save_for_others),
+        stop_signals() as signals,
+        deterministic(device),
+        Monitor(checkpoints.folder, checkpoints.about["stage"], steps, done, progress) as monitor,
+        contextlib.closing(batches.numbers(done * accumulate, steps * accumulate)) as inputs,
     ):
-        while len(history) < epochs:
-            if step // steps_per_epoch == len(history):
-                rate = learning_rate(step, steps, **schedule)
-                for group in optimiser.param_groups:
+        stopping = False
+        for epoch in range(done // steps_per_epoch + 1, epochs + 1):
+            network.train()
+            for step in range(done, epoch * steps_per_epoch):
+                rate = learning_rate(
+                    step,
+                    steps,
+                    learning_rate=optimiser.learning_rate,
+                    final_learning_rate=optimiser.final_learning_rate,
+                    schedule=optimiser.schedule,
+                    warmup_steps=optimiser.warmup_steps,
+                )
+                for group in optimizer.param_groups:
                     group["lr"] = rate
-                network.train()
-                optimiser.zero_grad(set_to_none=True)
-                figures: dict[str, float] = {}
-                read = [next(inputs) for _ in range(accumulate)]  # all of them before anything changes
-                way_back.step_begins()
-                for number, (features, speakers) in enumerate(read, step * accumulate):
-                    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                        outputs = compiled(features)
-                    loss, parts = objective(outputs, speakers, number)
-                    (loss / accumulate).backward()
-                    for name, value in parts.items():
-                        figures[name] = figures.get(name, 0.0) + value / accumulate
-                check_gradient()  # of the step before
-                if not math.isfinite(figures["loss"]):
-                    raise checkpoints.diverged(f"the loss of step {step + 1} is not a finite number")
-                sum_gradients(parameters)
-                gradient_norm = norm_of_gradient(parameters, optimiser_options["gradient_clip"])
-                way_back.update_begins()
-                optimiser.step()
+                optimizer.zero_grad(set_to_none=True)
+                figures = torch.zeros(len(objective.figures), dtype=torch.float64, device=device)
+                for micro in range(accumulate):
+                    features, speakers = next(inputs)
+                    with all_reduce_of_gradients(model, micro == accumulate - 1):
+                        loss, parts = model(features, speakers, step * accumulate + micro)
+                        # Gradients are averaged over the ranks; their sum is the gradient of the whole batch.
+                        (loss * world_size() / accumulate).backward()
+                    figures = figures + parts / accumulate
+                norm = clip_gradient(parameters, optimiser.gradient_clip)
+                optimizer.step()
 
-                step += 1
-                meter.count(len(speakers) * accumulate)
-                for name, value in figures.items():
+                # All work of the step is launched. This is the only place that waits for the device.
+                stop_requests = torch.tensor(float(bool(signals)), dtype=torch.float64, device=device)
+                if world_size() > 1:
+                    dist.all_reduce(stop_requests)
+                *values, length, requests = torch.cat([figures, norm.double()[None], stop_requests[None]]).tolist()
+                done, stopping = step + 1, requests > 0
+                seen = dict(zip(objective.figures, values, strict=True))
+                for what, value in (("loss", seen["loss"]), ("gradient", length)):
+                    if not math.isfinite(value):
+                        raise checkpoints.diverged(f"the {what} of step {done} is not a finite number")
+                for name, value in seen.items():
                     totals[name] = totals.get(name, 0.0) + value
-                bar.update()
-                bar.set_postfix_str(f"loss {figures['loss']:.3f}, {meter.speed():.0f} utterances/s", refresh=False)
-                if step % LOG_STEPS == 0 and process_rank() == 0:
-                    record.scalars("step", step, figures)
-                watch.see(figures)
-                way_back.step_ends()
-                if not progress and process_rank() == 0 and time.monotonic() - said > SIGN_OF_LIFE:
-                    print(f"  step {step}/{steps}, loss {figures['loss']:.3f}, {meter.pace()}", flush=True)
-                    said = time.monotonic()
+                watch.see(seen)
+                monitor.step(done, seen, len(speakers) * accumulate)
+                if done % steps_per_epoch:
+                    if stopping:
+                        raise stop()
+                    if done % SAVE_STEPS == 0 and not watch.doubtful:
+                        save_last()
 
-            if step // steps_per_epoch > len(history):
-                check_gradient()
-                if step == steps:
-                    watch.end()
-                epoch = step // steps_per_epoch
-                row = {"epoch": epoch, "step": step, "learning_rate": learning_rate(step - 1, steps, **schedule)}
-                row.update({name: value / steps_per_epoch for name, value in totals.items()})
-                eer = development.eer(network, autocast) if development else None
-                if eer is not None:
-                    row["dev_eer"] = eer
-                totals = {}
-                history.append(row)
-                # A network that may be collapsing takes no good one's place.
-                if not watch.doubtful or step == steps:
-                    if epoch > averaged_from:
-                        averaged += 1
-                        _add_to_average(average, network.state_dict(), averaged)
-                    if eer is None or best is None or eer < best:
-                        checkpoints.save("best", network.state_dict())
-                        best = eer
-                    # Before checkpoint_last: killed between the two, the epoch is trained again and writes the same
-                    # row; the other way round, the row of the last epoch would be lost.
-                    if process_rank() == 0:
-                        record.epochs(history)
-                    save_last()
-                bar.clear()
-                if process_rank() == 0:
-                    print(epoch_line(row, epochs, meter), flush=True)
-                    said = time.monotonic()
-            if summed(torch.tensor(float(bool(requests)), device=device)):
-                name = signal.Signals((requests or [signal.SIGTERM])[0]).name
-                raise Interrupted(f"stopped by {name} at step {step} of {steps}; {save_where_it_is()}")
+            if done == steps:
+                watch.end()
+            row = {"epoch": epoch, "step": done, "learning_rate": rate}
+            row.update({name: value / steps_per_epoch for name, value in totals.items()})
+            eer = development.eer(network, objective.autocast) if development else None
+            if eer is not None:
+                row["dev_eer"] = eer
+            totals = {}
+            history.append(row)
+            # A network that may be collapsing must not replace a good one.
+            if not watch.doubtful or done == steps:
+                if epoch > averaged_from:
+                    averaged += 1
+                    add_to_average(average, network.state_dict(), averaged)
+                if eer is None or best is None or eer < best:
+                    checkpoints.save("best", network.state_dict())
+                    best = eer
+                # Before checkpoint_last: a training killed between the two repeats the epoch and writes the same row.
+                monitor.write(history)
+                save_last()
+            monitor.epoch(row, epochs)
+            if stopping:
+                raise stop()
     if not history:
         save_last()
         checkpoints.save("best", network.state_dict())
     checkpoints.save("average", average or network.state_dict())
 
 
-def _add_to_average(average: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], count: int) -> None:
-    """The running mean over ``count`` sets of weights, this one included."""
+def learning_rate(
+    step: int,
+    steps: int,
+    *,
+    learning_rate: float,
+    final_learning_rate: float,
+    schedule: str,
+    warmup_steps: int,
+) -> float:
+    """The learning rate of a step counted from 0.
+
+    Over ``warmup_steps`` it rises linearly to ``learning_rate``, then falls to ``final_learning_rate`` at ``steps``:
+    "linear" evenly, "cosine" along half a cosine (SGDR, arXiv 1608.03983, without restarts).
+    """
+    if step < warmup_steps:
+        return learning_rate * (step + 1) / (warmup_steps + 1)
+    progress = min((step - warmup_steps) / max(steps - warmup_steps, 1), 1.0)
+    remaining = 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return final_learning_rate + (learning_rate - final_learning_rate) * remaining
+
+
+def build_optimizer(module: nn.Module, name: str, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW or SGD with momentum; weight decay is for weights of two dimensions or more, not for norms and biases.
+
+    The loop sets the learning rate before every step.
+    """
+    parameters = list(module.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
+    return torch.optim.AdamW(groups, lr=0.0)
+
+
+def clip_gradient(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
+    """The length of the whole gradient, a scalar; if ``most`` is above 0, a longer gradient is cut to it."""
+    if most:
+        return nn.utils.clip_grad_norm_(parameters, most)
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def all_reduce_of_gradients(model: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[None]:
+    """Whether the gradients of the backward pass inside are added up over the ranks, which one pass a step needs."""
+    if wanted or not isinstance(model, DistributedDataParallel):
+        return contextlib.nullcontext()
+    return model.no_sync()
+
+
+@contextlib.contextmanager
+def deterministic(device: torch.device) -> Iterator[None]:
+    """On a CPU, operations give the same bits in every run; afterwards torch's settings are as they were."""
+    mode, memory = torch.get_deterministic_debug_mode(), cast(Any, torch.utils.deterministic)
+    fill = memory.fill_uninitialized_memory
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+        memory.fill_uninitialized_memory = False  # filling takes 5 % of a step and changes no result
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        memory.fill_uninitialized_memory = fill
+
+
+def add_to_average(average: dict[str, Tensor], weights: dict[str, Tensor], count: int) -> None:
+    """Updates the running mean over ``count`` sets of weights, these included."""
     for name, tensor in weights.items():
         if name not in average or not tensor.is_floating_point():
             average[name] = tensor.detach().clone()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import torch
+import yaml
 
-from deepspeaker.config import Config, dump_config
+from deepspeaker.config import Config, Softmax, Triplet
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
-from deepspeaker.marks import flattened
 from deepspeaker.models import (
     Network,
     build_model,
@@ -21,103 +21,17 @@ from deepspeaker.models import (
     parameter_count,
     save_checkpoint,
 )
-from deepspeaker.training.batches import Sampler
-from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
+from deepspeaker.training.batches import SpeakerSampler, UtteranceSampler
+from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights, flattened
 from deepspeaker.training.collapse import all_finite
-from deepspeaker.training.distributed import (
-    broadcast,
-    check_agreement,
-    check_batch,
-    process_count,
-    process_device,
-    process_rank,
-    processes,
-)
+from deepspeaker.training.distributed import check_agreement, check_batch, rank, world_size
 from deepspeaker.training.loop import train
-from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
-from deepspeaker.training.precision import measured_precision
-from deepspeaker.training.sampler import SpeakerSampler, UtteranceSampler
+from deepspeaker.training.losses import SoftmaxObjective, TripletObjective
+from deepspeaker.training.processes import local_device, process_group
 
+Options = TypeVar("Options", Softmax, Triplet)
 
-class _Prepared(NamedTuple):
-    config: Config  # with the precision settled
-    measured: bool  # whether the precision was not set by name
-    train_index: FeatureIndex
-    dev_index: FeatureIndex | None
-    device: torch.device
-    exp_dir: Path
-    seed: int
-    progress: bool
-
-
-def _prepared(
-    config: Config, section: str, data_dir: Path, exp_dir: Path, seed: int, device: torch.device, progress: bool
-) -> _Prepared:
-    """Opens training and development features, settles the precision."""
-    index = FeatureIndex(data_dir / "train_nosil")
-    _check_spk2utt(index)
-    if len(index.speakers) < 2:
-        raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
-    dev_index = FeatureIndex(data_dir / "dev_nosil") if (data_dir / "dev_nosil").is_dir() else None
-    if dev_index is not None and dev_index.feature_dim != index.feature_dim:
-        raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
-    settings = getattr(config, section)
-    measured = settings.precision == "auto"
-    if measured:
-        precision = broadcast(_precision(config, section, index.feature_dim, exp_dir, device))
-        settings = settings.model_copy(update={"precision": precision})
-        config = config.model_copy(update={section: settings})
-    single = int((index.of_speaker.sizes() == 1).sum())
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    _say(
-        f"{len(index.speakers)} speakers ({single} with a single utterance), {len(index)} utterances, "
-        f"{index.feature_dim} bins; {process_count()} x {device.type}, {settings.precision}{threads}"
-    )
-    if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
-        _say("too few development speakers for a development EER; checkpoint_best is the last one")
-    return _Prepared(config, measured, index, dev_index, device, exp_dir, seed, progress)
-
-
-def _check_spk2utt(index: FeatureIndex) -> None:
-    """The speakers are those of ``utt2spk``; a ``spk2utt`` beside it must say the same. Only its counts are looked at:
-    it may have millions of utterances."""
-    path = index.data_dir / "spk2utt"
-    if not path.is_file():
-        return
-    told = {}
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            if words := line.split():
-                told[words[0]] = len(words) - 1
-    for speaker, count in zip(index.speakers, index.of_speaker.sizes().tolist(), strict=True):
-        if (its := told.pop(speaker, 0)) != count:
-            raise InputError(
-                f"{path}: {speaker} has {its} utterances, by utt2spk and feats.scp {count}; mend them by "
-                f"utils/fix_data_dir.sh {index.data_dir}"
-            )
-    if told:
-        raise InputError(
-            f"{path}: {next(iter(told))} is not in utt2spk and feats.scp; mend them by "
-            f"utils/fix_data_dir.sh {index.data_dir}"
-        )
-
-
-def _precision(config: Config, section: str, feature_dim: int, exp_dir: Path, device: torch.device) -> str:
-    """What "auto" stands for: what was measured in this experiment already, else what a measurement says."""
-    for stage in dict.fromkeys((section, "softmax")):
-        checkpoint = exp_dir / stage / "checkpoint_last.pt"
-        if checkpoint.is_file() and (content := load_checkpoint(checkpoint)).get("precision_measured"):
-            settled: str = content["config"][stage]["precision"]
-            return settled
-    network = build_model(feature_dim, **config.model.model_dump())
-    precision, ratio = measured_precision(network, getattr(config, section).crop_frames, device)
-    _say(f"precision: {precision}; training in bfloat16 is {ratio:.1f} times as fast as in float32 here")
-    return precision
-
-
-def _say(line: str) -> None:
-    if process_rank() == 0:
-        print(line, flush=True)
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def train_softmax(
@@ -128,42 +42,74 @@ def train_softmax(
     device: str,
     progress: bool,
     init_from: Path | None = None,
+    record: dict[str, Any] | None = None,
 ) -> None:
-    """Stage 3: a network learns to classify the speakers.
+    """Stage 3: a network learns to classify the speakers; the result goes to ``exp_dir/softmax``.
 
-    It has fresh weights, or those of the checkpoint ``init_from`` (of a network of the same shape; its speakers may be
-    others), and is kept as it was in ``exp_dir/untrained``. ``data_dir`` holds ``train_nosil`` and, if there are
-    development speakers, ``dev_nosil``; the result goes to ``exp_dir/softmax``.
+    The network as it was before goes to ``exp_dir/untrained``.
+
+    Parameters
+    ----------
+    config : Config
+        Of it, the sections ``model`` and ``softmax`` and the band of ``features`` are read.
+    data_dir : Path
+        Holds ``train_nosil`` and, if there are development speakers, ``dev_nosil``.
+    device : {"auto", "cpu", "cuda"}
+    progress : bool
+        Whether to show a bar on stderr.
+    init_from : Path, optional
+        A checkpoint of a network of the same shape to start from, instead of fresh weights; its speakers may differ.
+    record : dict, optional
+        The experiment's complete configuration, to be kept with the result; by default that of ``config``.
+
+    Raises
+    ------
+    InputError
+        If something does not fit, in one line; nothing is written before. ``train`` names what can happen later.
     """
-    with processes(where := process_device(choose_device(device))):
-        prepared = _prepared(config, "softmax", data_dir, exp_dir, seed, where, progress)
-        config, index = prepared.config, prepared.train_index
-        options = config.softmax
+    with process_group(where := local_device(choose_device(device))):
+        folder = exp_dir / "softmax"
+        index, dev_index = _open_features(data_dir)
+        options, begun = _settled(config.softmax, folder, where)
         check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
         torch.manual_seed(seed)
         network = build_model(index.feature_dim, **config.model.model_dump())
         objective = SoftmaxObjective(
-            network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
+            network, network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
         )
         if init_from is not None:
             network.load_state_dict(_fitting(init_from, config, index)["network"])
             _say(f"starts from the weights of {init_from}")
-        checkpoints = _checkpoints(prepared, "softmax", network if init_from is not None else None)
-        if process_rank() == 0:
+        given = None if init_from is None else network
+        checkpoints = _checkpoints(folder, config, options, record, seed, index, given, begun)
+        if rank() == 0:
             untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
             save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
         sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
-        _run(prepared, checkpoints, network, objective, sampler)
+        band = (config.features.low_freq, config.features.high_freq)
+        _say(_plan(config, options, network, where))
+        train(objective, sampler, index, dev_index, options, band, checkpoints, device=where, progress=progress)
+        _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
-def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, device: str, progress: bool) -> None:
-    """Stage 4: the network of ``exp_dir/softmax`` goes on with the triplet loss; the result goes to
-    ``exp_dir/triplet``."""
-    with processes(where := process_device(choose_device(device))):
-        prepared = _prepared(config, "triplet", data_dir, exp_dir, seed, where, progress)
-        config, index = prepared.config, prepared.train_index
-        options = config.triplet
+def train_triplet(
+    config: Config,
+    data_dir: Path,
+    exp_dir: Path,
+    seed: int,
+    device: str,
+    progress: bool,
+    record: dict[str, Any] | None = None,
+) -> None:
+    """Stage 4: the triplet loss trains the network of ``exp_dir/softmax``; the result goes to ``exp_dir/triplet``.
+
+    Parameters and errors are those of ``train_softmax``, with the section ``triplet``.
+    """
+    with process_group(where := local_device(choose_device(device))):
+        folder = exp_dir / "triplet"
+        index, dev_index = _open_features(data_dir)
+        options, begun = _settled(config.triplet, folder, where)
         network = network_of(_fitting(exp_dir / "softmax" / "checkpoint_last.pt", config, index))
         sampler = SpeakerSampler(
             index.of_speaker,
@@ -185,9 +131,9 @@ def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
                 f"triplet.speakers_per_batch is {options.speakers_per_batch}, there are {sampler.speakers} speakers: a "
                 f"batch has all of them, {sampler.speakers} x {options.utterances_per_speaker} utterances"
             )
-            options = options.model_copy(update={"speakers_per_batch": sampler.speakers})  # as used
-            prepared = prepared._replace(config=config.model_copy(update={"triplet": options}))
+            options = options.model_copy(update={"speakers_per_batch": sampler.speakers})
         objective = TripletObjective(
+            network,
             options.margin,
             options.negatives,
             early_negatives=options.early_negatives,
@@ -196,7 +142,68 @@ def train_triplet(config: Config, data_dir: Path, exp_dir: Path, seed: int, devi
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
-        _run(prepared, _checkpoints(prepared, "triplet", network), network, objective, sampler)
+        checkpoints = _checkpoints(folder, config, options, record, seed, index, network, begun)
+        band = (config.features.low_freq, config.features.high_freq)
+        _say(_plan(config, options, network, where))
+        train(objective, sampler, index, dev_index, options, band, checkpoints, device=where, progress=progress)
+        _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+
+
+def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
+    """The features of training and, if there are any, of development speakers."""
+    index = FeatureIndex(data_dir / "train_nosil")
+    _check_spk2utt(index)
+    if len(index.speakers) < 2:
+        raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
+    single = int((index.of_speaker.sizes() == 1).sum())
+    _say(
+        f"{len(index.speakers)} speakers ({single} with a single utterance), {len(index)} utterances, "
+        f"{index.feature_dim} bins"
+    )
+    dev_index = FeatureIndex(data_dir / "dev_nosil") if (data_dir / "dev_nosil").is_dir() else None
+    if dev_index is not None and dev_index.feature_dim != index.feature_dim:
+        raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
+    if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
+        _say("too few development speakers for a development EER; checkpoint_best is the last one")
+    return index, dev_index
+
+
+def _check_spk2utt(index: FeatureIndex) -> None:
+    """A ``spk2utt`` must say what ``utt2spk`` says, which is read. Only its counts are compared: it may have millions
+    of utterances."""
+    path = index.data_dir / "spk2utt"
+    if not path.is_file():
+        return
+    told = {}
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            if words := line.split():
+                told[words[0]] = len(words) - 1
+    known = dict(zip(index.speakers, index.of_speaker.sizes().tolist(), strict=True))
+    for speaker in [*known, *told]:
+        if told.get(speaker, 0) != known.get(speaker, 0):
+            raise InputError(
+                f"{path}: {speaker} has {told.get(speaker, 0)} utterances, by utt2spk and feats.scp "
+                f"{known.get(speaker, 0)}; fix them by utils/fix_data_dir.sh {index.data_dir}"
+            )
+
+
+def _settled(options: Options, folder: Path, device: torch.device) -> tuple[Options, dict[str, Any] | None]:
+    """The options with the precision that "auto" stands for, and the checkpoint of a training that was begun."""
+    last = folder / "checkpoint_last.pt"
+    begun = load_checkpoint(last) if last.is_file() else None
+    if options.precision == "auto":
+        precision = begun["config"][folder.name]["precision"] if begun else fast_precision(device)
+        options = options.model_copy(update={"precision": precision})
+    return options, begun
+
+
+def fast_precision(device: torch.device) -> str:
+    """The precision that "auto" stands for: bfloat16 if the hardware computes in it, else float32."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    flags = _CPUINFO.read_text(encoding="utf-8", errors="replace").split() if _CPUINFO.is_file() else []
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
 
 
 def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str, Any]:
@@ -216,53 +223,50 @@ def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str,
     return content
 
 
-def _checkpoints(prepared: _Prepared, section: str, given: Network | None) -> Checkpoints:
-    """Those of this training, before anything is written; ``given`` are weights that it starts from, if not fresh."""
-    checkpoints = Checkpoints(
-        prepared.exp_dir / section,
-        config=prepared.config.model_dump(),
-        section=section,
-        seed=prepared.seed,
-        feature_dim=prepared.train_index.feature_dim,
-        speakers=prepared.train_index.speakers,
-        origin=digest_of_weights(given.state_dict()) if given is not None else "",
-        precision_measured=prepared.measured,
-    )
-    facts: dict[str, object] = {
-        "the step to go on from": checkpoints.begun["step"] if checkpoints.begun else 0,
-        "the SHA-256 of the weights to begin with": checkpoints.about["origin"],
-        **flattened(checkpoints.about["config"]),
-        "the seed": prepared.seed,
-        "the number of utterances": len(prepared.train_index),
-        "the number of speakers": len(prepared.train_index.speakers),
+def _checkpoints(
+    folder: Path,
+    config: Config,
+    options: Options,
+    record: dict[str, Any] | None,
+    seed: int,
+    index: FeatureIndex,
+    given: Network | None,
+    begun: dict[str, Any] | None,
+) -> Checkpoints:
+    """The checkpoints of this training, and ``config.yaml``; ``given`` has the weights it starts from, if not fresh."""
+    record = config.model_dump() if record is None else record
+    about: dict[str, Any] = {
+        "config": {**record, "model": config.model.model_dump(), folder.name: options.model_dump()},
+        "stage": folder.name,
+        "seed": seed,
+        "feature_dim": index.feature_dim,
+        "speakers": index.speakers,
+        "origin": "" if given is None else digest_of_weights(given.state_dict()),
     }
-    check_agreement(facts, prepared.exp_dir)
+    checkpoints = Checkpoints(folder, about, begun)
+    facts: dict[str, object] = {
+        "the step to continue from": begun["step"] if begun else 0,
+        "the SHA-256 of the weights to begin with": about["origin"],
+        **flattened(about["config"]),
+        "the seed": seed,
+        "the number of utterances": len(index),
+        "the number of speakers": len(index.speakers),
+    }
+    check_agreement(facts, folder.parent)
+    if rank() == 0:
+        atomic_write(folder / "config.yaml", yaml.safe_dump(record, sort_keys=False))
     return checkpoints
 
 
-def _run(
-    prepared: _Prepared,
-    checkpoints: Checkpoints,
-    network: Network,
-    objective: SoftmaxObjective | TripletObjective,
-    sampler: Sampler,
-) -> None:
-    config, section, folder = prepared.config, checkpoints.about["stage"], checkpoints.folder
-    options = getattr(config, section)
-    _say(
-        f"{config.model.name}: {parameter_count(network):,} parameters; {section} training, "
-        f"{options.epochs} epochs of {options.steps_per_epoch} steps"
+def _plan(config: Config, options: Softmax | Triplet, network: Network, device: torch.device) -> str:
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    section = "softmax" if isinstance(options, Softmax) else "triplet"
+    return (
+        f"{config.model.name}: {parameter_count(network):,} parameters; {section} training, {options.epochs} epochs of "
+        f"{options.steps_per_epoch} steps; {world_size()} x {device.type}, {options.precision}{threads}"
     )
-    if process_rank() == 0:
-        atomic_write(folder / "config.yaml", dump_config(config))
-    train(
-        network,
-        objective,
-        sampler,
-        prepared.train_index,
-        prepared.dev_index,
-        checkpoints,
-        device=prepared.device,
-        progress=prepared.progress and process_rank() == 0,
-    )
-    _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+
+
+def _say(line: str) -> None:
+    if rank() == 0:
+        print(line, flush=True)

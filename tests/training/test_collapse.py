@@ -13,10 +13,10 @@ from deepspeaker.config import Config, ResCNNModel, Triplet
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint
 from deepspeaker.training import CollapseError, Interrupted, SpeakerSampler
-from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseWatch
 from deepspeaker.training.loop import train
-from deepspeaker.training.objectives import TripletObjective
+from deepspeaker.training.losses import TripletObjective
+from tests.training.tiny import checkpoints_of
 
 GOOD = {"loss": 0.04, "active_triplets": 0.4, "positive_cosine": 0.8, "negative_cosine": 0.6, "spread": 0.4}
 TOGETHER = {"loss": 0.02, "active_triplets": 0.9, "positive_cosine": 1.0, "negative_cosine": 1.0, "spread": 1e-4}
@@ -73,21 +73,37 @@ def test_what_ends_badly_has_collapsed(good: int, figures: dict[str, float], mos
 
 
 def test_softmax_training_is_not_watched() -> None:
-    watch = CollapseWatch(0.2, 0, 100)
+    watch = CollapseWatch(0.2, 1, 100)
     for _ in range(10):
         watch.see({"loss": 0.2, "accuracy": 0.0})
 
 
+def test_a_patience_of_0_is_off_and_only_the_end_is_judged() -> None:
+    watch = CollapseWatch(0.1, 0, 1000)
+    for figures in [GOOD] + [TOGETHER] * 990:
+        watch.see(figures)
+    assert watch.doubtful  # nothing is saved meanwhile
+    with pytest.raises(CollapseError, match="for its last 990 steps"):
+        watch.end()
+    watch.see(GOOD)
+    watch.end()
+
+
 class Collapsing(TripletObjective):
-    """From step ``first`` to before ``end`` the network is made to give one vector for all."""
+    """From step ``first`` to before ``end`` the network gives one vector for all."""
 
-    def __init__(self, first: int, end: int, before: Callable[[int], None]) -> None:
-        super().__init__(0.1)
-        self.first, self.end, self.before = first, end, before
+    def __init__(self, network: torch.nn.Module, first: int, end: int, before: Callable[[int], None]) -> None:
+        super().__init__(network, 0.1)
+        self.first, self.end, self.before, self.number = first, end, before, 0
 
-    def forward(self, outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
+    def outputs(self, features: torch.Tensor) -> torch.Tensor:
+        outputs = super().outputs(features)
+        return outputs * 0 + 1 if self.first <= self.number < self.end else outputs
+
+    def forward(self, features: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
         self.before(step)
-        return super().forward(outputs * 0 + 1 if self.first <= step < self.end else outputs, speakers, step)
+        self.number = step
+        return super().forward(features, speakers, step)
 
 
 def train_collapsing(
@@ -103,14 +119,14 @@ def train_collapsing(
     config = Config(model=ResCNNModel(channels=[4, 8], blocks=1, embedding_dim=8), triplet=triplet)
     torch.manual_seed(0)
     network = build_model(index.feature_dim, **config.model.model_dump())
-    about = {"config": config.model_dump(), "section": "triplet", "seed": 0, "feature_dim": 8}
     train(
-        network,
-        Collapsing(first, end, before),
+        Collapsing(network, first, end, before),
         SpeakerSampler(index.of_speaker, 4, 2, 0, frames=index.frames, crop_frames=16),
         index,
         None,
-        Checkpoints(folder, **about, speakers=index.speakers),
+        triplet,
+        (20.0, 7600.0),
+        checkpoints_of(folder, config, "triplet", 0, index),
         device=torch.device("cpu"),
         progress=False,
     )
@@ -128,6 +144,11 @@ def test_a_training_that_collapses_stops_and_keeps_the_last_good_checkpoint(data
     with pytest.raises(CollapseError, match="for 21 steps all embeddings coincided"):
         train_collapsing(data_dir, tmp_path, 10, 999, epochs=40, collapse_patience=20)
     assert steps_of(tmp_path) == [10, 0]
+
+
+def test_with_a_patience_of_0_a_training_may_collapse_and_recover(data_dir: Path, tmp_path: Path) -> None:
+    train_collapsing(data_dir, tmp_path, 10, 190, epochs=40, collapse_patience=0)
+    assert steps_of(tmp_path) == [200, 0]
 
 
 def test_a_training_that_ends_collapsed_is_no_success(data_dir: Path, tmp_path: Path) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from deepspeaker.config import Optimiser
 from deepspeaker.errors import InputError
+from deepspeaker.features import FeatureIndex
+from deepspeaker.kaldi import ArkWriter
 from deepspeaker.models import load_checkpoint, save_checkpoint
 from deepspeaker.training import DivergedError
 from deepspeaker.training.collapse import all_finite
-from deepspeaker.training.distributed import process_rank, processes
-from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
-from tests.training.test_distributed import start
-from tests.training.tiny import assert_same_training, train_once
+from deepspeaker.training.losses import SoftmaxObjective, TripletObjective
+from tests.training.tiny import assert_same_training, index_of, train_once
 
 
 def refusal(work: Callable[[], None], kind: type[InputError] = InputError) -> str:
@@ -35,8 +35,8 @@ def times(factor: float, at: int, number: int | None = None) -> Callable[..., An
     """The softmax objective, its loss multiplied at one step; then a signal ``number`` to this process."""
     forward = SoftmaxObjective.forward
 
-    def changed(self: SoftmaxObjective, outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
-        loss, figures = forward(self, outputs, speakers, step)
+    def changed(self: SoftmaxObjective, features: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
+        loss, figures = forward(self, features, speakers, step)
         if step == at:
             loss = loss * factor  # the gradient; the figures are as they were
             if number is not None:
@@ -97,8 +97,8 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(
 ) -> None:
     forward = TripletObjective.forward
 
-    def overflowing(self: TripletObjective, outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
-        return forward(self, outputs * (float("nan") if step == 12 else 1), speakers, step)
+    def overflowing(self: TripletObjective, features: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
+        return forward(self, features * (float("nan") if step == 12 else 1), speakers, step)
 
     monkeypatch.setattr(TripletObjective, "forward", overflowing)
     said = refusal(lambda: train_once(data_dir, tmp_path, "triplet"), DivergedError)
@@ -119,11 +119,11 @@ def test_a_checkpoint_that_is_not_one_to_go_on_with_is_refused(data_dir: Path, t
     best = load_checkpoint(tmp_path / "checkpoint_best.pt")
     save_checkpoint(tmp_path / "checkpoint_last.pt", best)
     said = refusal(lambda: train_once(data_dir, tmp_path, epochs=1))
-    assert said.startswith(f"{tmp_path}/checkpoint_last.pt: holds no training to go on with; remove {tmp_path}")
+    assert said.startswith(f"{tmp_path}/checkpoint_last.pt: holds no training to continue; remove {tmp_path}")
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_an_ark_that_breaks_within_an_epoch_costs_no_step(
+def test_an_ark_that_breaks_is_named_and_what_was_saved_last_is_resumed(
     tmp_path: Path, write_features: Callable[..., Path], section: str
 ) -> None:
     write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
@@ -139,44 +139,42 @@ def test_an_ark_that_breaks_within_an_epoch_costs_no_step(
     broken = tmp_path / "broken"
     said = refusal(lambda: train_once(tmp_path, broken, section, dev=False, before=truncate, **more))
     assert re.search(r"train_nosil/feats\.scp: t0\d-0\d: ", said)
-    step = load_checkpoint(broken / "checkpoint_last.pt")["step"]
-    assert 8 <= step <= 10
+    assert load_checkpoint(broken / "checkpoint_last.pt")["step"] == 5
     ark.write_bytes(whole)
     train_once(tmp_path, broken, section, dev=False, **more)
     assert_same_training(tmp_path / "straight", broken)
 
 
-def test_a_lost_process_costs_no_step(tmp_path: Path, write_features: Callable[..., Path]) -> None:
+def spoil(folder: Path, number: int, frames: slice) -> str:
+    """Puts a NaN into these frames of an utterance; gives its id."""
+    index = FeatureIndex(folder)
+    rows = [index.read(utterance).copy() for utterance in range(len(index))]
+    names = index.utterances
+    index.close()
+    index_of.cache_clear()  # the file is replaced
+    rows[number][frames, 3] = np.nan
+    with ArkWriter(folder / "feats.ark", folder / "feats.scp") as writer:
+        for name, values in zip(names, rows, strict=True):
+            writer.write(name, values)
+    return names[number]
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_a_training_utterance_with_values_that_are_not_finite_is_named(
+    tmp_path: Path, write_features: Callable[..., Path], section: str
+) -> None:
     write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
-
-    def ends_of(lost_at: int) -> list[int]:
-        running = start(2, [__file__, str(tmp_path), str(lost_at)])
-        said = [process.communicate(timeout=100)[1] for process in running]
-        if lost_at >= 0:
-            assert re.search(r"process 1 \(on \S+\) of 2 gave no more sign of life; the same command goes on", said[0])
-        return [process.returncode for process in running]
-
-    assert ends_of(8) == [1, 9]
-    assert load_checkpoint(tmp_path / "lost" / "checkpoint_last.pt")["step"] == 8  # the second epoch had begun
-    assert ends_of(-1) == [0, 0]
-    assert_same_training(tmp_path / "straight", tmp_path / "lost")
+    name = spoil(tmp_path / "train_nosil", 13, slice(None))
+    said = refusal(lambda: train_once(tmp_path, tmp_path / "training", section, dev=False))
+    assert said.startswith(f"{tmp_path}/train_nosil/feats.scp: {name} has values that are not finite numbers; make")
 
 
-def child_main(folder: Path, lost_at: int) -> None:
-    """One of two processes; process 1 dies in the forward pass of a step. If not, an undisturbed training follows."""
-    torch.set_num_threads(1)
-
-    def die(step: int) -> None:
-        if step == lost_at and process_rank() == 1:
-            os._exit(9)
-
-    try:
-        with processes(torch.device("cpu")):
-            for name in ("lost", "straight"):
-                train_once(folder, folder / name, "triplet", dev=False, before=die, epochs=2, history=12)
-    except InputError as error:
-        raise SystemExit(str(error)) from None
-
-
-if __name__ == "__main__":
-    child_main(Path(sys.argv[1]), int(sys.argv[2]))
+def test_a_development_utterance_with_such_values_is_named_before_anything_is_trained(
+    tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
+    write_features(tmp_path / "dev_nosil", 3, 4, prefix="d")
+    name = spoil(tmp_path / "dev_nosil", 7, slice(0, 1))
+    said = refusal(lambda: train_once(tmp_path, tmp_path / "training", before=lambda step: pytest.fail("trained")))
+    assert said.startswith(f"{tmp_path}/dev_nosil/feats.scp: {name} has values that are not finite numbers; make its")
+    assert not (tmp_path / "training").exists()

@@ -18,9 +18,9 @@ import deepspeaker
 from deepspeaker.config import Optimiser
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint, network_of
-from deepspeaker.training import Interrupted
-from deepspeaker.training.development import Development
-from deepspeaker.training.optimisation import learning_rate
+from deepspeaker.training import Interrupted, loop
+from deepspeaker.training.loop import learning_rate
+from deepspeaker.training.monitoring import Development
 from tests.training.tiny import (
     CONFIG,
     assert_same_training,
@@ -121,6 +121,95 @@ def test_a_signal_within_an_epoch_saves_the_step_at_work(data_dir: Path, tmp_pat
     assert not (tmp_path / "checkpoint_average.pt").exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_the_second_ctrl_c_ends_at_once(data_dir: Path, tmp_path: Path) -> None:
+    def twice(step: int) -> None:
+        if step == 7:
+            kill_me(signal.SIGINT)
+            kill_me(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_once(data_dir, tmp_path, before=twice)
+    assert load_checkpoint(tmp_path / "checkpoint_last.pt")["step"] == 5  # of the last epoch
+
+
+def test_within_an_epoch_it_saves_every_so_many_steps(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_STEPS", 3)
+    seen = {}
+
+    def look(step: int) -> None:
+        if (tmp_path / "often" / "checkpoint_last.pt").is_file():
+            seen[step] = load_checkpoint(tmp_path / "often" / "checkpoint_last.pt")["step"]
+
+    train_once(data_dir, tmp_path / "often", before=look, epochs=2, steps_per_epoch=7)
+    assert seen == {3: 3, 4: 3, 5: 3, 6: 6, 7: 7, 8: 7, 9: 9, 10: 9, 11: 9, 12: 12, 13: 12}
+    monkeypatch.undo()
+    train_once(data_dir, tmp_path / "seldom", epochs=2, steps_per_epoch=7)
+    assert_same_training(tmp_path / "seldom", tmp_path / "often")
+
+
+def test_torchs_settings_are_as_before_when_training_has_ended(data_dir: Path, tmp_path: Path) -> None:
+    """Deterministic algorithms hold while it trains, without their fill of fresh memory, which takes time."""
+    memory: Any = torch.utils.deterministic
+
+    def settings() -> tuple[int, bool]:
+        return torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
+
+    def note(step: int) -> None:
+        during.add(settings())
+        if step == 12:
+            raise RuntimeError("stop")
+
+    for mode, fill in (("default", True), ("warn", False), ("error", True)):
+        during: set[tuple[int, bool]] = set()
+        try:
+            torch.set_deterministic_debug_mode(mode)
+            memory.fill_uninitialized_memory = fill
+            before = settings()
+            with pytest.raises(RuntimeError, match="stop"):
+                train_once(data_dir, tmp_path / mode, before=note)
+            assert (settings(), during) == (before, {(2, False)})
+        finally:
+            torch.set_deterministic_debug_mode("default")
+            memory.fill_uninitialized_memory = True
+
+
+@pytest.mark.parametrize("section", ["softmax", "triplet"])
+def test_a_step_reads_nothing_of_its_results_before_backward(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str
+) -> None:
+    """On a GPU, to read a result is to wait for it (see also the test on the meta device)."""
+    inside, steps, reads = [False], [], []
+
+    def count(name: str) -> None:
+        original = getattr(torch.Tensor, name)
+
+        def call(self: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+            if inside[0] and self.is_floating_point():  # speakers are known on the host
+                reads.append(name)
+            return original(self, *arguments, **named)
+
+        monkeypatch.setattr(torch.Tensor, name, call)
+
+    for name in ("item", "tolist", "cpu", "numpy", "__float__", "__bool__"):
+        count(name)
+    backward = torch.Tensor.backward
+
+    def begin(step: int) -> None:
+        inside[0] = True
+        steps.append(step)
+
+    def end(self: torch.Tensor, *arguments: Any, **named: Any) -> None:
+        backward(self, *arguments, **named)
+        inside[0] = False
+
+    monkeypatch.setattr(torch.Tensor, "backward", end)
+    more = {"history": 20} if section == "triplet" else {}
+    train_once(data_dir, tmp_path, section, before=begin, accumulate=2, epochs=1, **more)
+    assert (len(steps), reads) == (10, [])
 
 
 def test_two_runs_of_one_seed_are_identical_and_another_seed_is_not(data_dir: Path, tmp_path: Path) -> None:
@@ -265,7 +354,7 @@ def test_loss_falls_and_development_eer_gets_low_on_separable_speakers(
     assert float(rows[-1]["dev_eer"]) < 0.1
     torch.manual_seed(3)
     untrained = build_model(8, **CONFIG.model.model_dump())
-    before = development_of(FeatureIndex(tmp_path / "dev_nosil"), tmp_path).eer(untrained, autocast=False)
+    before = development_of(FeatureIndex(tmp_path / "dev_nosil")).eer(untrained, autocast=False)
     assert before is not None
     assert float(rows[-1]["dev_eer"]) < before / 2
 
@@ -322,8 +411,8 @@ def test_gradient_clipping_bounds_the_step(data_dir: Path, tmp_path: Path) -> No
     assert 0 < length**0.5 <= 1.01e-3
 
 
-def development_of(index: FeatureIndex, folder: Path) -> Development:
-    return Development(index, folder / "not_finite_dev", torch.device("cpu"))
+def development_of(index: FeatureIndex) -> Development:
+    return Development(index, torch.device("cpu"))
 
 
 def test_development_eer_wants_target_and_nontarget_pairs(
@@ -332,14 +421,14 @@ def test_development_eer_wants_target_and_nontarget_pairs(
     network = build_model(8, channels=[2], blocks=0, embedding_dim=4)
     for speakers, utterances, there in ((1, 6, False), (5, 1, False), (2, 2, True)):
         index = FeatureIndex(write_features(tmp_path / f"{speakers}_{utterances}", speakers, utterances))
-        assert (development_of(index, tmp_path).eer(network, autocast=False) is not None) == there
+        assert (development_of(index).eer(network, autocast=False) is not None) == there
 
 
 def test_development_eer_takes_ten_utterances_of_a_speaker_evenly(
     tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     index = FeatureIndex(write_features(tmp_path / "many", 3, 19))
-    development = development_of(index, tmp_path)
+    development = development_of(index)
     read: list[int] = []
     whole_read = index.read
     index.read = lambda utterance: (read.append(utterance), whole_read(utterance))[1]  # type: ignore[method-assign]

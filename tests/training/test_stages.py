@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,14 +21,14 @@ from click.testing import CliRunner
 
 import deepspeaker
 from deepspeaker.cli import commands
-from deepspeaker.config import Config, Features, dump_config
+from deepspeaker.config import Config, Features, dump_config, load_config
+from deepspeaker.embedding import system_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, frequency_warp
-from deepspeaker.models import ResCNN, build_model, load_checkpoint, save_checkpoint
+from deepspeaker.models import ResCNN, build_model, load_checkpoint, network_of, save_checkpoint
 from deepspeaker.report import plot_training
-from deepspeaker.training import UtteranceSampler, stages, train_softmax, train_triplet
-from deepspeaker.training.objectives import SoftmaxObjective
-from deepspeaker.training.precision import measured_precision
+from deepspeaker.training import UtteranceSampler, losses, stages, train_softmax, train_triplet
+from deepspeaker.training.losses import SoftmaxObjective
 from tests.training.tiny import SMALL
 
 
@@ -51,10 +53,10 @@ def test_both_stages_leave_what_the_design_says(
     softmax(data_dir, tmp_path)
     triplet(data_dir, tmp_path)
     said = capsys.readouterr().out
-    assert "8 speakers (0 with a single utterance), 32 utterances, 8 bins; 1 x cpu" in said
+    assert "8 speakers (0 with a single utterance), 32 utterances, 8 bins\n" in said
     parameters = sum(p.numel() for p in build_model(8, **SMALL["model"]).parameters())
     for stage in ("softmax", "triplet"):
-        assert f"rescnn: {parameters:,} parameters; {stage} training, 2 epochs of 4 steps" in said
+        assert f"rescnn: {parameters:,} parameters; {stage} training, 2 epochs of 4 steps; 1 x cpu, float32, " in said
         names = {path.name for path in (tmp_path / stage).iterdir()}
         assert names == {
             "config.yaml",
@@ -195,7 +197,7 @@ def test_sigterm_stops_the_command_in_one_line_and_it_goes_on_from_there(data_di
         said = process.stderr.read().strip().splitlines()
         assert process.wait(60) == 1
     assert len(said) == 1
-    found = re.search(r"stopped by SIGTERM at step (\d+) of 8000; saved; the same command goes on from there", said[0])
+    found = re.search(r"stopped by SIGTERM at step (\d+) of 8000; saved; the same command ", said[0])
     assert found
     state = load_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")
     assert state["step"] == int(found[1]) >= 12
@@ -244,7 +246,7 @@ def test_a_training_of_other_settings_is_not_gone_on_with(
         found = refusal(other)
         folder = tmp_path / "warped" / "softmax" if "high_freq" in said else exp_dir / "softmax"
         assert found.startswith(f"{folder}/checkpoint_last.pt: is of another training: {said}"), found
-        assert found.endswith(f"; remove {folder} to start anew, or go on with what it was begun with")
+        assert found.endswith(f"; remove {folder} to start anew, or continue with what it was begun with")
         assert files_of(tmp_path) == before
     # What does not decide this training may change.
     softmax(data_dir, exp_dir, config_with(triplet={"epochs": 3}).model_copy(update={"features": Features(num_bins=9)}))
@@ -267,9 +269,9 @@ def test_vtlp_makes_warped_copies_speakers_of_their_own(
     seen = []
     forward = SoftmaxObjective.forward
 
-    def watched(self: SoftmaxObjective, outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
+    def watched(self: SoftmaxObjective, features: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
         seen.append(speakers)
-        return forward(self, outputs, speakers, step)
+        return forward(self, features, speakers, step)
 
     crops = []
     network_forward = ResCNN.forward
@@ -296,32 +298,92 @@ def test_vtlp_makes_warped_copies_speakers_of_their_own(
     assert {int(speaker) // 8 for batch in seen for speaker in batch} == {0, 1, 2}
 
 
-def test_auto_precision_is_measured_once_and_kept(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("flags", "precision"), [
+    ("fpu avx2 avx512_bf16", "bfloat16"), ("amx_bf16 amx_tile", "bfloat16"), ("avx512f avx512_bf", "float32")
+])  # fmt: skip
+def test_auto_precision_is_what_the_processor_computes_in_and_is_kept(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
 ) -> None:
-    answers = iter([("bfloat16", 1.9)])
-    monkeypatch.setattr(stages, "measured_precision", lambda *_: next(answers))
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(stages, "_CPUINFO", tmp_path / "cpuinfo")
     auto = config_with(softmax={"precision": "auto"}, triplet={"precision": "auto"})
     softmax(data_dir, tmp_path, auto)
-    assert "training in bfloat16 is 1.9 times as fast" in capsys.readouterr().out
-    softmax(data_dir, tmp_path, auto)  # goes on: a second measurement would raise StopIteration
     triplet(data_dir, tmp_path, auto)
+    before = files_of(tmp_path)
+    monkeypatch.setattr(stages, "_CPUINFO", tmp_path / "none")  # on another machine it continues as it began
+    softmax(data_dir, tmp_path, auto)
+    triplet(data_dir, tmp_path, auto)
+    softmax(data_dir, tmp_path, config_with(softmax={"precision": precision}, triplet={"precision": "auto"}))
     for stage in ("softmax", "triplet"):
         state = load_checkpoint(tmp_path / stage / "checkpoint_last.pt")
-        assert state["config"][stage]["precision"] == "bfloat16"
+        assert state["config"][stage]["precision"] == precision
+    assert {name: content for name, content in files_of(tmp_path).items() if name.suffix == ".pt"} == {
+        name: content for name, content in before.items() if name.suffix == ".pt"
+    }
 
 
-def test_a_precision_set_by_name_is_not_inherited(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_configuration_is_kept_as_given_and_reading_it_again_changes_nothing(
+    tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
-    answers = iter([("float32", 1.0)])
-    monkeypatch.setattr(stages, "measured_precision", lambda *_: next(answers))
-    config = config_with(softmax={"precision": "bfloat16"}, triplet={"precision": "auto"})
-    softmax(data_dir, tmp_path, config)
-    triplet(data_dir, tmp_path, config)
-    triplet(data_dir, tmp_path, config)  # its own measurement is kept
-    state = load_checkpoint(tmp_path / "triplet" / "checkpoint_last.pt")
-    assert (state["config"]["triplet"]["precision"], state["precision_measured"]) == ("float32", True)
+    """"auto" stays "auto" in config.yaml; the checkpoint has the values as used. The record decides nothing."""
+    write_features(tmp_path / "data" / "train_nosil", 3, 4)
+
+    class OwnSections:
+        """What a stage may read; everything else raises ``AttributeError``."""
+
+        def __init__(self, config: Config, section: str) -> None:
+            self.model = config.model
+            setattr(self, section, getattr(config, section))
+            self.features = SimpleNamespace(low_freq=config.features.low_freq, high_freq=config.features.high_freq)
+
+    def train(config: Config, record: dict[str, Any]) -> None:
+        place = (tmp_path / "data", tmp_path, 1, "cpu", False)
+        train_softmax(OwnSections(config, "softmax"), *place, record=record)  # type: ignore[arg-type]
+        train_triplet(OwnSections(config, "triplet"), *place, record=record)  # type: ignore[arg-type]
+
+    config = config_with(softmax={"precision": "auto"}, triplet={"precision": "auto"})
+    train(config, config.model_dump())
+    for stage in ("softmax", "triplet"):
+        assert (tmp_path / stage / "config.yaml").read_text(encoding="utf-8") == dump_config(config)
+        used = load_checkpoint(tmp_path / stage / "checkpoint_last.pt")["config"]
+        expected = config.model_dump()
+        expected[stage]["precision"] = stages.fast_precision(torch.device("cpu"))
+        expected["triplet"]["speakers_per_batch"] = 3 if stage == "triplet" else 4  # there are three
+        assert used == expected
+        assert list(used) == list(expected)
+    before = files_of(tmp_path)
+    saved = load_config(tmp_path / "triplet" / "config.yaml")
+    train(saved, saved.model_dump())
+    assert {path: content for path, content in files_of(tmp_path).items() if path in before} == before
+    other = config.model_dump() | {"scoring": {"lda_dim": 3}, "demo": {}}
+    train(config, other)
+    assert yaml.safe_load((tmp_path / "triplet" / "config.yaml").read_text(encoding="utf-8")) == other
+
+
+@pytest.mark.parametrize("stage", ["softmax", "triplet"])
+def test_three_frames_lie_between_the_command_and_the_loss(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    package = Path(deepspeaker.__file__).parent
+    seen = []
+    where, name = (torch.nn.functional, "cross_entropy") if stage == "softmax" else (losses, "triplet_loss")
+    loss = getattr(where, name)
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        frames = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(package)]
+        begin = max(number for number, frame in enumerate(frames) if "cli" in Path(frame.filename).parts)
+        seen.append([frame.name for frame in frames[begin:]])
+        return loss(*arguments, **named)
+
+    (tmp_path / "tiny.yaml").write_text(dump_config(CONFIG), encoding="utf-8")
+    for trained in ("softmax", stage):
+        arguments = ["train", trained, "--config", tmp_path / "tiny.yaml", "--device", "cpu", "--progress", "false"]
+        arguments += ["--data-dir", data_dir, "--exp-dir", tmp_path / "exp"]
+        if trained == stage:
+            monkeypatch.setattr(where, name, watched)
+            shutil.rmtree(tmp_path / "exp" / stage, ignore_errors=True)
+        CliRunner().invoke(commands, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert seen[0] == [stage, f"train_{stage}", "train", "forward"]
 
 
 def test_fewer_speakers_than_a_batch_wants_are_said_and_recorded(
@@ -334,17 +396,18 @@ def test_fewer_speakers_than_a_batch_wants_are_said_and_recorded(
     line = "triplet.speakers_per_batch is 4, there are 3 speakers: a batch has all of them, 3 x 2 utterances"
     assert line in capsys.readouterr().out.splitlines()
     used = yaml.safe_load((tmp_path / "triplet" / "config.yaml").read_text(encoding="utf-8"))
-    assert used["triplet"]["speakers_per_batch"] == 3
-    triplet(tmp_path / "data", tmp_path)  # it can be gone on with
+    assert used["triplet"]["speakers_per_batch"] == 4
+    assert load_checkpoint(tmp_path / "triplet" / "checkpoint_last.pt")["config"]["triplet"]["speakers_per_batch"] == 3
+    triplet(tmp_path / "data", tmp_path)  # it can be resumed
 
 
 def test_a_stale_spk2utt_is_named(tmp_path: Path, write_features: Callable[..., Path]) -> None:
     spk2utt = write_features(tmp_path / "data" / "train_nosil", 3, 2) / "spk2utt"
     right = spk2utt.read_text()
     for wrong, said in {
-        right.replace(" s01-01", ""): "s01 has 1 utterances, by utt2spk and feats.scp 2; mend them by utils/fix_data",
+        right.replace(" s01-01", ""): "s01 has 1 utterances, by utt2spk and feats.scp 2; fix them by utils/fix_data",
         right.replace("s01 ", "s07 "): "s01 has 0 utterances, by utt2spk and feats.scp 2",
-        right + "s99 s99-00\n": "s99 is not in utt2spk and feats.scp; mend them by utils/fix_data_dir.sh",
+        right + "s99 s99-00\n": "s99 has 1 utterances, by utt2spk and feats.scp 0; fix them by utils/fix_data_dir.sh",
     }.items():
         spk2utt.write_text(wrong)
         assert refusal(lambda: softmax(tmp_path / "data", tmp_path)).startswith(f"{spk2utt}: {said}")
@@ -367,17 +430,6 @@ def test_the_command_draws_the_course_of_a_training_that_has_ended(data_dir: Pat
     with (tmp_path / "softmax" / "train.csv").open(encoding="utf-8") as stream:
         plot_training(csv.DictReader(stream), tmp_path / "same.png", f"{data_dir.name}: softmax training")
     assert (tmp_path / "softmax" / "training.png").read_bytes() == (tmp_path / "same.png").read_bytes()
-
-
-def test_the_measurement_changes_neither_network_nor_random_state() -> None:
-    torch.manual_seed(0)
-    network = build_model(8, **SMALL["model"])
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    state = torch.random.get_rng_state()
-    precision, ratio = measured_precision(network, 16, torch.device("cpu"), rows=2)
-    assert precision == ("bfloat16" if ratio >= 1.2 else "float32")
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_fine_tuning_starts_from_a_checkpoint_of_other_speakers(
@@ -418,14 +470,21 @@ def test_accumulated_batches_are_one_large_step(data_dir: Path, tmp_path: Path) 
     index = FeatureIndex(data_dir / "train_nosil")
     torch.manual_seed(1)
     network = build_model(8, **SMALL["model"])
-    objective = SoftmaxObjective(8, 8)
+    objective = SoftmaxObjective(network, 8, 8)
     sampler = UtteranceSampler(len(index), 8, 1)
     for number in range(2):
         batch = sampler.batch(number)
         crops = torch.from_numpy(index.crops(batch.utterances, batch.crop_positions, 16))
-        loss, _ = objective(network(crops), torch.from_numpy(index.speaker[batch.utterances]).long(), number)
+        loss, _ = objective(crops, torch.from_numpy(index.speaker[batch.utterances]).long(), number)
         (loss / 2).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
         step = start["network"][name] - moved["network"][name]
         torch.testing.assert_close(step, 0.1 * parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_embeddings_can_come_from_the_average(data_dir: Path, tmp_path: Path) -> None:
+    softmax(data_dir, tmp_path)
+    chosen = Config.model_validate({"embedding": {"checkpoint": "average"}}).embedding.checkpoint
+    network_of(load_checkpoint(system_checkpoint(tmp_path / "softmax", chosen)))
+    assert Config().embedding.checkpoint == "last"

@@ -19,12 +19,11 @@ from deepspeaker.training import SpeakerSampler, UtteranceSampler
 from deepspeaker.training.batches import Sampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.loop import train
-from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
+from deepspeaker.training.losses import Objective, SoftmaxObjective, TripletObjective
 
 #: For trainings by command, as sections of a configuration.
 SMALL: dict[str, dict[str, Any]] = {
     "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
-    # "auto" is measured, and on networks as small as this one time it is the one and one time the other.
     "softmax": {"epochs": 2, "steps_per_epoch": 4, "crop_frames": 16, "batch_size": 8, "precision": "float32"},
     "triplet": {
         "precision": "float32",
@@ -69,14 +68,16 @@ def nothing(step: int) -> None:
 
 
 def checkpoints_of(folder: Path, config: Config, section: str, seed: int, index: FeatureIndex) -> Checkpoints:
-    return Checkpoints(
-        folder,
-        config=config.model_dump(),
-        section=section,
-        seed=seed,
-        feature_dim=index.feature_dim,
-        speakers=index.speakers,
-    )
+    last = folder / "checkpoint_last.pt"
+    about = {
+        "config": config.model_dump(),
+        "stage": section,
+        "seed": seed,
+        "feature_dim": index.feature_dim,
+        "speakers": index.speakers,
+        "origin": "",
+    }
+    return Checkpoints(folder, about, load_checkpoint(last) if last.is_file() else None)
 
 
 def train_once(
@@ -96,13 +97,14 @@ def train_once(
     dev_index = index_of(data_dir / "dev_nosil") if dev else None
     torch.manual_seed(seed)
     network = build_model(index.feature_dim, **config.model.model_dump())
-    objective: SoftmaxObjective | TripletObjective
+    objective: Objective
     sampler: Sampler
     if section == "softmax":
-        objective = SoftmaxObjective(network.embedding_dim, len(index.speakers))
+        objective = SoftmaxObjective(network, network.embedding_dim, len(index.speakers))
         sampler = UtteranceSampler(len(index), options.batch_size, seed)
     else:
         objective = TripletObjective(
+            network,
             options.margin,
             options.negatives,
             early_negatives=options.early_negatives,
@@ -121,21 +123,27 @@ def train_once(
         )
     forward = objective.forward
 
-    def watched(outputs: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
+    def watched(features: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
         before(step)
-        return forward(outputs, speakers, step)
+        return forward(features, speakers, step)
 
-    objective.forward = watched  # type: ignore[method-assign]
+    objective.forward = watched
     train(
-        network,
         objective,
         sampler,
         index,
         dev_index,
+        options,
+        (20.0, 7600.0),
         checkpoints_of(folder, config, section, seed, index),
         device=torch.device("cpu"),
         progress=False,
     )
+
+
+def figures_of(objective: Objective, *inputs: Any) -> dict[str, float]:
+    """The figures of a step, by name."""
+    return dict(zip(objective.figures, objective(*inputs)[1].tolist(), strict=True))
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -7,8 +7,8 @@ import pytest
 from torch import nn
 
 from deepspeaker.models import build_model
-from deepspeaker.training.objectives import SoftmaxObjective
-from deepspeaker.training.optimisation import build_optimiser, learning_rate
+from deepspeaker.training.loop import build_optimizer, learning_rate
+from deepspeaker.training.losses import SoftmaxObjective
 
 
 def rates(schedule: str, steps: int, warmup_steps: int, final: float = 0.001) -> list[float]:
@@ -61,16 +61,16 @@ def test_a_warm_up_longer_than_the_training_never_reaches_the_learning_rate() ->
 @pytest.mark.parametrize("kind", ["channel", "sequence"])
 def test_weight_decay_is_for_matrices_and_kernels_only(name: str, kind: str) -> None:
     network = build_model(8, channels=[2, 3], blocks=1, embedding_dim=4, batch_norm=kind)
-    objective = SoftmaxObjective(4, 5)
-    optimiser = build_optimiser((network, objective), name, 0.9, 0.3)
-    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    objective = SoftmaxObjective(network, 4, 5)
+    optimizer = build_optimizer(objective, name, 0.9, 0.3)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     seen = 0
-    for module in [*network.modules(), *objective.modules()]:
+    for module in objective.modules():
         for parameter_name, parameter in module.named_parameters(recurse=False):
             weight = isinstance(module, nn.Conv2d | nn.Linear) and parameter_name == "weight"
             assert decay[id(parameter)] == (0.3 if weight else 0.0)
             seen += 1
-    assert seen == len(decay) == sum(len(group["params"]) for group in optimiser.param_groups)
+    assert seen == len(decay) == sum(len(group["params"]) for group in optimizer.param_groups)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -78,15 +78,15 @@ def test_steps_against_the_formulas_in_float64(name: str) -> None:
     """SGD with Polyak's momentum; AdamW of arXiv 1711.05101, algorithm 2."""
     rate, momentum, decay = 0.1, 0.9, 0.2
     layer = nn.Linear(1, 1).double()
-    optimiser = build_optimiser([layer], name, momentum, decay)
+    optimizer = build_optimizer(layer, name, momentum, decay)
     weight, bias = float(layer.weight.detach()), float(layer.bias.detach())
     memory = [[0.0, 0.0], [0.0, 0.0]]
     for step in range(1, 5):
         (layer.weight * 3 + layer.bias**2).sum().backward()
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         values = []
         for (value, gradient, decayed), seen in zip(
             [(weight, 3.0, decay), (bias, 2 * bias, 0.0)], memory, strict=True

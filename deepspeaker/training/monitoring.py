@@ -1,0 +1,147 @@
+"""What a training shows while it runs: the development EER, a bar or lines, TensorBoard scalars and a CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from deepspeaker.embedding import embed_utterances, evenly
+from deepspeaker.features import FeatureIndex
+from deepspeaker.files import atomic_write
+from deepspeaker.metrics import det_points, equal_error_rate
+from deepspeaker.models import Network
+from deepspeaker.training.batches import not_finite
+from deepspeaker.training.distributed import all_gather, rank, shard
+
+#: This many utterances of each development speaker are taken, evenly spread over their sorted ids.
+UTTERANCES_PER_SPEAKER = 10
+
+#: TensorBoard has the figures of every so many steps.
+LOG_STEPS = 20
+
+#: Without a bar, a line comes at least this often, in seconds.
+LINE_SECONDS = 60.0
+
+
+class Development:
+    """The development EER: over all pairs of whole utterances, at most ten of each speaker.
+
+    Each rank reads and embeds its shard of them. All are read once before training: one with values that are not
+    finite raises ``InputError`` that names it.
+    """
+
+    def __init__(self, index: FeatureIndex, device: torch.device) -> None:
+        self.index, self.device = index, device
+        self.chosen = np.sort(np.concatenate([evenly(own, UTTERANCES_PER_SPEAKER) for own in index.of_speaker]))
+        self._own = self.chosen[shard(len(self.chosen))].tolist()
+        for utterance in self._own:
+            if not np.isfinite(index.read(utterance)).all():
+                raise not_finite(index, utterance)
+
+    def eer(self, network: Network, autocast: bool) -> float | None:
+        """The equal error rate; None if there is no target or no non-target pair."""
+        speaker = self.index.speaker[self.chosen]
+        first, second = np.triu_indices(len(self.chosen), 1)
+        same = speaker[first] == speaker[second]
+        if same.all() or not same.any():
+            return None
+        mine = torch.from_numpy(embed_utterances(network, self.index, self._own, autocast=autocast)).to(self.device)
+        embeddings = all_gather(mine, len(self.chosen)).cpu().numpy()
+        scores = (embeddings @ embeddings.T)[first, second]
+        return equal_error_rate(det_points(scores[same], scores[~same]))[0]
+
+
+class Monitor:
+    """What rank 0 shows of a training of ``steps`` steps that begins after ``step``: on the screen and in ``folder``.
+
+    ``folder`` gets ``train.csv`` and ``tensorboard/``, with scalars named ``SECTION_step/...`` and
+    ``SECTION_epoch/...``. With ``bar`` there is a bar on stderr, else now and then a line.
+    """
+
+    def __init__(self, folder: Path, section: str, steps: int, step: int, bar: bool) -> None:
+        self._folder, self._section, self._steps, self._step, self._first = folder, section, steps, step, rank() == 0
+        self._bar = tqdm(
+            total=steps, initial=step, unit="step", disable=not (bar and self._first), dynamic_ncols=True, leave=False
+        )
+        self._lines = self._first and not bar
+        self._said = time.monotonic()
+        # When the last hundred steps ended, and the utterances up to then.
+        self._seen = deque([(self._said, 0)], maxlen=101)
+
+    def __enter__(self) -> Monitor:
+        if self._first:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._step + 1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self._first:
+            self._board.close()
+
+    def step(self, step: int, figures: Mapping[str, float], utterances: int) -> None:
+        """A step with so many utterances is done."""
+        self._step = step
+        self._seen.append((time.monotonic(), self._seen[-1][1] + utterances))
+        self._bar.update()
+        self._bar.set_postfix_str(f"loss {figures['loss']:.3f}, {self._speed():.0f} utterances/s", refresh=False)
+        if step % LOG_STEPS == 0:
+            self._scalars("step", figures)
+        if self._lines and time.monotonic() - self._said > LINE_SECONDS:
+            print(f"  step {step}/{self._steps}, loss {figures['loss']:.3f}, {self._pace()}", flush=True)
+            self._said = time.monotonic()
+
+    def write(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Writes ``train.csv`` anew, and the last epoch to TensorBoard."""
+        if not self._first:
+            return
+        stream = io.StringIO()
+        columns = list(dict.fromkeys(name for row in history for name in row))
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        atomic_write(self._folder / "train.csv", stream.getvalue())
+        self._scalars("epoch", history[-1])
+        self._board.flush()
+
+    def epoch(self, row: Mapping[str, float], epochs: int) -> None:
+        """Prints the line of an epoch."""
+        if not self._first:
+            return
+        shown = [f"epoch {row['epoch']:.0f}/{epochs}", f"loss {row['loss']:.3f}"]
+        if "accuracy" in row:
+            shown.append(f"accuracy {100 * row['accuracy']:.1f} %")
+        if "active_triplets" in row:
+            shown.append(f"active triplets {100 * row['active_triplets']:.1f} %")
+            shown.append(f"cosine {row['positive_cosine']:.3f} positive {row['negative_cosine']:.3f} negative")
+        shown.append(f"dev EER {100 * row['dev_eer']:.2f} %" if "dev_eer" in row else "no dev EER")
+        self._bar.clear()
+        print(", ".join([*shown, self._pace()]), flush=True)
+        self._said = time.monotonic()
+
+    def _scalars(self, kind: str, figures: Mapping[str, float]) -> None:
+        if self._first:
+            for name, value in figures.items():
+                self._board.add_scalar(f"{self._section}_{kind}/{name}", value, self._step)
+
+    def _speed(self) -> float:
+        """Utterances a second, over the last hundred steps."""
+        (begin, first), (end, last) = self._seen[0], self._seen[-1]
+        return (last - first) / max(end - begin, 1e-9)
+
+    def _pace(self) -> str:
+        left = (self._steps - self._step) * (self._seen[-1][0] - self._seen[0][0]) / max(len(self._seen) - 1, 1)
+        shown = f"{left / 60:.1f} min left" if left >= 60 else f"{left:.0f} s left"
+        return f"{self._speed():.0f} utterances/s, {shown}"
