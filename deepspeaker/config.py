@@ -168,7 +168,7 @@ class Triplet(_Training):
 class Embedding(_Section):
     """Stage 5."""
 
-    checkpoint: Literal["best", "last"] = "last"
+    checkpoint: Literal["best", "last", "average"] = "last"
 
 
 class Scoring(_Section):
