@@ -2,36 +2,45 @@
 
     python -m benchmarks.training [CONFIG]      (default conf/default.yaml)
 
-In one run, by turns: the whole loop on a corpus of random features, and forward, backward and update of the same
-network on tensors that lie in memory, in the same precision. Then the loader alone, the two precisions, and the same
-network through torch.compile (for which a CPU needs a C++ compiler). Each speed of the network is told in
-floating-point operations too, and on a GPU of ``PEAKS`` as a share of what the device can do at most.
+In one run, by turns: the whole loop on a corpus of random features, and a bare loop of the same network and classifier
+on tensors that lie in memory, written here with torch alone. The bare loop reads nothing on the host and runs without
+torch's deterministic algorithms, so the ratio shows every wait for the device and every other cost of the loop. On a
+GPU, the loop is timed with one wait more too: a read of the loss before the backward pass.
+
+Then the loader alone, bfloat16 where the hardware computes in it, and the network through torch.compile (for which a
+CPU needs a C++ compiler). Each speed of the network is told in floating-point operations too, and on a GPU of
+``PEAKS`` as a share of what the device can do at most.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from benchmarks.corpus import make_features
-from deepspeaker.config import load_config
+from deepspeaker.config import Config, load_config
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import Network, build_model, choose_device, describe, parameter_count
 from deepspeaker.training import Batch, UtteranceSampler
 from deepspeaker.training.batches import Batches
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.loop import train
-from deepspeaker.training.objectives import SoftmaxObjective
-from deepspeaker.training.optimisation import build_optimiser
+from deepspeaker.training.losses import SoftmaxObjective
+from deepspeaker.training.stages import fast_precision
 
-STEPS, ROUNDS = 12, 4
+#: Steps of a measurement, of which the first are not timed, and how often all measurements are made.
+STEPS, WARM_UP, ROUNDS = 14, 4, 4
 
 #: TFLOP/s by NVIDIA's data sheets of A100, H100 SXM, H100 PCIe and H200: of dense products, where the sheets of the
 #: last three tell the double, "with sparsity", for bfloat16 and TF32.
@@ -55,70 +64,79 @@ class Timed:
         return self.sampler.batch(step)
 
 
-def fresh(config: Any, index: FeatureIndex) -> tuple[Any, SoftmaxObjective]:
+class Waiting(SoftmaxObjective):
+    """Reads its loss before the backward pass."""
+
+    def forward(self, features: Tensor, speakers: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        loss, figures = super().forward(features, speakers, step)
+        float(loss.detach())
+        return loss, figures
+
+
+def fresh(config: Config, index: FeatureIndex) -> Network:
     torch.manual_seed(0)
-    network = build_model(index.feature_dim, **config.model.model_dump())
-    return network, SoftmaxObjective(network.embedding_dim, len(index.speakers))
+    return build_model(index.feature_dim, **config.model.model_dump())
 
 
-def of_the_loop(config: Any, index: FeatureIndex, device: torch.device) -> float:
-    """Seconds a step of the whole loop, the first two steps apart."""
-    network, objective = fresh(config, index)
-    sampler = Timed(UtteranceSampler(len(index), config.softmax.batch_size, 0))
-    with tempfile.TemporaryDirectory() as folder:
-        train(
-            network,
-            objective,
-            sampler,
-            index,
-            None,
-            Checkpoints(
-                Path(folder),
-                config=config.model_dump(),
-                section="softmax",
-                seed=0,
-                feature_dim=index.feature_dim,
-                speakers=index.speakers,
-            ),
-            device=device,
-            progress=False,
-        )
-    # The reader is one batch ahead: the last request lies a step before the end.
-    return float(np.median(np.diff(sampler.times)[3:]))
+def of_the_loop(
+    config: Config, index: FeatureIndex, device: torch.device, kind: type[SoftmaxObjective] = SoftmaxObjective
+) -> float:
+    """Seconds a step of the whole loop."""
+    options = config.softmax
+    network = fresh(config, index)
+    objective = kind(network, network.embedding_dim, len(index.speakers))
+    sampler = Timed(UtteranceSampler(len(index), options.batch_size, 0))
+    about = {
+        "config": config.model_dump(),
+        "stage": "softmax",
+        "seed": 0,
+        "feature_dim": index.feature_dim,
+        "speakers": index.speakers,
+        "origin": "",
+    }
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        checkpoints = Checkpoints(Path(folder), about)
+        train(objective, sampler, index, None, options, (20.0, 7600.0), checkpoints, device=device, progress=False)
+    # The reader is one batch ahead: batch n + 1 is asked for when step n begins.
+    return (sampler.times[-1] - sampler.times[WARM_UP]) / (len(sampler.times) - 1 - WARM_UP)
 
 
 def of_the_network(
-    config: Any, index: FeatureIndex, device: torch.device, precision: str, compiled: bool = False
+    config: Config, index: FeatureIndex, device: torch.device, precision: str, compiled: bool = False
 ) -> float:
-    """Seconds a step of forward, backward and update, the first two apart."""
-    network, objective = fresh(config, index)
-    network.to(device)
-    objective.to(device)
-    network.train()
-    forward = torch.compile(network) if compiled else network
-    options = config.softmax.optimiser
-    optimiser = build_optimiser((network, objective), options.name, options.momentum, options.weight_decay)
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    rows = config.softmax.batch_size
-    features = torch.randn(rows, config.softmax.crop_frames, index.feature_dim, device=device)
-    speakers = torch.arange(rows, device=device) % len(index.speakers)
-    times = []
+    """Seconds a step of forward, backward and update, launched without a look at any result."""
+    options = config.softmax
+    network = fresh(config, index).to(device).train()
+    classifier = nn.Linear(network.embedding_dim, len(index.speakers), device=device)
+    forward: Callable[[Tensor], Tensor] = torch.compile(network) if compiled else network
+    parameters = [*network.parameters(), *classifier.parameters()]
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    if options.optimiser.name == "sgd":
+        optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=options.optimiser.momentum)
+    features = torch.randn(options.batch_size, options.crop_frames, index.feature_dim, device=device)
+    speakers = torch.arange(options.batch_size, device=device) % len(index.speakers)
+    begin = 0.0
     for step in range(STEPS):
-        begin = time.perf_counter()
+        if step == WARM_UP:
+            synchronise(device)
+            begin = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             outputs = forward(features)
-        loss, _ = objective(outputs, speakers, step)
-        optimiser.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(classifier(outputs), speakers)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimiser.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times[2:]))
+        optimizer.step()
+    synchronise(device)
+    return (time.perf_counter() - begin) / (STEPS - WARM_UP)
 
 
-def operations(device: torch.device, network: Network, config: Any, precision: str, seconds: float) -> str:
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def operations(device: torch.device, network: Network, config: Config, precision: str, seconds: float) -> str:
     """What a step of ``seconds`` computes: forward and backward, which is twice the forward; 2 operations a product."""
     products = sum(layer.multiply_adds for layer in describe(network, config.softmax.crop_frames))
     a_second = 3 * 2 * products * config.softmax.batch_size / seconds
@@ -132,13 +150,11 @@ def operations(device: torch.device, network: Network, config: Any, precision: s
     return f"{a_second / 1e12:.2f} TFLOP/s{share}"
 
 
-def of_the_loader(config: Any, index: FeatureIndex) -> float:
+def of_the_loader(config: Config, index: FeatureIndex) -> float:
     """Seconds a batch takes to be read and made a tensor."""
     options = config.softmax
     sampler = UtteranceSampler(len(index), options.batch_size, 1)
-    batches = Batches(
-        sampler, index, options.crop_frames, [], (20.0, 7600.0), torch.device("cpu"), Path("log")
-    )
+    batches = Batches(sampler, index, options.crop_frames, [], (20.0, 7600.0), torch.device("cpu"))
     begin = time.perf_counter()
     for _ in batches.numbers(0, 100):
         pass
@@ -148,37 +164,47 @@ def of_the_loader(config: Any, index: FeatureIndex) -> float:
 def main() -> None:
     config = load_config(sys.argv[1] if len(sys.argv) > 1 else "conf/default.yaml")
     device = choose_device("auto")
-    one = config.softmax.model_copy(update={"epochs": 1, "steps_per_epoch": STEPS, "precision": "bfloat16"})
+    precision = fast_precision(device)
+    shape = {"epochs": 1, "steps_per_epoch": STEPS, "precision": precision, "vtlp": [], "accumulate": 1}
+    one = config.softmax.model_copy(update=shape)
     config = config.model_copy(update={"softmax": one})
+    measured: dict[str, Callable[[], float]] = {
+        "loop": lambda: of_the_loop(config, index, device),
+        "float32": lambda: of_the_network(config, index, device, "float32"),
+        "bfloat16": lambda: of_the_network(config, index, device, "bfloat16"),
+        "compiled": lambda: of_the_network(config, index, device, precision, compiled=True),
+        "waiting": lambda: of_the_loop(config, index, device, Waiting),
+    }
+    if precision == "float32":
+        del measured["bfloat16"]
+    if device.type == "cpu":
+        del measured["waiting"]
     with tempfile.TemporaryDirectory() as folder:
         index = FeatureIndex(make_features(Path(folder), 100, 20, 400, config.features.num_bins, "one-byte"))
-        network, _ = fresh(config, index)
+        network = fresh(config, index)
         name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
         size = f"batches of {one.batch_size} x {one.crop_frames} frames"
-        print(f"{name}: {parameter_count(network):,} parameters, {size}")
-        loop, bare, single, compiled = [], [], [], []
-        for _ in range(ROUNDS):
-            loop.append(of_the_loop(config, index, device))
-            bare.append(of_the_network(config, index, device, "bfloat16"))
-            single.append(of_the_network(config, index, device, "float32"))
-            compiled.append(of_the_network(config, index, device, "bfloat16", compiled=True))
+        print(f"{name}, {precision}: {parameter_count(network):,} parameters, {size}")
+        rounds = [{what: measure() for what, measure in measured.items()} for _ in range(ROUNDS)]
+        seconds = {what: np.array([times[what] for times in rounds]) for what in measured}
         loader = of_the_loader(config, index)
-        ratios = np.array(bare) / np.array(loop)
-        speeds = [one.batch_size / float(np.median(times)) for times in (loop, bare)]
-        rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"the loop {speeds[0]:.0f} utterances/s, the network alone {speeds[1]:.0f}")
-        print(f"the loop reaches {np.median(ratios):.2f} of the network's speed (rounds: {rounds})")
-        print(f"loader alone: {np.median(loop) / loader:.0f} times what training consumes")
-        print(f"bfloat16: {np.median(np.array(single) / np.array(bare)):.2f} times as fast as float32")
-        for kind, precision, times in (
-            ("float32", "float32", single),
-            ("bfloat16", "bfloat16", bare),
-            ("bfloat16, compiled", "bfloat16", compiled),
-        ):
-            seconds = float(np.median(times))
-            done = operations(device, network, config, precision, seconds)
-            print(f"{kind}: {one.batch_size / seconds:.0f} utterances/s, {done}")
-        print(f"torch.compile: {np.median(np.array(bare) / np.array(compiled)):.2f} times as fast as without")
+    for what, times in seconds.items():
+        middle = float(np.median(times))
+        own = what if what in ("float32", "bfloat16") else precision
+        print(f"{what}: {one.batch_size / middle:.0f} utterances/s, {operations(device, network, config, own, middle)}")
+    print(f"loop: {ratio(seconds[precision], seconds['loop'])} of the bare network's speed")
+    print(f"loader alone: {np.median(seconds['loop']) / loader:.0f} times what training consumes")
+    if "bfloat16" in seconds:
+        print(f"bfloat16: {ratio(seconds['float32'], seconds['bfloat16'])} times as fast as float32")
+    if "waiting" in seconds:
+        print(f"with a wait before the backward pass: {ratio(seconds['loop'], seconds['waiting'])} of the loop's speed")
+    print(f"torch.compile: {ratio(seconds[precision], seconds['compiled'])} times as fast as without")
+
+
+def ratio(above: Any, below: Any) -> str:
+    """The median of the rounds' ratios, and all of them."""
+    ratios = above / below
+    return f"{np.median(ratios):.2f} (rounds: {', '.join(f'{one:.2f}' for one in ratios)})"
 
 
 if __name__ == "__main__":
