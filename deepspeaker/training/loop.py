@@ -82,6 +82,7 @@ def train(
     development = Development(dev_index, device) if dev_index else None
     optimiser = options.optimiser  # the settings
     optimizer = build_optimizer(objective, optimiser.name, optimiser.momentum, optimiser.weight_decay)
+    schedule = optimiser.model_dump(include={"learning_rate", "final_learning_rate", "schedule", "warmup_steps"})
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     steps_per_epoch, epochs, accumulate = options.steps_per_epoch, options.epochs, options.accumulate
@@ -139,14 +140,7 @@ def train(
         for epoch in range(done // steps_per_epoch + 1, epochs + 1):
             network.train()
             for step in range(done, epoch * steps_per_epoch):
-                rate = learning_rate(
-                    step,
-                    steps,
-                    learning_rate=optimiser.learning_rate,
-                    final_learning_rate=optimiser.final_learning_rate,
-                    schedule=optimiser.schedule,
-                    warmup_steps=optimiser.warmup_steps,
-                )
+                rate = learning_rate(step, steps, **schedule)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad(set_to_none=True)
@@ -267,7 +261,9 @@ def deterministic(device: torch.device) -> Iterator[None]:
     fill = memory.fill_uninitialized_memory
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
-        memory.fill_uninitialized_memory = False  # filling takes 5 % of a step and changes no result
+        # Filling fresh memory takes 5 % of a step and changes no result. What needs this mode is the gradient of the
+        # indexing in triplet_loss: threads add it up in any order if there are 32768 pairs or more.
+        memory.fill_uninitialized_memory = False
     try:
         yield
     finally:

@@ -102,7 +102,7 @@ def test_a_training_that_was_killed_or_stopped_anywhere_ends_as_an_undisturbed_o
     data_dir: Path, tmp_path: Path, section: str
 ) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1])}
-    subprocess.run([sys.executable, __file__, data_dir, tmp_path, section], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, __file__, data_dir, tmp_path, section], env=environment, check=True, timeout=300)
     ways = sorted(path.name for path in tmp_path.iterdir())
     # At least: 6 histories, 6 last, 1 best, 1 average.
     assert section == "triplet" or len([way for way in ways if way.startswith("rename_")]) >= 14
