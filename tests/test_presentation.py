@@ -15,6 +15,7 @@ from deepspeaker.kaldi import ArkWriter, write_table
 from deepspeaker.metrics import det_points, equal_error_rate, min_dcf
 from deepspeaker.presentation import write_report
 from deepspeaker.report import Results, SystemResult, TrialListInfo
+from deepspeaker.stages import Mark
 
 SPEAKERS, EACH = 12, 4
 PICTURES = ("eer.png", "det.png", "det_backends.png", "scores.png", "embeddings.png", "softmax/training.png")
@@ -112,21 +113,43 @@ def test_tables_figures_and_page_are_written_the_same_each_time(
     assert not list((root / "exp").rglob(".*.tmp"))
 
 
-def test_the_commands_name_what_was_used(root: Path) -> None:
-    mark = {"sha256": "", "settings": {"corpus": "librispeech", "train-parts": "a b", "dev-parts": "", "seed": "3"}}
-    (root / "data" / ".done.1").write_text(json.dumps(mark), encoding="utf-8")
+def leave_marks(root: Path, made: dict[str, object], prepared: dict[str, object], **more: dict[str, object]) -> None:
+    """The marks of a run with these options."""
+    if made:
+        Mark(root / "data", 0).end({}, made)
+    Mark(root / "data", 1).end({}, prepared)
+    Mark(root / "exp" / "softmax", 3).end({}, more.get("trained", {}))
+    Mark(root / "exp", 6).end({}, more.get("scored", {}))
+
+
+def printed_run(root: Path) -> dict[str, str]:
+    """The options of the run.sh that RESULTS.md prints."""
     write_report(root / "data", root / "exp")
     markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
     (run,) = [shlex.split(line) for line in markdown.splitlines() if line.startswith("    ./run.sh")]
-    options = dict(zip(run[1::2], run[2::2], strict=True))
-    assert options == {
+    return dict(zip(run[1::2], run[2::2], strict=True))
+
+
+def test_the_commands_name_what_was_used(root: Path) -> None:
+    corpus = root / "R&D; it's mine"
+    parts = {"train_parts": "a b", "dev_parts": "", "merge_chapters": False, "allow_pipes": True, "max_skipped": 7.5}
+    trained = {"init_from": "exp/other/checkpoint_last.pt", "nproc": 2, "nnodes": 1}
+    leave_marks(root, {}, {"corpus": "librispeech", "corpus_dir": str(corpus), **parts}, trained=trained)
+    always = {"--seed": "3", "--config": "exp/exp/config.yaml", "--exp": "exp_again"}
+    assert printed_run(root) == always | {
         "--corpus": "librispeech",
-        "--corpus-dir": "LIBRISPEECH",
+        "--corpus-dir": str(corpus),
         "--train-parts": "a b",
-        "--seed": "3",
-        "--config": "exp/exp/config.yaml",
-        "--exp": "exp_again",
+        "--allow-pipes": "true",
+        "--max-skipped": "7.5",
+        "--init-from": "exp/other/checkpoint_last.pt",
+        "--nproc": "2",
     }
+    leave_marks(root, {"parts": "mini"}, {"corpus": "librispeech", "corpus_dir": "data/x/corpus/LibriSpeech"})
+    assert printed_run(root) == always | {"--corpus": "librispeech", "--mini": "true"}
+    leave_marks(root, {"seed": 3}, {"corpus": "demo", "corpus_dir": "data/demo/corpus", "max_skipped": 5.0})
+    assert printed_run(root) == always | {"--corpus": "demo"}
+    markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
     assert load_config(root / "exp" / "config.yaml") == Config()
     digest = hashlib.sha256((root / "data/test/trials_all").read_bytes()).hexdigest()
     assert f"echo '{digest}  data/data/test/trials_all' | sha256sum --check" in markdown
@@ -143,9 +166,10 @@ def test_the_commands_name_own_lists_and_an_overlap_that_was_insisted_on(root: P
     for system in systems:
         folder = root / "exp" / system.name
         shutil.move(folder / f"scores_trials_all_{system.backend}", folder / f"scores_mine_{system.backend}")
+    leave_marks(root, {}, {"corpus": "demo"}, scored={"allow_speaker_overlap": True})
     write_report(root / "data", root / "exp")
     markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
-    assert "--trials exp/exp/trials/mine --allow-speaker-overlap true --seed 3" in markdown
+    assert "--allow-speaker-overlap true --trials exp/exp/trials/mine --seed 3" in markdown
     assert "  exp/exp/trials/mine' | sha256sum --check" in markdown
     assert "Warning: of the 12 speakers of mine, 2 were in the training of untrained" in markdown
     assert "unseen" not in (root / "exp" / "report.html").read_text(encoding="utf-8")

@@ -312,8 +312,9 @@ def test_interrupted_jobs_end_and_say_so(tmp_path: Path, number: signal.Signals)
     assert not any(map(lives, family))
     line = f"run.py: interrupted by {number.name}, ending 2 of 3 jobs, log is in log/x.*.log\n"
     assert errors == line
+    sent = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
     for job in (1, 2):
-        assert "\n# Ended (code 143; signal 15) at " in (tmp_path / f"log/x.{job}.log").read_text()
+        assert f"\n# Ended (code {128 + sent}; signal {sent:d}) at " in (tmp_path / f"log/x.{job}.log").read_text()
     assert not (tmp_path / "log/x.3.log").exists()
 
 
