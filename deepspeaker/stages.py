@@ -56,7 +56,7 @@ class Stage:
     in_shards
         Whether the stage runs as an array of jobs. An interrupted array continues only with the same command.
     locks
-        Gives the folder in which no other run may write meanwhile, from the options; ``root`` by default.
+        The folder in which no other run may write meanwhile; ``root`` by default.
     uses
         A folder that no other run may change meanwhile.
     network
@@ -73,7 +73,7 @@ class Stage:
     leaves: tuple[str, ...] = ()
     clears: tuple[str, ...] = ()
     in_shards: bool = False
-    locks: Callable[[Mapping[str, Any]], Path] | None = None
+    locks: str = ""
     uses: str = ""
     network: bool = False
 
@@ -146,6 +146,10 @@ class Mark:
         if _read(self.done) is None:
             return "it was interrupted" if self.begun.is_file() else ""
         return self.changed(settings)
+
+    def exists(self) -> bool:
+        """Whether the stage has begun or finished here."""
+        return (_read(self.done) or _read(self.begun)) is not None
 
     def changed(self, settings: Mapping[str, object]) -> str | None:
         """Name the first setting that differs from the last run, finished or not; None if there is none."""
@@ -230,6 +234,7 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        self._alone = False
 
     def take(self, alone: bool, what: str, patience: float = 15.0) -> None:
         """Take the lock, or change how it is held.
@@ -259,18 +264,22 @@ class Lock:
                 if lives or time.monotonic() >= deadline:
                     raise InputError(f"another run{f' (process {owner})' if lives else ''} {what}") from None
                 time.sleep(0.2)
+        self._alone = alone
         if alone:
             os.ftruncate(self.descriptor, 0)
             os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
 
     def close(self) -> None:
         """Give the lock back, unless another process inherited it."""
+        if self._alone:
+            os.ftruncate(self.descriptor, 0)  # the number of this process may be another one's later
         os.close(self.descriptor)
 
 
 def _shown(before: str, value: object, after: str) -> str:
     """A value in a message; nothing for a digest, which tells a reader nothing."""
-    return "" if re.fullmatch("[0-9a-f]{64}", str(value)) else f"{before}{value}{after}"
+    shown = "''" if value == "" else value
+    return "" if re.fullmatch("[0-9a-f]{64}", str(value)) else f"{before}{shown}{after}"
 
 
 def _as_json(settings: Mapping[str, object]) -> dict[str, object]:

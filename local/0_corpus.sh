@@ -5,22 +5,23 @@
 # Stage 0: gets a corpus. demo: synthesises one into data/C/corpus (synthetic speech, offline, under a minute).
 # librispeech without --corpus-dir: downloads --parts ("all", "mini", or names) into data/C/corpus, checks and unpacks them;
 # an interrupted download resumes. With --corpus-dir: says what is there.
-corpus=demo corpus_dir='' parts='' mirror=https://www.openslr.org/resources seed=0 nj=$(nproc)
+declare -A default=([corpus]=demo [corpus_dir]='' [parts]='' [mirror]=https://www.openslr.org/resources [seed]=0 [nj]=$(nproc))
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C" "$@"
 data=$1
 
 if [ -n "$corpus_dir" ]; then
-  deepspeaker look --corpus "$corpus" "$corpus_dir"
+  deepspeaker look "${passed_on[@]}" --corpus "$corpus" "$corpus_dir"
 elif [ "$corpus" = demo ]; then
   # shellcheck disable=SC2086  # words
   run_stage $cmd --follow true "$data/log/make_demo.log" \
-    deepspeaker make-demo "${configuration[@]}" --seed "$seed" --jobs "$nj" "$data/corpus"
+    deepspeaker make-demo "${configuration[@]}" "${passed_on[@]}" --seed "$seed" --jobs "$nj" "$data/corpus"
 elif [ "$corpus" = librispeech ]; then
   # shellcheck disable=SC2086  # words
   run_stage $cmd --follow true "$data/log/download.log" \
-    deepspeaker download --parts "${parts:-train-clean-100 dev-clean test-clean}" --mirror "$mirror" --progress "$progress" "$data/corpus"
+    deepspeaker download "${passed_on[@]}" --parts "${parts:-train-clean-100 dev-clean test-clean}" --mirror "$mirror" \
+      --progress "$progress" "$data/corpus"
 else
   echo "0_corpus.sh: --corpus $corpus needs --corpus-dir DIR" >&2
   exit 2

@@ -7,7 +7,7 @@
 # data/C/test/trials_all, trials_1p99, trials_enrol_1 to trials_enrol_5. The speakers of the parts are disjoint; development
 # speakers are carved out of training when none are given. A Kaldi corpus' test/trials, enrol_spk2utt and utt2X are passed on.
 # With --merge-chapters the speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe become readers.
-corpus=demo corpus_dir=''
+declare -A default=([corpus]=demo [corpus_dir]='')
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C" "$@"

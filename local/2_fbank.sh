@@ -5,10 +5,10 @@
 # Stage 2: for each data directory feats.scp (log-mel), vad.scp, utt2num_frames, and beside it *_nosil with the normalised
 # speech frames. A directory that brings its own feats.scp gets *_nosil alone (without vad.scp every frame is speech).
 # Where stage 1 left Lhotse manifests, the cuts of both come beside them.
-nj=$(nproc)
+declare -A default=([nj]=$(nproc))
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
-arguments_are "data/C/train" "$@"
+arguments_are "data/C/train ..." "$@"
 
 for data in "$@"; do
   # shellcheck disable=SC2086  # words

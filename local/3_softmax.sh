@@ -5,7 +5,7 @@
 # Stage 3: softmax pre-training of a network with fresh weights (kept in exp/E/untrained) on data/C/train_nosil;
 # exp/E/softmax gets checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv, training.png, TensorBoard scalars.
 # An interrupted training resumes. With --init-from it starts from the weights of a checkpoint.
-device=auto nproc=1 nnodes=1
+declare -A default=([device]=auto [nproc]=1 [nnodes]=1)
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"

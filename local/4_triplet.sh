@@ -4,7 +4,7 @@
 #
 # Stage 4: triplet training on cosine, from exp/E/softmax on, on data/C/train_nosil; exp/E/triplet gets the checkpoints,
 # train.csv, training.png and TensorBoard scalars. An interrupted training resumes.
-device=auto nproc=1 nnodes=1
+declare -A default=([device]=auto [nproc]=1 [nnodes]=1)
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"

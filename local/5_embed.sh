@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # usage: local/5_embed.sh [--config FILE] [--set section.key=value] [--nj N] [--cmd "utils/run.py"] [--device auto|cpu|cuda]
-#        data/C exp/E
+#        [--parts "test train dev"] data/C exp/E
 #
 # Stage 5: embeddings of whole test utterances by the untrained network, after softmax and after triplet training:
 # exp/E/SYSTEM/embeddings_test/xvector.scp, and the speakers' means as spk_xvector.scp. Where the back ends (scoring.backends)
 # learn from training or development speakers, embeddings_train and embeddings_dev too.
-nj=$(nproc) device=auto
+declare -A default=([nj]=$(nproc) [device]=auto [parts]='')
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
-parts=$(deepspeaker parts-to-embed "${configuration[@]}")
+if [ -z "$parts" ]; then parts=$(deepspeaker parts-to-embed "${configuration[@]}"); fi
 # shellcheck disable=SC2046,SC2086  # words
 run_stage $cmd --pick failed $(gpus 1) JOB=1:"$nj" "$exp/log/embed.JOB.log" \
     deepspeaker embed-systems "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$nj" --device "$device" \

@@ -6,6 +6,7 @@
 # name) and on trials_hard, which is made here: exp/E/SYSTEM/scores_LIST_BACKEND and exp/E/results.json. Where a list's first
 # column names enrolment models, --enrolment, FILE.spk2utt or data/C/test/enrol_spk2utt tell their utterances. A test speaker
 # who was trained on stops it, unless --allow-speaker-overlap true insists.
+declare -A default=()
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"

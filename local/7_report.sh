@@ -3,6 +3,7 @@
 #
 # Stage 7: the tables of results on the screen and in exp/E/RESULTS.md, figures as exp/E/*.png, and all of it on one page,
 # exp/E/report.html.
+declare -A default=()
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
@@ -10,4 +11,4 @@ data=$1 exp=$2
 
 # shellcheck disable=SC2086  # words
 
-run_stage $cmd --follow true "$exp/log/report.log" deepspeaker report --data-dir "$data" --exp-dir "$exp"
+run_stage $cmd --follow true "$exp/log/report.log" deepspeaker report "${passed_on[@]}" --data-dir "$data" --exp-dir "$exp"

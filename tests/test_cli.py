@@ -86,7 +86,7 @@ def test_version() -> None:
         (("collect-fbank", "--config", "x"), ("DATA_DIR",)),
         (("train", "tripplet"), ("tripplet", "triplet")),
         (("train", "softmax"), ("--data-dir",)),
-        (("stage", "--", "utils/run.py", "x.log", "ls"), ("is no deepspeaker command",)),
+        (("stage", "--", "utils/run.py", "x.log", "ls"), ("is not a deepspeaker command",)),
         (("look", "--corpus", "kaldi"), ("FOLDER",)),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_stage_by_the_command(tmp_path: Path, config: Path) -> None:
     assert first.stdout.splitlines()[-1].startswith(f"stage 1 ({data}): finished in ")
     assert stage().stdout == f"stage 1 ({data}): finished already, skipped\n"
     assert stage(if_needed=False).stdout.splitlines()[0] == f"stage 1 ({data}): starts"
-    assert f"stage 1 ({data}): starts: seed changed from 0 to 1\n" in stage("--seed", 1).stdout
+    assert f"stage 1 ({data}): starts: --seed changed from 0 to 1\n" in stage("--seed", 1).stdout
     (data / "corpus.json").unlink()
     again = stage("--seed", 1)
     assert f"stage 1 ({data}): starts: {data}/corpus.json is missing\n" in again.stdout

@@ -92,9 +92,9 @@ def test_a_path_may_contain_the_name_of_the_job_number(data: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["utils/run.py", "x.log", "fbank"], "is no deepspeaker command"),
-        (["deepspeaker", "look", "--corpus", "kaldi", "x"], "'look' is the command of no stage"),
-        (["deepspeaker", "fbnk", "x"], "fbnk"),
+        (["utils/run.py", "x.log", "fbank"], "is not a deepspeaker command"),
+        (["deepspeaker", "look", "--corpus", "kaldi", "x"], "'look' does not belong to a stage"),
+        (["deepspeaker", "fbnk", "x"], "is not a deepspeaker command"),
         (["deepspeaker", "fbank", "--config", "c", "--max-skiped", "3", "x"], "--max-skiped"),
         (["deepspeaker", "fbank", "--config", "c", "--max-skipped", "101", "x"], "101"),
         (["deepspeaker", "train", "--config", "c"], "--config"),
@@ -104,6 +104,11 @@ def test_wrong_commands_are_refused_before_anything_runs(words: list[str], said:
     with pytest.raises(click.UsageError) as caught:
         Call.of(words)
     assert said in caught.value.format_message()
+
+
+def test_an_option_of_the_launcher_may_be_called_deepspeaker() -> None:
+    words = fbank("data/x", ("utils/slurm.py", "-A", "deepspeaker", "JOB=1:4"))
+    assert Call.of(words).words() == words
 
 
 def test_a_log_that_kaldis_launchers_would_cut_is_refused(tmp_path: Path) -> None:
@@ -178,10 +183,10 @@ def test_scores_depend_on_the_content_of_lists_and_models(tmp_path: Path, config
         (tmp_path / name).write_text("a b target\n")
     words = ("score", "--config", config, "--data-dir", tmp_path / "data", "--exp-dir", tmp_path / "exp")
     lists = ("--trials", tmp_path / "mine")
-    assert differing(decided(*words), decided(*words, *lists)) == {"content of mine"}
+    assert differing(decided(*words), decided(*words, *lists)) == {"--trials mine"}
     before = decided(*words, *lists)
     (tmp_path / "mine.spk2utt").write_text("a u1 u2\n")
-    assert differing(before, decided(*words, *lists)) == {"content of mine.spk2utt"}
+    assert differing(before, decided(*words, *lists)) == {"enrolment models mine.spk2utt"}
     with pytest.raises(InputError, match="none: no such file"):
         decided(*words, *lists, "--enrolment", tmp_path / "none")
 
@@ -201,6 +206,19 @@ def test_features_depend_on_what_the_directory_says_and_not_on_what_stage_2_adds
     (tmp_path / "a.wav").write_bytes(b"12345")
     (data / "feats.scp").write_text(f"a-1 {tmp_path}/given.ark:5\n")
     assert differing(before, decided("fbank", "--config", config, data)) == {"content of the data directory"}
+
+
+def test_one_file_and_its_models_may_have_the_same_name(tmp_path: Path, config: Path) -> None:
+    for folder, number in ((tmp_path / "data", 1), (tmp_path / "exp", 5)):
+        mark(folder, number)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "list").write_text("x y target\n")
+    words = ("score", "--config", config, "--data-dir", tmp_path / "data", "--exp-dir", tmp_path / "exp")
+    words = (*words, "--trials", tmp_path / "a" / "list", "--enrolment", tmp_path / "b" / "list")
+    before = decided(*words)
+    (tmp_path / "a" / "list").write_text("x y nontarget\n")
+    assert differing(before, decided(*words)) == {"--trials list"}
 
 
 def test_a_training_depends_on_its_own_part_of_the_configuration(tmp_path: Path, config: Path) -> None:

@@ -177,7 +177,7 @@ def test_values_that_json_changes_are_no_difference(tmp_path: Path) -> None:
     ("settings", "reason"),
     [
         (changed(seed=4), "seed changed from 3 to 4"),
-        (changed(parts=""), "parts changed from a b to "),
+        (changed(parts=""), "parts changed from a b to ''"),
         (
             changed(softmax={**SETTINGS["softmax"], "channels": [1, 3]}),
             "softmax.channels changed from [1, 2] to [1, 3]",

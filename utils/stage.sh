@@ -4,23 +4,27 @@
 # Every stage knows --config, --set, --cmd, --if-needed (true: end at once if the stage has finished with these settings)
 # and --overwrite. Options that the script does not know go to the deepspeaker command, which checks them.
 set -euo pipefail
-set -f  # words of $cmd are no patterns
+set -f  # $cmd is split into words, but no wildcards are expanded
 export LC_ALL=C
 
 [ -f path.sh ] && [ -d local ] || { echo "${0##*/}: start it in the recipe's folder, such as recipes/librispeech" >&2; exit 2; }
-config=conf/default.yaml if_needed=false overwrite=false passed_on=()
 . ./path.sh
 . ./cmd.sh
+default+=([config]=conf/default.yaml [if_needed]=false [overwrite]=false [cmd]=$cmd)
+passed_on=()
 . utils/parse_options.sh
 utils/setup.sh
 export DEEPSPEAKER_RUN_PID=${DEEPSPEAKER_RUN_PID:-$$}  # the launcher ends its jobs when this process is gone
 configuration=(--config "$config" "${overrides[@]}")
 
-# arguments_are "names" "$@": checks the number of arguments.
+# arguments_are "names" "$@": checks the number of arguments; "..." stands for any number of more.
 arguments_are() {
   local names
-  read -ra names <<<"$1"
-  [ $(($# - 1)) -ge ${#names[@]} ] || { echo "${0##*/}: give the arguments $1 (--help tells more)" >&2; exit 2; }
+  read -ra names <<<"${1% ...}"
+  if [ $(($# - 1)) -lt ${#names[@]} ] || { [ $(($# - 1)) -gt ${#names[@]} ] && [ "${1% ...}" = "$1" ]; }; then
+    echo "${0##*/}: give options and then the arguments $1 (--help tells more)" >&2
+    exit 2
+  fi
 }
 
 # run_stage COMMAND [-- COMMAND...]: runs the commands of a stage unless it has finished (see deepspeaker/stages.py).

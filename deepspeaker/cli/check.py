@@ -17,7 +17,10 @@ _STAGE = click.IntRange(0, 7)
 
 def _options_of_stages(function: Function) -> Function:
     """Add the options that the stages declare, so that they are checked as they will be later."""
-    for command in (stages.prepare, stages.fbank, stages.softmax, stages.triplet, stages.score, stages.download):
+    for command in (
+        *(stages.make_demo, stages.download, stages.prepare, stages.fbank, stages.softmax, stages.triplet),
+        *(stages.embed_systems, stages.score, stages.report),
+    ):
         known = {parameter.name for parameter in getattr(function, "__click_params__", [])}
         for option in command.params:
             if isinstance(option, click.Option) and not option.required and option.name not in known:
@@ -69,6 +72,11 @@ def check_run(
     These are the corpus' folder, the parts to download, the configuration, the folders of data and experiment, the
     checkpoint to start from, the enrolment models and the trial lists.
     """
+    for option, value in click.get_current_context().params.items():
+        for word in value if isinstance(value, tuple) else (value,):
+            if isinstance(word, str) and not word.isprintable():
+                name = option.replace("_", "-")
+                raise click.UsageError(f"--{name} {word!r}: use no line breaks or control characters")
     named = train_parts + dev_parts + test_parts
     for problem in (
         stop_stage < stage and f"--stop-stage {stop_stage} comes before --stage {stage}",
@@ -96,8 +104,6 @@ def check_run(
         found = origin / given if (origin / given).exists() else Path(given)
         if not (found.is_dir() if folder else found.is_file()):
             raise InputError(f"--{option} {given}: no such {'folder' if folder else 'file'}")
-        if not str(found).isprintable():
-            raise InputError(f"--{option} {given!r}: rename it; line breaks and control characters are not supported")
         return str(found if found == Path(given) else found.resolve())
 
     corpus_dir = path("corpus-dir", corpus_dir, folder=True)
@@ -105,6 +111,8 @@ def check_run(
     load(Path(config), overrides)
     name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse") else corpus
     name = "mini_librispeech" if mini else name
+    if corpus_dir and Path(corpus_dir).resolve() == Path("data", name).resolve():
+        raise InputError(f"--corpus-dir {corpus_dir}: the recipe writes to this folder; move the corpus elsewhere")
     parts = [train_parts or "train-clean-100", dev_parts or "dev-clean", test_parts or "test-clean"]
     print(corpus_dir)
     print("mini" if mini else " ".join(parts))
@@ -118,4 +126,4 @@ def check_run(
 
 
 def _is_name(text: str) -> bool:
-    return "/" not in text and text not in (".", "..") and text.isprintable()
+    return "/" not in text and text not in (".", "..")

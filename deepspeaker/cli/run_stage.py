@@ -41,9 +41,10 @@ class Call:
     @classmethod
     def of(cls, words: list[str]) -> Call:
         """Take a command apart; click refuses wrong options before anything runs."""
-        if "deepspeaker" not in words:
-            raise click.UsageError(f"'{' '.join(words)}' is no deepspeaker command")
-        at = words.index("deepspeaker")
+        names = commands.commands.keys()
+        at = next((n for n, pair in enumerate(pairwise(words)) if pair[0] == "deepspeaker" and pair[1] in names), None)
+        if at is None:
+            raise click.UsageError(f"'{' '.join(words)}' is not a deepspeaker command")
         launcher, arguments = words[:at], words[at + 1 :]
         array = next((match[1] for word in launcher if (match := _ARRAY.fullmatch(word))), "")
         command: click.Command = commands
@@ -56,7 +57,7 @@ class Call:
         options = command.make_context(command.name, rest).params
         stage = getattr(command.callback, "stage", None)
         if stage is None:
-            raise click.UsageError(f"'{command.name}' is the command of no stage")
+            raise click.UsageError(f"'{command.name}' does not belong to a stage")
         return cls(launcher, arguments, stage, options, array)
 
     def words(self) -> list[str]:
@@ -126,7 +127,7 @@ def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
     output = root / stage.output
     shown = f"stage {stage.number} ({output})"
     with ExitStack() as stack:
-        locks = _locks(stage, options, root, stack)
+        locks = _locks(stage, options, stack)
         settings = _settings(calls)
         mark = Mark(output, stage.number)
         reason = mark.why(settings)
@@ -137,40 +138,44 @@ def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
             print(f"{shown}: finished already, skipped", flush=True)
             return
         why = f": {reason}" if reason else ""
-        if stage.network and if_needed and not overwrite and (changed := mark.changed(settings)):
-            raise InputError(
-                f"{output}: there is a network of another training, {changed}; name another --exp, or replace the "
-                "network with --overwrite true"
-            )
-        if not stage.uses:  # it changes data: nobody else may use them
-            locks[-1].take(True, f"uses {root}, but {shown} must run{why}; wait for it, or take another clone", 0)
+        if stage.network and if_needed and not overwrite:
+            changed = mark.changed(settings) if mark.exists() else "" if missing else "its mark is lost"
+            if changed:
+                raise InputError(
+                    f"{output}: there is a network of another training, {changed}; name another --exp, or replace the "
+                    "network with --overwrite true"
+                )
+        if not stage.uses:  # this stage changes the data, so no other run may be using it
+            what = f"uses {root}, but {shown} must run{why}; wait for it, or use another copy of the project"
+            locks[-1].take(True, what, patience=0)
         clears = [path for pattern in stage.clears for path in root.glob(pattern)]
         work = repr([call.arguments for call in calls]) if stage.in_shards else ""
         continues = mark.begin(settings, _given(calls), clears, work)
         print(f"{shown}: {'continues' if continues else 'starts'}{why}", flush=True)
         for call in calls:
             status = _run(call.words(), [lock.descriptor for lock in locks])
-            if status and stage.in_shards and not call.array:
-                mark.begun.unlink()  # joining the shards failed: start from the beginning next time
             if status in _STOPPED:
                 name = signal.Signals(_STOPPED[status]).name
                 print(f"{shown}: stopped by {name}; the same command continues", file=sys.stderr)
+            elif status and stage.in_shards and not call.array:
+                mark.begun.unlink()  # joining refused the shards: start from the beginning next time
             if status:
                 sys.exit(status)
         mark.end(settings, _given(calls))
     print(f"{shown}: finished in {time.monotonic() - begin:.0f} s", flush=True)
 
 
-def _locks(stage: Stage, options: Mapping[str, Any], root: Path, stack: ExitStack) -> list[Lock]:
+def _locks(stage: Stage, options: Mapping[str, Any], stack: ExitStack) -> list[Lock]:
     """The locks that a stage needs to look at its mark; the last is that of the folder it writes to."""
-    folder = stage.locks(options) if stage.locks else root
-    locks = [stack.enter_context(closing(Lock(folder)))]
-    if not stage.uses:
-        locks[0].take(False, f"is making {folder}; wait for it")
-        return locks
-    data = Path(stage.uses.format(**options))
-    locks.insert(0, stack.enter_context(closing(Lock(data))))
+    folder = Path((stage.locks or stage.root).format(**options))
+    data = Path((stage.uses or stage.locks or stage.root).format(**options))
+    if stage.uses and not data.is_dir():
+        raise InputError(f"{data}: no such folder; run the stages before this one")
+    locks = [stack.enter_context(closing(Lock(data)))]
     locks[0].take(False, f"is making {data}; wait for it")
+    if not stage.uses:
+        return locks
+    locks.append(stack.enter_context(closing(Lock(folder))))
     # Several machines that train together share the experiment.
     alone = not options.get("rdzv_endpoint")
     locks[1].take(alone, f"is working in {folder}; wait for it, or name another --exp")
@@ -204,14 +209,13 @@ def _settings(calls: list[Call]) -> dict[str, object]:
         if config is not None:
             settings.update(_merged(settings, config.model_dump()))
         for name in stage.options:
-            values = options[name] if isinstance(options[name], tuple) else (options[name],)
-            for value in values:
-                if isinstance(value, Path):
-                    if not value.is_file():
-                        raise InputError(f"{value}: no such file")
-                    settings[f"content of {value.name}"] = sha256_of(value)
-            if values and not any(isinstance(value, Path) for value in values):
-                settings[name.replace("_", "-")] = options[name]
+            option, several = f"--{name.replace('_', '-')}", isinstance(options[name], tuple)
+            for value in options[name] if several else (options[name],):
+                if isinstance(value, Path) and not value.is_file():
+                    raise InputError(f"{option} {value}: no such file")
+                if value is not None:
+                    label = f"{option} {value.name}" if several else option
+                    settings[label] = sha256_of(value) if isinstance(value, Path) else value
         for template in stage.after:
             part, name = template.split("/")[-2:]
             label = f"stage {name.rpartition('.')[2]}" + ("" if part.startswith("{") else f" ({part})")

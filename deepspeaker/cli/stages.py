@@ -161,6 +161,8 @@ def prepare(
     """Stage 1: write data directories, Lhotse manifests and trial lists."""
     from deepspeaker import corpora
 
+    if corpus_dir.resolve() == output.resolve():
+        raise InputError(f"{corpus_dir}: is the folder that stage 1 writes to; move the corpus elsewhere")
     parts = (train_parts.split(), dev_parts.split(), test_parts.split())
     if corpus in ("kaldi", "lhotse") and any(parts):
         raise InputError(f"--train-parts, --dev-parts and --test-parts are for LibriSpeech's layout, not for {corpus}")
@@ -198,12 +200,6 @@ def _tables_of_the_directory(config: Config | None, options: Mapping[str, Any]) 
     return {"content of the data directory": fingerprint_of_data_dir(options["data_dir"])}
 
 
-def _folder_of_the_corpus(options: Mapping[str, Any]) -> Path:
-    """The folder data/C of a data directory that stage 1 made, else the directory itself."""
-    data_dir: Path = options["data_dir"]
-    return data_dir.parent if (data_dir.parent / ".done.1").is_file() else data_dir
-
-
 @commands.command()
 @shard_options
 @allow_pipes_option
@@ -219,7 +215,7 @@ def _folder_of_the_corpus(options: Mapping[str, Any]) -> Path:
         leaves=("feats.scp", "../{data_dir.name}_nosil/feats.scp"),
         clears=(".shards", "log/fbank.*.log"),
         in_shards=True,
-        locks=_folder_of_the_corpus,
+        locks="{data_dir.parent}",
     )
 )
 def fbank(
@@ -426,7 +422,7 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
         keys=("embedding", "scoring.training_utterances"),
         options=("parts",),
         after=("{data_dir}/test/.done.2", "{exp_dir}/softmax/.done.3", "{exp_dir}/triplet/.done.4"),
-        leaves=("triplet/embeddings_test/xvector.scp",),
+        leaves=tuple(f"{system}/embeddings_test/xvector.scp" for system in ("untrained", "softmax", "triplet")),
         clears=("*/embeddings_*/.shards", "*/embeddings_*/xvector.scp", "log/embed.*.log"),
         in_shards=True,
         uses="{data_dir}",
@@ -462,7 +458,10 @@ def collect_systems(num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) ->
 
     for system in SYSTEMS:
         for part in parts.split():
-            print(collect_embeddings(data_dir / f"{part}_nosil", embeddings_dir(exp_dir, system, part), num_jobs))
+            output = embeddings_dir(exp_dir, system, part)
+            if (output / "xvector.scp").is_file() and not (output / ".shards").is_dir():
+                continue  # joined before an interruption
+            print(collect_embeddings(data_dir / f"{part}_nosil", output, num_jobs))
 
 
 @commands.command()
@@ -515,7 +514,7 @@ def _other_files(config: Config | None, options: Mapping[str, Any]) -> dict[str,
     for path in options["trials"] if options["enrolment"] is None else ():
         models = path.with_name(f"{path.name}.spk2utt")
         if models.is_file():
-            found[f"content of {models.name}"] = sha256_of(models)
+            found[f"enrolment models {models.name}"] = sha256_of(models)
     if config and config.scoring.fuse_with:
         found[f"stage 5 of {config.scoring.fuse_with}"] = digest_of(Path(config.scoring.fuse_with) / ".done.5")
     return found

@@ -248,7 +248,7 @@ def clip_gradient(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
 
 
 def all_reduce_of_gradients(model: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[None]:
-    """Whether the gradients of the backward pass inside are added up over the ranks, which one pass a step needs."""
+    """A context in which a backward pass sums the gradients over the ranks only if ``wanted``, once per step."""
     if wanted or not isinstance(model, DistributedDataParallel):
         return contextlib.nullcontext()
     return model.no_sync()

@@ -39,7 +39,7 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
     received: list[signal.Signals] = []
 
     def note(number: int, frame: object) -> None:
-        if number == signal.SIGINT in received:
+        if number == signal.SIGINT and signal.SIGINT in received:
             raise KeyboardInterrupt
         received.append(signal.Signals(number))
 

@@ -2,7 +2,7 @@
 # usage: run.sh [--stage N] [--stop-stage N] [options]
 #
 # Deep Speaker from speech to EER and minDCF. The first start makes the Python environment (.venv, some minutes).
-# Without --stage, finished stages are skipped. With it, stages N to 7 run whatever is finished.
+# Without --stage, finished stages are skipped. With it, stages N to 7 run again; only --stage 3 or 4 trains a network again.
 #
 #   --corpus NAME               demo (default), librispeech, kaldi, lhotse
 #   --corpus-dir DIR            librispeech: the folder that holds train-clean-100 and so on (else it is downloaded)
@@ -28,16 +28,18 @@
 #                               training on N processes (GPUs) of each of N machines; utils/slurm.py needs no address
 set -euo pipefail
 export LC_ALL=C
-_from=$PWD _words=("$@")
+_from=$PWD _words=("$@") _script=$(readlink -f "${BASH_SOURCE[0]}")
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# shellcheck disable=SC2034  # check-run reads mini
-stage='' stop_stage=7 corpus=demo corpus_dir='' train_parts='' dev_parts='' test_parts='' mini=false
-mirror=https://www.openslr.org/resources config='' exp='' overwrite=false seed=0 nj=$(nproc) device=auto max_skipped=5
-trials=() enrolment='' allow_speaker_overlap=false allow_pipes=false merge_chapters=false init_from=''
-nproc=1 nnodes=1 rdzv_endpoint=''
 . ./path.sh
 . ./cmd.sh
+declare -A default=(
+  [stage]='' [stop_stage]=7 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
+  [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]=$(nproc) [cmd]=$cmd
+  [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
+  [init_from]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+)
+trials=()
 . utils/parse_options.sh
 [ $# -eq 0 ] || { echo "run.sh: unexpected argument $1; --help lists the options" >&2; exit 2; }
 utils/setup.sh
@@ -47,6 +49,9 @@ plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
 enrolment=${plan[6]:-} trials=("${plan[@]:7}")
+if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # what is downloaded is what is used
+  train_parts=${train_parts:-train-clean-100} dev_parts=${dev_parts:-dev-clean} test_parts=${test_parts:-test-clean}
+fi
 if [ -n "$stage" ]; then if_needed=false; else if_needed=true; fi
 common=(--config "$config" "${overrides[@]}" --cmd "$cmd" --if-needed "$if_needed")
 # A finished network stays unless --stage 3 or 4 asks for another one, or --overwrite true replaces it.

@@ -191,14 +191,14 @@ def test_own_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_path: Pa
     lists = ("--trials", str(mine), "--trials", str(other), "--enrolment", str(models))
     status, said, complaint = scored(*lists)
     assert (status, complaint) == (0, "")
-    assert "stage 6 (exp/own): starts: content of mine is new" in said
+    assert "stage 6 (exp/own): starts: --trials mine is new" in said
     results = json.loads((exp / "results.json").read_text())
     assert {"mine", "other", "trials_hard"} <= results["trials"].keys()
     assert (results["trials"]["mine"]["models"], results["trials"]["other"]["models"]) == (1, None)
     assert [row["utterances"] for row in results["enrolment_table"]] == [1, 2, 3, 4, 5] * 3
     assert "finished already, skipped" in scored(*lists)[1]
     models.write_text(f"model {' '.join(ids[:2])}\n")
-    assert "starts: content of models changed\n" in scored(*lists)[1]
+    assert "starts: --enrolment changed\n" in scored(*lists)[1]
     assert scored("--trials", str(tmp_path / "none"))[0] == 1
     shutil.rmtree(exp)
 
@@ -212,7 +212,7 @@ def test_data_that_another_run_uses_are_not_made_anew(finished: Recipe) -> None:
         before = (finished.folder / "data/demo/test/trials_all").read_bytes()
         other = finished.run("--exp", "other", "--seed", "5", "--stop-stage", "2")
         assert other.returncode == 1
-        assert "must run: seed changed from 0 to 5; wait for it, or take another clone" in other.stderr
+        assert "must run: --seed changed from 0 to 5; wait for it, or use another copy" in other.stderr
         assert len(other.stderr.splitlines()) == 1
         assert (finished.folder / "data/demo/test/trials_all").read_bytes() == before
     assert finished.run("--stop-stage", "2").stdout.count("finished already, skipped") == 5
@@ -224,7 +224,7 @@ def test_options_are_known_wherever_they_stand_in_the_list_and_help_comes_from_a
         ["recipes/librispeech/run.sh", "--help"], cwd=finished.folder.parents[1], capture_output=True, text=True
     )
     assert (text.returncode, text.stderr) == (0, "")
-    assert text.stdout.startswith("usage: run.sh [options]")
+    assert text.stdout.startswith("usage: run.sh [--stage N]")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,8 @@ def test_options_are_known_wherever_they_stand_in_the_list_and_help_comes_from_a
         (["--corpus", "timit"], "'timit' is not one of 'demo', 'librispeech'"),
         (["--corpus", "kaldi"], "--corpus kaldi needs --corpus-dir DIR"),
         (["--exp", "../x"], "--exp ../x: give a name"),
-        (["--exp", "a\nb"], "give a name"),
+        (["--exp", "a\nb"], "use no line breaks"),
+        (["--train-parts", "a\nb"], "use no line breaks"),
         (["--cmd", "nothere.pl"], "--cmd nothere.pl: no such program"),
         (["--nnodes", "2"], "--nnodes 2 needs --rdzv-endpoint"),
         (["--enrolment", "x"], "--enrolment x is for lists that --trials names"),

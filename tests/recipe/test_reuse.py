@@ -75,6 +75,19 @@ def test_the_experiments_own_saved_configuration_is_no_change(reused: Recipe) ->
     assert networks(exp) == before
 
 
+def test_a_network_whose_mark_is_lost_is_kept(reused: Recipe) -> None:
+    exp = reused.folder / "exp/reused"
+    before = networks(exp)
+    for damage in ("", "junk"):
+        (exp / "softmax/.done.3").unlink()
+        if damage:
+            (exp / "softmax/.done.3").write_text(damage)
+        done = reused.run("--exp", "reused", "--stop-stage", "3")
+        assert done.returncode == 1 and "there is a network of another training, its mark is lost" in done.stderr
+        assert networks(exp) == before
+        (exp / "softmax/.done.3").touch()
+
+
 def test_an_interrupted_training_of_other_settings_is_kept_too(reused: Recipe) -> None:
     softmax = reused.folder / "exp/reused/softmax"
     mark = json.loads((softmax / ".done.3").read_text())
@@ -213,6 +226,40 @@ def test_a_kaldi_corpus_in_an_odd_folder_and_a_bad_file_among_many(recipe: Recip
     assert f"data/{ODD_FOLDER}/train: 22 utterances" in done.stdout
     assert recipe.run(*options, "--max-skipped", "10").stdout.count("finished already, skipped") == 3
     assert not list(tmp_path.rglob("pwned*"))
+
+
+def test_a_corpus_in_the_folder_that_the_recipe_writes_to_is_refused(recipe: Recipe) -> None:
+    corpus = few_recordings(recipe.folder / "data/mine", speakers=2, utterances=2)
+    (corpus / "test/trials").write_text("s50-0 s50-1 target\n")
+    before = {path: path.read_bytes() for path in corpus.rglob("*") if path.is_file()}
+    done = recipe.run("--corpus", "kaldi", "--corpus-dir", str(corpus))
+    assert (done.returncode, done.stdout) == (1, "")
+    said = f"--corpus-dir {corpus}: the recipe writes to this folder; move the corpus elsewhere"
+    assert done.stderr == f"deepspeaker: {said}\n"
+    assert {path: path.read_bytes() for path in corpus.rglob("*") if path.is_file()} == before
+
+
+def test_variables_of_the_environment_are_no_options(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("seed", "max_skipped", "nj", "corpus", "stage"):
+        monkeypatch.setenv(name, "7")
+    corpus = few_recordings(recipe.folder / "few", speakers=2, utterances=2)
+    options = ("--corpus", "kaldi", "--corpus-dir", str(corpus), "data/x")
+    done = recipe.run("--seed", "3", *options, script="local/1_data.sh")
+    assert done.returncode == 0, done.stderr
+    settings = json.loads((recipe.folder / "data/x/.done.1").read_text())["settings"]
+    assert (settings["--seed"], settings["--max-skipped"]) == (3, 5.0)
+
+
+def test_arguments_and_options_that_a_stage_does_not_know_are_refused(recipe: Recipe) -> None:
+    for script, options, said in (
+        ("local/6_score.sh", ["data/x", "exp/x", "--trials", "list"], "give options and then the arguments data/C"),
+        ("local/7_report.sh", ["--bogus", "1", "data/x", "exp/x"], "No such option '--bogus'"),
+        ("local/0_corpus.sh", ["--bogus", "1", "data/x"], "No such option '--bogus'"),
+        ("local/3_softmax.sh", ["data/typo", "exp/typo"], "data/typo: no such folder; run the stages before this one"),
+    ):
+        done = recipe.run(*options, script=script)
+        assert done.returncode > 0 and len(done.stderr.splitlines()) == 1 and said in done.stderr, done.stderr
+    assert not (recipe.folder / "exp").exists() and not (recipe.folder / "data").exists()
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------
