@@ -86,4 +86,4 @@ def test_forward_and_backward_need_no_value_of_the_device(name: str) -> None:
         assert (loss.shape, figures.shape, figures.dtype) == ((), (len(objective.figures),), torch.float64)
     assert all(parameter.grad is not None for parameter in objective.parameters())
     with pytest.raises((RuntimeError, NotImplementedError)):
-        float(loss)
+        float(loss.detach())
