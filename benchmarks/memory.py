@@ -23,7 +23,7 @@ def measure(folder: Path) -> None:
     """In a fresh process: RssAnon with the index, and after every utterance was read twice."""
     index = FeatureIndex(folder)
     sampler = UtteranceSampler(len(index), 64, 0)
-    batches = Batches(sampler, index, 160, [], (20.0, 7600.0), torch.device("cpu"), folder)
+    batches = Batches(sampler, index, 160, [], (20.0, 7600.0), torch.device("cpu"))
     for _ in batches.numbers(0, 20):
         pass
     before = anonymous_bytes()

@@ -128,7 +128,7 @@ def test_a_training_that_was_queued_again_equals_one_that_was_not(by_slurm: Reci
         subprocess.run(["scancel", "--batch", "--signal=USR1", *job.stdout.split()], check=True)
         assert running.wait(300) == 0
     assert re.search(r"stopped by SIGTERM at step \d+ of 400; saved", log.read_text())
-    assert re.search(r"going on from step \d+ of 400", log.read_text())
+    assert re.search(r"continuing from step \d+ of 400", log.read_text())
     for name in ("checkpoint_last.pt", "checkpoint_average.pt"):
         weights, others = (
             torch.load(by_slurm.folder / exp / "softmax" / name, weights_only=True)["network"]
