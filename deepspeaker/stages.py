@@ -152,20 +152,21 @@ class Mark:
         return (_read(self.done) or _read(self.begun)) is not None
 
     def changed(self, settings: Mapping[str, object]) -> str | None:
-        """Name the first setting that differs from the last run, finished or not; None if there is none."""
+        """Name the first settings that differ from the last run, finished or not; None if there are none."""
         last = _read(self.done) or _read(self.begun)
         if last is None:
             return None
         now, before = _as_json(settings), last["settings"]
-        for key in [*now, *before]:
+        found = []
+        for key in dict.fromkeys([*now, *before]):
             if key not in before:
-                return f"{key} is new" + _shown(" (", now[key], ")")
-            if key not in now:
-                return f"{key} is gone" + _shown(" (was ", before[key], ")")
-            if now[key] != before[key]:
-                values = _shown(" from ", before[key], "") + _shown(" to ", now[key], "")
-                return f"{key} changed{values}"
-        return None
+                found.append(f"{key} is new" + _shown(" (", now[key], ")"))
+            elif key not in now:
+                found.append(f"{key} is gone" + _shown(" (was ", before[key], ")"))
+            elif now[key] != before[key]:
+                found.append(f"{key} changed" + _shown(" from ", before[key], "") + _shown(" to ", now[key], ""))
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        return ", ".join(found[:3]) + more if found else None
 
     def begin(
         self, settings: Mapping[str, object], given: Mapping[str, object], clears: Sequence[Path], work: str = ""

@@ -194,6 +194,12 @@ def test_the_difference_is_named(tmp_path: Path, settings: dict[str, Any], reaso
     assert Mark(tmp_path, 1).why(settings) == ""
 
 
+def test_the_first_three_differences_are_named(tmp_path: Path) -> None:
+    Mark(tmp_path, 2).end({"a": 1, "b": 2, "c": 3, "d": 4}, {})
+    said = "b changed from 2 to 3, e is new (5), c is gone (was 3) and 1 more"
+    assert Mark(tmp_path, 2).why({"a": 1, "b": 3, "e": 5}) == said
+
+
 def test_begin_clears_what_an_earlier_run_left(tmp_path: Path) -> None:
     output = tmp_path / "exp" / "softmax"
     mark = Mark(tmp_path / "exp", 3)

@@ -191,7 +191,8 @@ def test_own_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_path: Pa
     lists = ("--trials", str(mine), "--trials", str(other), "--enrolment", str(models))
     status, said, complaint = scored(*lists)
     assert (status, complaint) == (0, "")
-    assert "stage 6 (exp/own): starts: --trials mine is new" in said
+    changed = "scoring.bootstrap changed from 1000 to 0, --trials mine is new, --trials other is new and 1 more"
+    assert f"stage 6 (exp/own): starts: {changed}\n" in said
     results = json.loads((exp / "results.json").read_text())
     assert {"mine", "other", "trials_hard"} <= results["trials"].keys()
     assert (results["trials"]["mine"]["models"], results["trials"]["other"]["models"]) == (1, None)
