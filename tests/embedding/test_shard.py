@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepspeaker.config import ResCNNModel
+from deepspeaker.config import Config, ResCNNModel
 from deepspeaker.embedding import (
     SYSTEMS,
     collect_embeddings,
@@ -179,3 +179,18 @@ def test_systems_are_embedded_and_an_interrupted_job_keeps_what_it_has_finished(
     assert [shard.stat().st_mtime_ns == old for shard, old in zip(shards, times, strict=True)] == [True, False, True]
     with pytest.raises(InputError, match=r"dev_nosil: no such part, and scoring\.backends learn.*; .* speakers"):
         embed_systems(tmp_path, tmp_path / "exp", ["dev"], 1, 2, device="cpu")
+
+
+def test_the_averaged_checkpoint_can_be_embedded(tmp_path: Path, data_dir: Path) -> None:
+    which = Config.model_validate({"embedding": {"checkpoint": "average"}}).embedding.checkpoint
+    write_checkpoint(tmp_path / "exp" / "untrained" / "checkpoint_last.pt")
+    for system in ("softmax", "triplet"):
+        average = load_checkpoint(write_checkpoint(tmp_path / "exp" / system / "checkpoint_last.pt"))
+        average["network"]["affine.weight"] *= -1
+        save_checkpoint(tmp_path / "exp" / system / "checkpoint_average.pt", average)
+    embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 1, device="cpu", which=which)
+    arks = [(embeddings_dir(tmp_path / "exp", system, "test") / "xvector.1.ark").read_bytes() for system in SYSTEMS]
+    assert arks[0] != arks[1] == arks[2]
+    (tmp_path / "exp" / "triplet" / "checkpoint_average.pt").unlink()
+    with pytest.raises(InputError, match=r"triplet/checkpoint_average\.pt: no such checkpoint"):
+        embed_systems(tmp_path, tmp_path / "exp", ["test"], 2, 2, device="cpu", which=which)
