@@ -95,6 +95,13 @@ data_dir_option = click.option("--data-dir", type=FOLDER, required=True, help="w
 exp_dir_option = click.option("--exp-dir", type=FOLDER, required=True, help="the experiment's folder, exp/E")
 
 
+def training_options(function: Function) -> Function:
+    """The options that both trainings have."""
+    for option in (exp_dir_option, data_dir_option, progress_option, device_option, process_options, seed_option):
+        function = option(function)
+    return function
+
+
 def load(config: Path, overrides: tuple[str, ...]) -> Config:
     """The configuration that ``config_options`` name."""
     from deepspeaker.config import load_config

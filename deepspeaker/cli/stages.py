@@ -1,7 +1,8 @@
 """One sub-command for each thing that a stage script asks for.
 
 A stage's declaration says what decides its result: the configuration keys that the function can read, the options that
-count, and the marks of earlier stages. Imports are inside the functions, so that the command starts at once.
+count, and the marks of earlier stages. All stages are in this one long module, so that there is one place to look.
+Imports are inside the functions, so that the command starts at once.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from deepspeaker.cli.options import (
     merge_chapters_option,
     mirror_option,
     part_options,
-    process_options,
     progress_option,
     seed_option,
     shard_options,
     stage,
+    training_options,
     trial_options,
 )
 from deepspeaker.errors import InputError
@@ -286,13 +287,8 @@ def _mark_of_dev(config: Config | None, options: Mapping[str, Any]) -> dict[str,
 
 
 @train.command()
-@seed_option
 @init_from_option
-@process_options
-@device_option
-@progress_option
-@data_dir_option
-@exp_dir_option
+@training_options
 @stage(
     Stage(
         3,
@@ -334,12 +330,7 @@ def softmax(
 
 
 @train.command()
-@seed_option
-@process_options
-@device_option
-@progress_option
-@data_dir_option
-@exp_dir_option
+@training_options
 @stage(
     Stage(
         4,

@@ -66,7 +66,7 @@ if runs 0; then  # demo: 142 synthetic voices; librispeech: 7 GB to download
     --seed "$seed" --nj "$nj" "$data"
 fi
 
-if runs 1; then  # demo: 59,685 pairs of test utterances in trials_all
+if runs 1; then  # demo: 1,980 target and 62,640 nontarget trials in trials_all
   local/1_data.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --train-parts "$train_parts" \
     --dev-parts "$dev_parts" --test-parts "$test_parts" --seed "$seed" --max-skipped "$max_skipped" \
     --allow-pipes "$allow_pipes" --merge-chapters "$merge_chapters" --allow-speaker-overlap "$allow_speaker_overlap" "$data"
