@@ -228,7 +228,7 @@ def test_interrupted_jobs_are_cancelled_and_say_so(slurm: Cluster) -> None:
 def test_jobs_are_cancelled_when_nobody_waits_for_them(slurm: Cluster, how: str) -> None:
     with subprocess.Popen(["sleep", "60"]) as top:
         process = slurm.begin("JOB=1:2", "alone.JOB.log", *FAMILY, DEEPSPEAKER_RUN_PID=str(top.pid))
-        until(lambda: "Started" in slurm.log("alone.1.log") + slurm.log("alone.2.log"))
+        until(lambda: all("Started" in slurm.log(f"alone.{job}.log") for job in (1, 2)))
         if how == "killed":
             os.killpg(process.pid, signal.SIGKILL)
         top.kill()
