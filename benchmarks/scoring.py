@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from deepspeaker.backends import cosine_scores
 from deepspeaker.metrics import det_points, equal_error_rate, min_dcf
-from deepspeaker.scoring import cosine_scores, read_labelled_scores
+from deepspeaker.trials import read_labelled_scores
 
 ROUNDS = 5
 P_TARGETS = (0.05, 0.01, 0.001)

@@ -16,7 +16,7 @@ from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_folder, atomic_path, atomic_write, disk_errors_named
 from deepspeaker.kaldi import ArkWriter, write_vector
 from deepspeaker.models import save_checkpoint
-from deepspeaker.scoring import write_scores
+from deepspeaker.trials import write_scores
 
 MANY = 50_000
 

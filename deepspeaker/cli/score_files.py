@@ -34,7 +34,7 @@ def compute_eer(
     trials: Path | None,
 ) -> None:
     """EER of a score file of any toolkit; TRIALS labels it unless it has labels."""
-    from deepspeaker.score_files import eer_of_file
+    from deepspeaker.cli.score_figures import eer_of_file
 
     print(eer_of_file(scores, trials, utt2spk, bootstrap, seed, left_out, false_acceptance))
 
@@ -60,7 +60,7 @@ def compute_min_dcf(
 
     As Kaldi's program does, it writes the number alone on stdout and everything else on stderr.
     """
-    from deepspeaker.score_files import min_dcf_of_file
+    from deepspeaker.cli.score_figures import min_dcf_of_file
 
     cost, line = min_dcf_of_file(scores, trials, p_target, c_miss, c_fa, left_out, llr)
     print(f"{cost:.4f}")
@@ -74,6 +74,6 @@ def compute_min_dcf(
 @click.argument("scores", type=FILE, nargs=-1, required=True)
 def plot_det(trials: Path | None, output: Path, title: str, scores: tuple[Path, ...]) -> None:
     """DET curves of score files of any toolkit, and their EER and minDCF as a table."""
-    from deepspeaker.score_files import plot_files
+    from deepspeaker.cli.score_figures import plot_files
 
     print(plot_files(scores, trials, output, title))

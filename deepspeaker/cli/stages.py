@@ -383,7 +383,7 @@ def _launches(nproc: int, nnodes: int, rdzv_endpoint: str) -> bool:
 
 def _draw(data_dir: Path, exp_dir: Path, training: str) -> None:
     if os.environ.get("RANK", "0") == "0":
-        from deepspeaker.presentation import draw_training
+        from deepspeaker.report import draw_training
 
         draw_training(data_dir, exp_dir, training)
 
@@ -395,7 +395,7 @@ def _draw(data_dir: Path, exp_dir: Path, training: str) -> None:
 @config_options
 def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
     """Stage 5: the parts whose embeddings the back ends of a configuration need."""
-    from deepspeaker.scoring import needed_parts
+    from deepspeaker.backends import needed_parts
 
     print(" ".join(["test", *needed_parts(load(config, overrides).scoring.backends)]))
 
@@ -560,7 +560,7 @@ def score(
 )
 def report(data_dir: Path, exp_dir: Path) -> None:
     """Stage 7: print the tables; write plots, RESULTS.md and the page."""
-    from deepspeaker.presentation import write_report
+    from deepspeaker.report import write_report
 
     write_report(data_dir, exp_dir)
 
@@ -569,8 +569,8 @@ def report(data_dir: Path, exp_dir: Path) -> None:
 @click.argument("exp_dir", type=FOLDER)
 def summary(exp_dir: Path) -> None:
     """Say what was reached, where it lies and what to try next."""
-    from deepspeaker.report import Results
     from deepspeaker.report import summary as summarise
+    from deepspeaker.results import Results
 
     print(summarise(Results.read(exp_dir / "results.json"), exp_dir))
 

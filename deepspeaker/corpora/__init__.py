@@ -1,4 +1,4 @@
-"""Where speech comes from, and the trial lists made of it."""
+"""Where speech comes from."""
 
 from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.download import ALL_PARTS, BASE_URL, MINI_PARTS, download, read_md5sums
@@ -6,14 +6,12 @@ from deepspeaker.corpora.fingerprint import fingerprint, fingerprint_of_data_dir
 from deepspeaker.corpora.librispeech import find_parts
 from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
 from deepspeaker.corpora.prepare import DEV_REMEDY, merge_chapters, prepare, read_kaldi, read_librispeech
-from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
 
 __all__ = [
     "ALL_PARTS",
     "BASE_URL",
     "DEV_REMEDY",
     "MINI_PARTS",
-    "TrialList",
     "download",
     "find_parts",
     "fingerprint",
@@ -27,7 +25,4 @@ __all__ = [
     "recording_of",
     "supervision_of",
     "write_jsonl",
-    "write_trials_1p99",
-    "write_trials_all",
-    "write_trials_enrol",
 ]

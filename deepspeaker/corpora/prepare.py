@@ -17,11 +17,11 @@ import numpy as np
 from deepspeaker.audio import AudioInfo, audio_file, audio_info
 from deepspeaker.corpora import librispeech
 from deepspeaker.corpora.manifests import utterance_samples, write_manifests
-from deepspeaker.corpora.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
 from deepspeaker.kaldi import DataDir, has_own_features, read_header_of, read_table, write_table
 from deepspeaker.skipped import list_all, report_skipped
+from deepspeaker.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
 
 #: Development speakers are carved out of training when none are given: this share of those with two utterances or
 #: more, at most so many; and none at all when that would be fewer than the least.

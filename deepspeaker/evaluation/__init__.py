@@ -1,6 +1,5 @@
 """Stage 6: from embeddings and trial lists to results.json."""
 
-from deepspeaker.evaluation.lists import trial_list_path
 from deepspeaker.evaluation.stage import evaluate
 
-__all__ = ["evaluate", "trial_list_path"]
+__all__ = ["evaluate"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import (
+    P_TARGETS,
     DetPoints,
     Replicates,
     SpeakerBootstrap,
@@ -24,9 +25,8 @@ from deepspeaker.metrics import (
     min_dcf_point,
     roc_auc,
 )
-from deepspeaker.report import CONDITION_DRAWS, Condition, OperatingPoint
+from deepspeaker.results import CONDITION_DRAWS, Condition, OperatingPoint
 
-P_TARGETS = (0.05, 0.01, 0.001)
 #: With fewer speakers that have target trials, an interval would itself be too uncertain to print.
 FEWEST_SPEAKERS = 5
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path, atomic_write, sha256_of
 from deepspeaker.kaldi import read_table
-from deepspeaker.report import TrialListInfo
-from deepspeaker.scoring import Enrolment, Trials, read_foreign_trials, read_trials, write_trials
+from deepspeaker.results import TrialListInfo
+from deepspeaker.trials import Enrolment, Trials, read_foreign_trials, read_trials, write_trials
 
 ALL, ROWS, HARD, OWN = "trials_all", "trials_1p99", "trials_hard", "trials"
 #: Lists of the enrolment table: trials_enrol_N has models of N utterances.
@@ -63,12 +63,6 @@ class TestList:
         """N, where the list is one of the enrolment table."""
         found = ENROLMENT.fullmatch(self.name)
         return int(found[1]) if found else None
-
-
-def trial_list_path(data_dir: Path, exp_dir: Path, name: str) -> Path:
-    """Where the trial list of that name in ``results.json`` lies."""
-    own = exp_dir / "trials" / name
-    return own if own.is_file() else data_dir / "test" / name
 
 
 def find_lists(data_dir: Path, exp_dir: Path, own: Sequence[Path], enrolment: Path | None) -> list[Path]:

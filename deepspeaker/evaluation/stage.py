@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.backends import CALIBRATED, BackEnd, PldaEnrolment, needed_parts
 from deepspeaker.config import Config, Scoring
 from deepspeaker.embedding import SYSTEMS, system_checkpoint
 from deepspeaker.errors import InputError
@@ -24,22 +25,9 @@ from deepspeaker.evaluation.systems import System, check_embedded, check_overlap
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import Replicates, paired_difference, rank1
 from deepspeaker.models import load_checkpoint
-from deepspeaker.report import (
-    Comparison,
-    EnrolmentResult,
-    Results,
-    SystemResult,
-    TrialListInfo,
-    shown_rate,
-)
-from deepspeaker.scoring import (
-    CALIBRATED,
-    BackEnd,
-    PldaEnrolment,
-    needed_parts,
-    write_scores,
-)
+from deepspeaker.results import Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo, shown_rate
 from deepspeaker.skipped import report_skipped
+from deepspeaker.trials import write_scores
 
 _ROW = 100
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.backends import BACKENDS, BackEnd, Embeddings, PldaEnrolment, build_backend, needed_parts
 from deepspeaker.config import Scoring
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import read_table, read_vector, write_table
 from deepspeaker.models import network_of, parameter_count
-from deepspeaker.scoring import BACKENDS, BackEnd, Embeddings, PldaEnrolment, build_backend, needed_parts
 from deepspeaker.skipped import list_all
 
 _MOST_NAMED = 10

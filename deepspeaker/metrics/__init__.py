@@ -11,6 +11,7 @@ from deepspeaker.metrics.bootstrap import (
 from deepspeaker.metrics.calibration import act_dcf, cllr, min_cllr, roc_auc
 from deepspeaker.metrics.identification import OpenSetRate, open_set_identification, rank1, rank_n
 from deepspeaker.metrics.verification import (
+    P_TARGETS,
     DetPoints,
     OperatingPoint,
     det_points,
@@ -21,6 +22,7 @@ from deepspeaker.metrics.verification import (
 )
 
 __all__ = [
+    "P_TARGETS",
     "DetPoints",
     "Difference",
     "Interval",

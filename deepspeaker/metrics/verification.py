@@ -20,6 +20,9 @@ from deepspeaker.errors import InputError
 
 Scores = NDArray[np.floating[Any]]
 
+#: The target priors of the detection costs that tables show.
+P_TARGETS = (0.05, 0.01, 0.001)
+
 
 @dataclass(frozen=True, eq=False)
 class DetPoints:

@@ -1,43 +1,26 @@
-"""What was reached, on paper: results.json, its tables, figures and the page."""
+"""Tables, figures and the HTML page made of results.json (stage 7)."""
 
 from deepspeaker.report.densities import Densities, plot_densities, score_densities
-from deepspeaker.report.det import P_TARGETS, plot_det
+from deepspeaker.report.det import plot_det
 from deepspeaker.report.drawing import figure_kind
 from deepspeaker.report.embedding_map import EmbeddingMap, chosen_utterances, embedding_map, plot_maps
 from deepspeaker.report.enrolment import enrolment_curves, plot_enrolment
 from deepspeaker.report.intervals import plot_intervals
 from deepspeaker.report.page import Findings, results_page
-from deepspeaker.report.results import (
-    CONDITION_DRAWS,
-    Comparison,
-    Condition,
-    EnrolmentResult,
-    OperatingPoint,
-    Results,
-    SystemResult,
-    TrialListInfo,
-)
+from deepspeaker.report.stage import draw_training, write_report
 from deepspeaker.report.summary import summary
-from deepspeaker.report.tables import Table, shown_rate, whose_speakers
+from deepspeaker.report.tables import Table, whose_speakers
 from deepspeaker.report.text import aligned, results_markdown, results_table
 from deepspeaker.report.training_curves import plot_training
 
 __all__ = [
-    "CONDITION_DRAWS",
-    "P_TARGETS",
-    "Comparison",
-    "Condition",
     "Densities",
     "EmbeddingMap",
-    "EnrolmentResult",
     "Findings",
-    "OperatingPoint",
-    "Results",
-    "SystemResult",
     "Table",
-    "TrialListInfo",
     "aligned",
     "chosen_utterances",
+    "draw_training",
     "embedding_map",
     "enrolment_curves",
     "figure_kind",
@@ -51,7 +34,7 @@ __all__ = [
     "results_page",
     "results_table",
     "score_densities",
-    "shown_rate",
     "summary",
     "whose_speakers",
+    "write_report",
 ]

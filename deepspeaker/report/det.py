@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.metrics import DetPoints, OperatingPoint, equal_error_rate, min_dcf_point
+from deepspeaker.metrics import P_TARGETS, DetPoints, OperatingPoint, equal_error_rate, min_dcf_point
 from deepspeaker.report.drawing import GREY, blank_figure, dress, hover, inline_svg, save_figure, style
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 #: The equal error, then one for each cost.
 MARKERS = ("o", "^", "s", "D", "v", "P")
-P_TARGETS = (0.05, 0.01, 0.001)
 # In percent: rates at which an axis may be labelled, and those at which it may begin and end.
 _TICKS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 99)
 _LOWER_ENDS = (0.1, 0.01, 0.001)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepspeaker.report.drawing import blank_figure, dress, hover, inline_svg, rate_axis, save_figure, style
-from deepspeaker.report.results import EnrolmentResult, Results
-from deepspeaker.report.tables import shown_rate
+from deepspeaker.results import EnrolmentResult, Results, shown_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

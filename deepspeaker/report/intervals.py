@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepspeaker.report.drawing import COLOURS, blank_figure, dress, hover, inline_svg, rate_axis, save_figure
-from deepspeaker.report.results import SystemResult
-from deepspeaker.report.tables import shown_rate
+from deepspeaker.results import SystemResult, shown_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,9 +16,7 @@ from deepspeaker.report.drawing import sample_line
 from deepspeaker.report.embedding_map import EmbeddingMap, map_speakers
 from deepspeaker.report.enrolment import enrolment_curves, enrolment_svg
 from deepspeaker.report.intervals import intervals_svg
-from deepspeaker.report.results import Results
 from deepspeaker.report.tables import (
-    NOTHING,
     comparison_table,
     condition_tables,
     enrolment_tables,
@@ -30,6 +28,7 @@ from deepspeaker.report.tables import (
 )
 from deepspeaker.report.text import meanings
 from deepspeaker.report.training_curves import training_svgs
+from deepspeaker.results import NOTHING, Results
 
 _MAP_SIDE, _MAP_MARGIN = 400, 12
 

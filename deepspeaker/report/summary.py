@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepspeaker.report.results import Results
 from deepspeaker.report.tables import whose_speakers
+from deepspeaker.results import Results
 
 
 def summary(results: Results, exp_dir: Path) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from deepspeaker.report.results import Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo
+from deepspeaker.results import NOTHING, Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo, shown_rate
 
 # Below these a single speaker or a handful of trials moves the figures visibly.
 _FEW_SPEAKERS = 30
 _FEW_TARGET_TRIALS = 300
-NOTHING = "-"
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,6 @@ class Table:
     words: int
     group: int | None = 0
     """The column whose change begins a new group of rows."""
-
-
-def shown_rate(rate: float | None, ci95: list[float] | None) -> str:
-    """A rate and its interval in percent."""
-    if rate is None:
-        return NOTHING
-    return f"{100 * rate:.2f}" + (f" [{100 * ci95[0]:.2f}, {100 * ci95[1]:.2f}]" if ci95 else "")
 
 
 def result_tables(results: Results, brief: bool = False) -> Iterator[Table]:

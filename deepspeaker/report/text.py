@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
-from deepspeaker.report.results import CONDITION_DRAWS, Results
 from deepspeaker.report.tables import (
     Table,
     comparison_table,
@@ -17,6 +16,7 @@ from deepspeaker.report.tables import (
     threshold_table,
     trial_list_table,
 )
+from deepspeaker.results import CONDITION_DRAWS, Results
 
 _MEANINGS = {
     "EER": "the error rate at the threshold where misses and false alarms are equally frequent.",

@@ -11,9 +11,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from deepspeaker.corpora import TrialList, fingerprint, merge_chapters, prepare, read_kaldi, read_librispeech
+from deepspeaker.corpora import fingerprint, merge_chapters, prepare, read_kaldi, read_librispeech
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import ArkWriter, DataDir, read_table
+from deepspeaker.trials import TrialList
 
 
 def add_audio(path: Path, samples: int = 3200, channels: int = 1) -> str:

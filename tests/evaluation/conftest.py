@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker.corpora import write_trials_1p99, write_trials_all
 from deepspeaker.kaldi import write_table
+from deepspeaker.trials import write_trials_1p99, write_trials_all
 from tests.evaluation.made_up import NOISE, SPEAKERS, UTTERANCES, write_system
 
 

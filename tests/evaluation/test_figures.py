@@ -8,7 +8,7 @@ import pytest
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation.figures import Rates, Scored, at_false_acceptance, condition_figures, system_figures
 from deepspeaker.metrics import det_points, equal_error_rate
-from deepspeaker.report import CONDITION_DRAWS
+from deepspeaker.results import CONDITION_DRAWS
 
 
 def scored(seed: int = 0, speakers: int = 12, utterances: int = 4, step: float = 0.0) -> Scored:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepspeaker.corpora import write_trials_enrol
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation import evaluate, trial_list_path
+from deepspeaker.evaluation import evaluate
 from deepspeaker.evaluation.lists import find_lists, read_list
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.metrics import det_points, equal_error_rate
+from deepspeaker.trials import trial_list_path, write_trials_enrol
 from tests.evaluation.made_up import CONFIG, NOISE, refusal, score, system_of
 
 QUICK = CONFIG.scoring.model_copy(update={"bootstrap": 0, "hard_nontargets": 0})

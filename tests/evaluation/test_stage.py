@@ -9,12 +9,13 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from deepspeaker.backends import BACKENDS, CALIBRATED
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation import evaluate, trial_list_path
+from deepspeaker.evaluation import evaluate
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.models import build_model, save_checkpoint
-from deepspeaker.scoring import BACKENDS, CALIBRATED
+from deepspeaker.trials import trial_list_path
 from tests.evaluation.made_up import CONFIG, NOISE, SPEAKERS, UTTERANCES, refusal, score, system_of
 
 

@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 
 from deepspeaker.metrics import det_points
-from deepspeaker.report import (
+from deepspeaker.report import Findings, embedding_map, score_densities
+from deepspeaker.results import (
     Comparison,
     Condition,
     EnrolmentResult,
-    Findings,
     OperatingPoint,
     Results,
     SystemResult,
     TrialListInfo,
-    embedding_map,
-    score_densities,
 )
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deepspeaker.report import Results, enrolment_curves, plot_enrolment
+from deepspeaker.report import enrolment_curves, plot_enrolment
 from deepspeaker.report.enrolment import enrolment_svg
 from deepspeaker.report.intervals import intervals_svg, plot_intervals
+from deepspeaker.results import Results
 
 
 def test_the_points_are_those_of_the_table(results: Results, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from deepspeaker.report import Findings, Results, results_page
+from deepspeaker.report import Findings, results_page
+from deepspeaker.results import Results
 
 EMPTY_ELEMENTS = {"meta", "img", "link", "br"}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from deepspeaker.report import Findings, Results, results_page
+from deepspeaker.report import Findings, results_page
+from deepspeaker.results import Results
 from tests.report.browser import needs_browser, probed
 
 PROBE = r"""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.report import Results
+from deepspeaker.results import Results
 
 
 def changed(results: Results, path: Path, change: Any) -> Path:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepspeaker.report import Results, summary
+from deepspeaker.report import summary
+from deepspeaker.results import Results
 
 
 def test_three_lines_say_what_was_reached_where_it_lies_and_what_to_try(results: Results) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from deepspeaker.report import Results
 from deepspeaker.report.tables import (
     comparison_table,
     condition_tables,
@@ -11,6 +10,7 @@ from deepspeaker.report.tables import (
     trial_list_table,
     whose_speakers,
 )
+from deepspeaker.results import Results
 
 COSTS = ["0.250 [0.200, 0.800]", "0.333 [0.200, 0.800]", "0.750 [0.200, 0.800]"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from deepspeaker.report import CONDITION_DRAWS, Results, results_markdown, results_table
+from deepspeaker.report import results_markdown, results_table
+from deepspeaker.results import CONDITION_DRAWS, Results
 
 DIFFERENCE = ["-29.88", "[-35.00,", "-25.00]", "<", "0.001"]
 

@@ -13,32 +13,21 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deepspeaker.evaluation import trial_list_path
 from deepspeaker.files import atomic_write
 from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import det_points
-from deepspeaker.report import (
-    EmbeddingMap,
-    Findings,
-    Results,
-    SystemResult,
-    chosen_utterances,
-    embedding_map,
-    enrolment_curves,
-    plot_densities,
-    plot_det,
-    plot_enrolment,
-    plot_intervals,
-    plot_maps,
-    plot_training,
-    results_markdown,
-    results_page,
-    results_table,
-    score_densities,
-    whose_speakers,
-)
-from deepspeaker.scoring import labelled_scores
+from deepspeaker.report.densities import plot_densities, score_densities
+from deepspeaker.report.det import plot_det
+from deepspeaker.report.embedding_map import EmbeddingMap, chosen_utterances, embedding_map, plot_maps
+from deepspeaker.report.enrolment import enrolment_curves, plot_enrolment
+from deepspeaker.report.intervals import plot_intervals
+from deepspeaker.report.page import Findings, results_page
+from deepspeaker.report.tables import whose_speakers
+from deepspeaker.report.text import results_markdown, results_table
+from deepspeaker.report.training_curves import plot_training
+from deepspeaker.results import Results, SystemResult
 from deepspeaker.stages import options_of
+from deepspeaker.trials import labelled_scores, trial_list_path
 
 #: Of run.sh's options.
 _DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1}

@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeaker.scoring.pairs import first_twice, match, numbered
+from deepspeaker.trials import first_twice, match, numbered
 
 keys = st.lists(st.integers(0, 30), min_size=1, max_size=25)
 

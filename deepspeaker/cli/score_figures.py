@@ -12,6 +12,7 @@ from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import (
+    P_TARGETS,
     DetPoints,
     SpeakerBootstrap,
     act_dcf,
@@ -23,8 +24,9 @@ from deepspeaker.metrics import (
     min_dcf,
     min_dcf_point,
 )
-from deepspeaker.report import P_TARGETS, Table, aligned, figure_kind, plot_det, shown_rate
-from deepspeaker.scoring import LabelledScores, read_labelled_scores
+from deepspeaker.report import Table, aligned, figure_kind, plot_det
+from deepspeaker.results import shown_rate
+from deepspeaker.trials import LabelledScores, read_labelled_scores
 
 
 def eer_of_file(

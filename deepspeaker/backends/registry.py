@@ -8,13 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.backends.calibration import duration_measures, train_calibration
+from deepspeaker.backends.normalisation import Norm, cohort_statistics, normalised_scores
+from deepspeaker.backends.plda import adapt_plda, plda_scores, train_plda
+from deepspeaker.backends.products import pair_products
 from deepspeaker.errors import InputError
-from deepspeaker.scoring.calibration import duration_measures, train_calibration
-from deepspeaker.scoring.enrolment import Enrolment
-from deepspeaker.scoring.normalisation import Norm, cohort_statistics, normalised_scores
-from deepspeaker.scoring.plda import adapt_plda, plda_scores, train_plda
-from deepspeaker.scoring.products import pair_products
-from deepspeaker.utterance_pairs import utterance_pairs
+from deepspeaker.trials import Enrolment, utterance_pairs
 
 #: Back ends, and the parts beside the test part whose embeddings they learn from.
 BACKENDS: dict[str, tuple[str, ...]] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepspeaker.corpora import write_trials_1p99, write_trials_all, write_trials_enrol
 from deepspeaker.errors import InputError
+from deepspeaker.trials import write_trials_1p99, write_trials_all, write_trials_enrol
 
 
 def utterances_of(speakers: int, utterances: int) -> dict[str, str]:

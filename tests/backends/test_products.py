@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepspeaker.scoring import products
-from deepspeaker.scoring.products import pair_products
+from deepspeaker.backends import pair_products, products
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path
-from deepspeaker.scoring.pairs import first_twice, match, numbered
+from deepspeaker.trials.id_pairs import first_twice, match, numbered
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,12 @@ class Trials:
     enrolment: NDArray[np.int64]
     test: NDArray[np.int64]
     is_target: NDArray[np.bool_]
+
+
+def trial_list_path(data_dir: Path, exp_dir: Path, name: str) -> Path:
+    """Where the trial list of that name in ``results.json`` lies."""
+    own = exp_dir / "trials" / name
+    return own if own.is_file() else data_dir / "test" / name
 
 
 def read_trials(path: Path) -> Trials:

@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.scoring.pairs import first_twice, match, numbered
-from deepspeaker.scoring.trials import Trials
+from deepspeaker.trials.id_pairs import first_twice, match, numbered
+from deepspeaker.trials.trial_list import Trials
 
 _TARGET = ("target", "tgt", "tar", "true", "1")
 _NONTARGET = ("nontarget", "non-target", "non", "imp", "impostor", "imposter", "false", "0")

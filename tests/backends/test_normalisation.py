@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepspeaker.scoring.normalisation import cohort_statistics, normalised_scores
+from deepspeaker.backends import cohort_statistics, normalised_scores
 
 
 def unit(generator: np.random.Generator, count: int) -> np.ndarray:

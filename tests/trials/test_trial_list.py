@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepspeaker.errors import InputError
-from deepspeaker.scoring import labelled_scores, read_trials, write_scores
+from deepspeaker.trials import labelled_scores, read_trials, write_scores
 
 
 def write(path: Path, text: str | bytes) -> Path:

@@ -13,8 +13,8 @@ from deepspeaker.config import Config, load_config
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import ArkWriter, write_table
 from deepspeaker.metrics import det_points, equal_error_rate, min_dcf
-from deepspeaker.presentation import write_report
-from deepspeaker.report import Results, SystemResult, TrialListInfo
+from deepspeaker.report import write_report
+from deepspeaker.results import Results, SystemResult, TrialListInfo
 from deepspeaker.stages import Mark
 
 SPEAKERS, EACH = 12, 4

@@ -7,8 +7,8 @@ import pytest
 from scipy.linalg import eigh
 from scipy.stats import multivariate_normal
 
+from deepspeaker.backends import Plda, Statistics, adapt_plda, em_step, log_likelihood, plda_scores, train_plda
 from deepspeaker.errors import InputError
-from deepspeaker.scoring.plda import Plda, Statistics, adapt_plda, em_step, log_likelihood, plda_scores, train_plda
 
 
 def random_covariance(generator: np.random.Generator, dim: int) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from deepspeaker.backends.products import pair_products
 from deepspeaker.errors import InputError
-from deepspeaker.scoring.products import pair_products
 
 Matrix = NDArray[np.float64]
 

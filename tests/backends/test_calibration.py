@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from deepspeaker.backends import duration_measures, train_calibration
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import act_dcf, cllr, det_points, min_cllr, min_dcf
-from deepspeaker.scoring.calibration import duration_measures, train_calibration
 
 
 def draw(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:

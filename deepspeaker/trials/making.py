@@ -12,7 +12,7 @@ import numpy as np
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path, sha256_of
 from deepspeaker.kaldi import spk2utt_of
-from deepspeaker.utterance_pairs import utterance_pairs
+from deepspeaker.trials.utterance_pairs import utterance_pairs
 
 ROW = 100  # a row of the paper's protocol: one target, 99 non-targets
 

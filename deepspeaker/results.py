@@ -18,6 +18,7 @@ from pydantic import (
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
+from deepspeaker.metrics import P_TARGETS
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -26,7 +27,15 @@ Range = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 #: The bootstrap draws at most so many times for the intervals of a breakdown, of which there are many.
 CONDITION_DRAWS = 200
 
-_DEFAULT_PRIORS = ("0.05", "0.01", "0.001")
+#: What tables show where there is no figure.
+NOTHING = "-"
+
+
+def shown_rate(rate: float | None, ci95: list[float] | None) -> str:
+    """Return a rate and its interval in percent, such as ``2.99 [1.57, 5.63]``."""
+    if rate is None:
+        return NOTHING
+    return f"{100 * rate:.2f}" + (f" [{100 * ci95[0]:.2f}, {100 * ci95[1]:.2f}]" if ci95 else "")
 
 
 class _Record(BaseModel):
@@ -116,7 +125,7 @@ class SystemResult(_Record):
     @field_validator("min_dcf")
     @classmethod
     def _has_default_priors(cls, value: dict[str, float]) -> dict[str, float]:
-        missing = [prior for prior in _DEFAULT_PRIORS if prior not in value]
+        missing = [str(prior) for prior in P_TARGETS if str(prior) not in value]
         if missing:
             raise ValueError(f"the target prior {missing[0]} is missing")
         return dict(sorted(value.items(), key=lambda item: -float(item[0])))

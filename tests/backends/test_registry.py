@@ -7,11 +7,11 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from deepspeaker.backends import BACKENDS, Embeddings, build_backend, cosine_scores, registry, train_plda
+from deepspeaker.backends.products import BLOCK as _BLOCK
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import cllr, det_points, equal_error_rate, min_cllr
-from deepspeaker.scoring import BACKENDS, Embeddings, Enrolment, backends, build_backend, cosine_scores
-from deepspeaker.scoring.plda import train_plda
-from deepspeaker.scoring.products import BLOCK as _BLOCK
+from deepspeaker.trials import Enrolment
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -148,9 +148,9 @@ def test_trained_on_development_trials_the_scores_are_log_likelihood_ratios(name
 def test_calibration_learns_the_same_from_a_sample_of_the_pairs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It used all pairs: 30,000 development utterances make 4.5e8 of them."""
     scores, labels = scored(name)
-    monkeypatch.setattr(backends, "MOST_CALIBRATION_PAIRS", 180 * 179 // 2)
+    monkeypatch.setattr(registry, "MOST_CALIBRATION_PAIRS", 180 * 179 // 2)
     assert np.array_equal(scored(name)[0], scores)
-    monkeypatch.setattr(backends, "MOST_CALIBRATION_PAIRS", 4000)
+    monkeypatch.setattr(registry, "MOST_CALIBRATION_PAIRS", 4000)
     sampled = scored(name)[0]
     assert np.array_equal(scored(name)[0], sampled)
     assert not np.array_equal(sampled, scores)
@@ -160,7 +160,7 @@ def test_calibration_learns_the_same_from_a_sample_of_the_pairs(name: str, monke
 
 def test_calibration_on_many_utterances_needs_memory_for_a_sample_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """6,000 utterances: the indices of all pairs would take 290 MB, calibration several times that."""
-    monkeypatch.setattr(backends, "MOST_CALIBRATION_PAIRS", 100_000)
+    monkeypatch.setattr(registry, "MOST_CALIBRATION_PAIRS", 100_000)
     development = part(2, 600, 10)
     tracemalloc.start()
     build_backend("calibrated", {"dev": development}, lda_dim=6, cohort_top=20, p_target=0.05)

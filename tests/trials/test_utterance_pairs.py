@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepspeaker.utterance_pairs import utterance_pairs
+from deepspeaker.trials import utterance_pairs
 
 
 def pairs_of(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.scoring import LabelledScores, read_labelled_scores
+from deepspeaker.trials import LabelledScores, read_labelled_scores
 
 TRIALS = [("a", "b", True, 1.5), ("a", "c", False, -2.0), ("7", "8", False, 1e-3), ("b", "c", True, 0.25)]
 
