@@ -1,10 +1,10 @@
-"""The networks."""
+"""The networks of Deep Speaker, their checkpoints, and tables of their layers."""
 
 from deepspeaker.models.build import build_model, choose_device, parameter_count
 from deepspeaker.models.checkpoint import load_checkpoint, network_of, save_checkpoint
 from deepspeaker.models.describe import Layer, describe, description
 from deepspeaker.models.gru import GRU
-from deepspeaker.models.layers import length_normalised
+from deepspeaker.models.layers import SequenceBatchNorm, batch_norm, clipped_relu, length_normalised
 from deepspeaker.models.network import Network
 from deepspeaker.models.rescnn import ResCNN
 
@@ -13,8 +13,11 @@ __all__ = [
     "Layer",
     "Network",
     "ResCNN",
+    "SequenceBatchNorm",
+    "batch_norm",
     "build_model",
     "choose_device",
+    "clipped_relu",
     "describe",
     "description",
     "length_normalised",

@@ -1,4 +1,4 @@
-"""Checkpoint files: a dictionary of plain values and tensors, written atomically, read without running code."""
+"""Checkpoint files: plain values and tensors, written atomically and read without running code."""
 
 from __future__ import annotations
 
@@ -16,22 +16,38 @@ _FORMAT = 1
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes ``content`` (numbers, strings, lists, dictionaries, tensors) under a temporary name, then renames.
+    """Write a checkpoint atomically.
 
-    Raises ``InputError`` when the disk is full.
+    Parameters
+    ----------
+    path
+        The file to write.
+    content
+        Numbers, strings, lists, dictionaries and tensors.
+
+    Raises
+    ------
+    InputError
+        The disk is full.
     """
-    # torch writes a file's name into it, and the temporary one differs from run to run; an open file has none.
+    # torch stores the file's name, and the temporary name differs between runs. An open stream has no name.
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         torch.save({"format": _FORMAT, **content}, stream)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU; raises ``InputError`` when it is missing, broken or not one of ours."""
+    """Read a checkpoint onto the CPU.
+
+    Raises
+    ------
+    InputError
+        The file is missing, broken, or not a checkpoint of this program.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; run the training stage that writes it")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # broken bytes make torch's unpickler raise nearly anything
+    except Exception as error:  # on broken bytes, torch's unpickler raises nearly anything
         reason = " ".join(str(error).split())[:100]
         raise InputError(f"{path}: cannot be read as a checkpoint ({reason}); train again or remove it") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -40,7 +56,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def network_of(checkpoint: dict[str, Any]) -> Network:
-    """The network of a checkpoint with its weights, in evaluation mode."""
+    """Return the network of a checkpoint with its trained weights, in evaluation mode."""
     network = build_model(checkpoint["feature_dim"], **checkpoint["config"]["model"])
     network.load_state_dict(checkpoint["network"])
     return network.eval()

@@ -22,7 +22,19 @@ class Layer(NamedTuple):
 
 
 def describe(network: Network, frames: int) -> list[Layer]:
-    """The layers that ``frames`` frames go through, with the multiply-adds of the convolutions, GRUs and products."""
+    """Return one row for each layer, in the order of the forward pass.
+
+    Parameters
+    ----------
+    network
+        The network; its mode and weights do not change.
+    frames
+        The length of the input. Shapes and multiply-adds depend on it.
+
+    Notes
+    -----
+    Only convolutions, GRUs and affine layers count as multiply-adds.
+    """
     rows: list[Layer] = []
     counted: list[int] = []
 
@@ -32,13 +44,13 @@ def describe(network: Network, frames: int) -> list[Layer]:
         else:
             counted.append(sum(p.numel() for p in module.parameters() if p.ndim == 2))
 
-    def close(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+    def add_row(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
         if isinstance(module, nn.GRU):
             for layer in range(module.num_layers):
-                own = [p for name, p in module.named_parameters() if name.endswith(f"_l{layer}")]
-                products = output[0].shape[1] * sum(p.numel() for p in own if p.ndim == 2)
+                weights = [p for name, p in module.named_parameters() if name.endswith(f"_l{layer}")]
+                products = output[0].shape[1] * sum(p.numel() for p in weights if p.ndim == 2)
                 shape = tuple(output[0].shape[1:])
-                rows.append(Layer(f"gru{module.hidden_size}", shape, sum(p.numel() for p in own), products))
+                rows.append(Layer(f"gru{module.hidden_size}", shape, sum(p.numel() for p in weights), products))
             return
         name = "affine"
         if isinstance(module, Downsampling):
@@ -53,7 +65,7 @@ def describe(network: Network, frames: int) -> list[Layer]:
         if isinstance(module, nn.Conv2d | nn.Linear):
             hooks.append(module.register_forward_hook(count))
         if isinstance(module, Downsampling | ResidualBlock | nn.GRU | nn.Linear):
-            hooks.append(module.register_forward_hook(close))
+            hooks.append(module.register_forward_hook(add_row))
     mode = network.training
     try:
         with torch.inference_mode():
@@ -66,7 +78,7 @@ def describe(network: Network, frames: int) -> list[Layer]:
 
 
 def description(network: Network, frame_shift: float = 0.010) -> str:
-    """``describe`` for one second of speech, as text."""
+    """Return the table of ``describe`` for one second of speech, as text."""
     frames = round(1 / frame_shift)
     layers = describe(network, frames)
     lines = [("layer", "output", "parameters", "multiply-adds")]

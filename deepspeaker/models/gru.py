@@ -10,14 +10,27 @@ from deepspeaker.models.network import Network
 
 
 class GRU(Network):
-    """Log-mel frames -> utterance embedding.
+    """A convolution, forward GRU layers, the average over time, and an affine layer.
 
-    A 5x5 convolution with stride 2 in time and frequency to ``channels`` maps, ``layers`` forward GRU layers of
-    ``hidden`` units, the average over time, an affine layer. The paper's has 64 maps, three layers of 1024 units, 64
-    bins and embeddings of 512: 22.6 million parameters.
+    The defaults are the paper's network: 22.6 million parameters with 64 bins.
 
-    The maps go into the GRU after batch norm and a ReLU clipped at 20. ``forward`` and ``embed`` are those of
-    ``Network``; a GRU that runs forward in time never sees the padding behind an utterance.
+    Parameters
+    ----------
+    feature_dim
+        The number of bins of a feature frame.
+    channels
+        The maps of the 5x5 convolution, which has stride 2 in time and frequency. Batch norm and a ReLU clipped at
+        20 follow it.
+    hidden, layers
+        The units of each GRU layer, and the number of layers.
+    embedding_dim
+        The size of an embedding.
+    batch_norm
+        "sequence" or "channel", see ``deepspeaker.models.batch_norm``.
+
+    Notes
+    -----
+    A GRU that runs forward in time never sees the padding behind an utterance.
     """
 
     def __init__(
@@ -36,7 +49,7 @@ class GRU(Network):
         self.affine = nn.Linear(hidden, embedding_dim, bias=False)
         nn.init.kaiming_normal_(self.conv.conv.weight, mode="fan_out", nonlinearity="relu")
         for name, parameter in self.gru.named_parameters():
-            # Each gate has a matrix of its own: orthogonal ones keep what the state holds, whatever its size.
+            # Initialise the matrix of each gate separately. An orthogonal one keeps the norm of the state.
             if name.startswith("weight_hh"):
                 for gate in parameter.data.chunk(3):
                     nn.init.orthogonal_(gate)
@@ -47,6 +60,7 @@ class GRU(Network):
                 nn.init.zeros_(parameter)
 
     def outputs(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the output of the affine layer, see ``Network.outputs``."""
         maps = self.conv(features[:, None].contiguous(memory_format=torch.channels_last), lengths)
         states, _ = self.gru(maps.transpose(1, 2).flatten(2))
         if lengths is not None:

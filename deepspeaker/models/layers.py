@@ -1,4 +1,4 @@
-"""The layers of Deep Speaker's ResCNN, on maps of shape (batch, channels, frames, bins)."""
+"""The layers of Deep Speaker's networks, on maps of shape (batch, channels, frames, bins)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ from deepspeaker.errors import InputError
 
 
 def clipped_relu(x: Tensor) -> Tensor:
-    """min(max(x, 0), 20), the activation of the paper."""
-    return F.hardtanh(x, 0.0, 20.0)  # torch.clamp's backward takes four passes over the map, this one's takes one
+    """Return min(max(x, 0), 20), the activation of the paper.
+
+    Examples
+    --------
+    >>> clipped_relu(torch.tensor([-1.0, 5.0, 30.0]))
+    tensor([ 0.,  5., 20.])
+    """
+    return F.hardtanh(x, 0.0, 20.0)  # its backward pass reads the map once, that of torch.clamp four times
 
 
 class SequenceBatchNorm(nn.Module):
-    """Batch norm with one scale and one shift for each channel *and bin*; statistics over batch and time.
+    """Batch norm with one scale and one shift per channel *and bin*, and statistics over batch and time.
 
-    The sequence-wise batch norm of Deep Speech 2 (arXiv 1512.02595, section 3.2); with it, every row of the Deep
-    Speaker paper's parameter table fits.
+    Notes
+    -----
+    With this norm, every row of the Deep Speaker paper's parameter table matches.
+
+    References
+    ----------
+    Amodei et al., Deep Speech 2 (arXiv 1512.02595), section 3.2: sequence-wise batch normalisation.
     """
 
     def __init__(self, channels: int, bins: int) -> None:
@@ -26,6 +37,7 @@ class SequenceBatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(channels * bins)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise maps (batch, channels, frames, bins)."""
         batch, channels, frames, bins = x.shape
         columns = x.transpose(2, 3).reshape(batch, channels * bins, frames)
         normed: Tensor = self.norm(columns)
@@ -33,16 +45,16 @@ class SequenceBatchNorm(nn.Module):
 
 
 def batch_norm(kind: str, channels: int, bins: int) -> nn.Module:
-    """``channel``: a scale and a shift a channel; ``sequence``: a scale and a shift a channel and bin."""
+    """Build a batch norm with a scale and a shift per channel ("channel") or per channel and bin ("sequence")."""
     if kind == "channel":
         return nn.BatchNorm2d(channels)
     if kind == "sequence":
         return SequenceBatchNorm(channels, bins)
-    raise InputError(f"model.batch_norm: {kind} is unknown; take channel or sequence")
+    raise InputError(f"model.batch_norm: {kind} is unknown; use channel or sequence")
 
 
 def masked(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Sets the frames from each ``lengths`` (batch,) on to zero, as if the utterance ended there."""
+    """Set the frames beyond each utterance's length to zero; ``lengths`` is (batch,)."""
     if lengths is None:
         return x
     inside = torch.arange(x.shape[2], device=x.device)[None, :] < lengths[:, None]
@@ -50,7 +62,10 @@ def masked(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 class Downsampling(nn.Module):
-    """conv 5x5 with stride 2x2, batch norm, clipped ReLU: T frames become ceil(T/2), F bins ceil(F/2)."""
+    """A 5x5 convolution with stride 2x2, batch norm, clipped ReLU.
+
+    T frames become ceil(T/2), and F bins become ceil(F/2).
+    """
 
     def __init__(self, channels_in: int, channels: int, bins: int, norm: str) -> None:
         super().__init__()
@@ -58,11 +73,12 @@ class Downsampling(nn.Module):
         self.norm = batch_norm(norm, channels, bins)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return maps of half the frames and bins."""
         return clipped_relu(self.norm(self.conv(masked(x, lengths))))
 
 
 class ResidualBlock(nn.Module):
-    """conv 3x3, batch norm, clipped ReLU, conv 3x3, batch norm, plus the input, clipped ReLU."""
+    """Two 3x3 convolutions, each with batch norm; the input is added before the second clipped ReLU."""
 
     def __init__(self, channels: int, bins: int, norm: str) -> None:
         super().__init__()
@@ -72,22 +88,23 @@ class ResidualBlock(nn.Module):
         self.norm2 = batch_norm(norm, channels, bins)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return maps of the same shape."""
         inner = clipped_relu(self.norm1(self.conv1(masked(x, lengths))))
         return clipped_relu(self.norm2(self.conv2(masked(inner, lengths))) + x)
 
 
 def average_over_time(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """(batch, channels, frames, bins) -> (batch, channels * bins), the mean over each utterance's own frames."""
+    """Average maps over the frames of each utterance, without its padding: (batch, channels * bins)."""
     if lengths is None:
         return x.mean(dim=2).flatten(1)
     return (masked(x, lengths).sum(dim=2) / lengths[:, None, None]).flatten(1)
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """bfloat16 and float16 become float32."""
+    """Return bfloat16 and float16 as float32, and other types unchanged."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def length_normalised(x: Tensor) -> Tensor:
-    """Each row divided by its Euclidean length, in float32 at least."""
+    """Divide each row by its Euclidean length, in float32 or float64."""
     return F.normalize(full_precision(x), dim=1)

@@ -1,4 +1,4 @@
-"""What all networks have in common."""
+"""The base class of all networks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from deepspeaker.models.layers import full_precision, length_normalised
 
 
 class Network(nn.Module):
-    """Log-mel frames -> utterance embedding.
+    """A network that maps log-mel frames to an utterance embedding.
 
-    ``forward(features, lengths)`` takes features (batch, frames, feature_dim) and, for a batch of padded utterances,
-    lengths (batch,) in frames; it returns the affine layer's output (batch, embedding_dim) in float32 at least, before
-    the length normalisation, because softmax pre-training classifies that. ``embed`` gives the unit-length embedding.
-    Padding never enters the result. In training mode all crops of a batch have one length.
+    Padding never affects the result. In training mode, all crops of a batch have the same length.
+
+    Attributes
+    ----------
+    feature_dim
+        The number of bins of a feature frame.
+    embedding_dim
+        The size of an embedding.
     """
 
     def __init__(self, feature_dim: int, embedding_dim: int) -> None:
@@ -25,13 +29,29 @@ class Network(nn.Module):
 
     @abstractmethod
     def outputs(self, features: Tensor, lengths: Tensor | None) -> Tensor:
-        """What ``forward`` returns, in the precision that it was computed in."""
+        """Compute what ``forward`` returns, in the precision of the computation."""
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the output of the affine layer, before length normalisation.
+
+        Softmax pre-training classifies this output; ``embed`` normalises it.
+
+        Parameters
+        ----------
+        features
+            (batch, frames, feature_dim).
+        lengths
+            (batch,), in frames, for utterances padded to one length.
+
+        Returns
+        -------
+        Tensor
+            (batch, embedding_dim), float32 or float64.
+        """
         if lengths is not None and self.training:
-            raise ValueError("lengths are for evaluation; crops of a training batch have one length")
+            raise ValueError("lengths are for evaluation; all crops of a training batch have the same length")
         return full_precision(self.outputs(features, lengths))
 
     def embed(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Unit-length embeddings (batch, embedding_dim), whose inner product is the cosine score."""
+        """Return unit-length embeddings (batch, embedding_dim); their inner product is the cosine score."""
         return length_normalised(self(features, lengths))

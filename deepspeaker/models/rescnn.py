@@ -12,14 +12,23 @@ from deepspeaker.models.network import Network
 
 
 class ResCNN(Network):
-    """Log-mel frames -> utterance embedding.
+    """Stages of convolutions and residual blocks, the average over time, and an affine layer.
 
-    One stage for each number in ``channels``: a 5x5 convolution with stride 2 in time and frequency, then ``blocks``
-    residual blocks of two 3x3 convolutions. The paper's network has channels (64, 128, 256, 512), three blocks,
-    64 bins and embeddings of 512: 24,266,304 parameters with ``batch_norm="sequence"`` (every row of the paper's
-    table fits that reading), 24,165,056 with "channel".
+    The defaults are the paper's network: 24,266,304 parameters with 64 bins (24,165,056 with
+    ``batch_norm="channel"``). Padding is masked before each convolution.
 
-    ``forward`` and ``embed`` are those of ``Network``; padding is masked before each convolution.
+    Parameters
+    ----------
+    feature_dim
+        The number of bins of a feature frame.
+    channels
+        The maps of each stage. A stage begins with a 5x5 convolution of stride 2 in time and frequency.
+    blocks
+        The residual blocks of each stage, with two 3x3 convolutions each.
+    embedding_dim
+        The size of an embedding.
+    batch_norm
+        "sequence" or "channel", see ``deepspeaker.models.batch_norm``.
     """
 
     def __init__(
@@ -45,6 +54,7 @@ class ResCNN(Network):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def outputs(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the output of the affine layer, see ``Network.outputs``."""
         x = features[:, None].contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
             x = stage(x, lengths)

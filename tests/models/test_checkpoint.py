@@ -33,7 +33,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "checkpoint.pt"
 
 
-def test_what_is_saved_is_read_back(checkpoint: Path) -> None:
+def test_round_trip(checkpoint: Path) -> None:
     torch.manual_seed(0)
     network = build_model(8, **OPTIONS).eval()
     content = load_checkpoint(checkpoint)
@@ -50,7 +50,7 @@ def test_what_is_saved_is_read_back(checkpoint: Path) -> None:
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
 
 
-def test_equal_contents_are_equal_bytes_under_any_name(checkpoint: Path, tmp_path: Path) -> None:
+def test_equal_content_gives_equal_bytes_under_any_name(checkpoint: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "other_name.pt", load_checkpoint(checkpoint))
     again = tmp_path / "again.pt"
     save_checkpoint(again, load_checkpoint(tmp_path / "other_name.pt"))
@@ -74,7 +74,7 @@ def refusal(path: Path) -> str:
     return text
 
 
-def test_a_missing_checkpoint_names_the_mend(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_names_the_fix(tmp_path: Path) -> None:
     assert "run the training stage" in refusal(tmp_path / "none.pt")
 
 
@@ -110,14 +110,14 @@ def test_flipped_bytes_are_read_or_refused_in_one_line(checkpoint: Path) -> None
             assert "\n" not in str(error)
 
 
-def test_another_programs_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_the_checkpoint_of_another_program_is_refused(tmp_path: Path) -> None:
     for content in ({"state_dict": {}}, {"format": 2}, [1], 1, "x", None):
         torch.save(content, tmp_path / "other.pt")
         assert "is not a checkpoint of this version" in refusal(tmp_path / "other.pt")
 
 
 class Touch:
-    """Unpickled without care, this makes a file."""
+    """Create a file when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,14 +129,14 @@ class Touch:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("how", ["torch.save", "pickle"])
 def test_code_in_a_checkpoint_does_not_run(tmp_path: Path, how: str) -> None:
-    mark, path = tmp_path / "was_here", tmp_path / "evil.pt"
-    content = {"format": 1, "network": Touch(mark)}
+    created, path = tmp_path / "was_here", tmp_path / "evil.pt"
+    content = {"format": 1, "network": Touch(created)}
     if how == "pickle":
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path)
     refusal(path)
-    assert not mark.exists()
+    assert not created.exists()
     if how == "pickle":
         pickle.loads(path.read_bytes())
-        assert mark.exists(), "the file would not have done anything to a careless reader"
+        assert created.exists(), "plain pickle would not run the code either: the test proves nothing"

@@ -14,7 +14,7 @@ from deepspeaker.models import build_model, describe, description, parameter_cou
         {"name": "rescnn", "channels": [4, 6], "blocks": 2, "embedding_dim": 5, "batch_norm": "channel"},
     ],
 )
-def test_parameters_and_multiply_adds_against_torchs_counter(options: dict[str, object]) -> None:
+def test_parameters_and_multiply_adds_match_torchs_flop_counter(options: dict[str, object]) -> None:
     network = build_model(64, **options).eval()
     layers = describe(network, 100)
     assert sum(layer.parameters for layer in layers) == parameter_count(network)
@@ -23,7 +23,7 @@ def test_parameters_and_multiply_adds_against_torchs_counter(options: dict[str, 
     assert 2 * sum(layer.multiply_adds for layer in layers) == counter.get_total_flops()
 
 
-def test_the_papers_table() -> None:
+def test_rows_of_the_papers_network() -> None:
     layers = describe(build_model(64), 100)
     assert [layer.output for layer in layers[::4]] == [(64, 50, 32), (128, 25, 16), (256, 13, 8), (512, 7, 4), (512,)]
     assert [layer.name for layer in layers[:2]] == ["conv64-s 5x5, stride 2", "res64 3x3 + 3x3"]
@@ -33,7 +33,7 @@ def test_the_papers_table() -> None:
     assert "100 frames" in text
 
 
-def test_a_gru_is_a_row_a_layer() -> None:
+def test_each_gru_layer_is_a_row() -> None:
     layers = describe(build_model(64, "gru"), 100)
     assert [layer.name for layer in layers] == ["conv64-s 5x5, stride 2", "gru1024", "gru1024", "gru1024", "affine"]
     assert [layer.output for layer in layers] == [(64, 50, 32), (50, 1024), (50, 1024), (50, 1024), (512,)]

@@ -8,7 +8,7 @@ from deepspeaker.config import GRUModel
 from deepspeaker.models import GRU, build_model, parameter_count
 
 
-def test_every_row_of_the_papers_table() -> None:
+def test_parameters_match_every_row_of_the_papers_table() -> None:
     network = GRU(64)
     assert parameter_count(network.conv) == 25 * 64 + 2 * 2048  # 6K
     per_layer = [
@@ -20,7 +20,7 @@ def test_every_row_of_the_papers_table() -> None:
     assert parameter_count(network) == pytest.approx(22.6e6, rel=0.01)
 
 
-def test_the_configuration_builds_it() -> None:
+def test_build_from_the_configuration() -> None:
     options = GRUModel(channels=4, hidden=6, layers=2, embedding_dim=5).model_dump()
     network = build_model(10, **options)
     assert isinstance(network, GRU)
@@ -28,12 +28,12 @@ def test_the_configuration_builds_it() -> None:
 
 
 @pytest.mark.parametrize("norm", ["channel", "sequence"])
-def test_padding_never_changes_an_embedding(norm: str) -> None:
+def test_padding_does_not_change_an_embedding(norm: str) -> None:
     torch.manual_seed(0)
     network = GRU(16, channels=8, hidden=12, layers=3, embedding_dim=7, batch_norm=norm)
     with torch.no_grad():
         for _ in range(5):
-            network(torch.randn(4, 30, 16) * 3 + 1)  # running statistics away from their start
+            network(torch.randn(4, 30, 16) * 3 + 1)  # move the running statistics
     network.eval()
     lengths = torch.tensor([1, 2, 3, 17, 64, 65])
     padded = torch.full((6, 65, 16), 1e3)
@@ -46,7 +46,7 @@ def test_padding_never_changes_an_embedding(norm: str) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_the_forward_pass_against_the_gru_equations_in_float64() -> None:
+def test_forward_pass_matches_the_gru_equations_in_float64() -> None:
     torch.manual_seed(1)
     network = GRU(6, channels=3, hidden=4, layers=2, embedding_dim=5, batch_norm="channel").double().eval()
     features = torch.randn(1, 9, 6, dtype=torch.float64)

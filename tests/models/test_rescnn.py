@@ -8,23 +8,25 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.signal import correlate2d
-from torch import nn
 
 from deepspeaker.errors import InputError
-from deepspeaker.models import ResCNN, build_model, length_normalised, parameter_count
-from deepspeaker.models.layers import SequenceBatchNorm, batch_norm, clipped_relu
+from deepspeaker.models import (
+    ResCNN,
+    SequenceBatchNorm,
+    batch_norm,
+    build_model,
+    clipped_relu,
+    length_normalised,
+    parameter_count,
+)
 
 Floats = NDArray[np.float64]
 NORMS = ("channel", "sequence")
 EPSILON = 1e-5
 
 
-def parameters_of(*modules: nn.Module) -> int:
-    return sum(parameter.numel() for module in modules for parameter in module.parameters())
-
-
 def plain_norm(maps: Floats, scale: Floats, shift: Floats, kind: str) -> Floats:
-    """Batch norm of (batch, channels, frames, bins) from the batch's own statistics, group by group."""
+    """Normalise (batch, channels, frames, bins) with the statistics of the batch, group by group."""
     result = np.empty_like(maps)
     _, channels, _, bins = maps.shape
     if kind == "channel":
@@ -54,7 +56,7 @@ def plain_convolution(maps: Floats, weight: Floats, stride: int) -> Floats:
 
 
 def plain_rescnn(network: ResCNN, features: Floats, widths: int, blocks: int, kind: str) -> Floats:
-    """The forward pass as the paper's table tells it, with the weights in their order in the network."""
+    """Compute the forward pass from the paper's table, with the weights in the order of the network."""
     values = [p.detach().double().numpy() for p in network.parameters()]
 
     def conv_norm(maps: Floats, stride: int) -> Floats:
@@ -71,17 +73,17 @@ def plain_rescnn(network: ResCNN, features: Floats, widths: int, blocks: int, ki
     return maps.mean(axis=2).reshape(len(maps), -1) @ affine.T
 
 
-def moved(network: ResCNN, seed: int = 0, steps: int = 3) -> ResCNN:
-    """The network with running statistics, scales and shifts away from where they start."""
+def trained(network: ResCNN, seed: int = 0, steps: int = 3) -> ResCNN:
+    """Train a little, so that running statistics, scales and shifts leave their initial values."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.05)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     network.train()
     for _ in range(steps):
         features = torch.randn(6, 20, network.feature_dim, generator=generator) * 2 + 1
         loss = network(features).square().mean() - network(features[:, :11]).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return network.eval()
 
 
@@ -90,7 +92,7 @@ def paper_network() -> ResCNN:
     return build_model(64)
 
 
-def test_every_row_of_the_papers_table(paper_network: ResCNN) -> None:
+def test_parameters_match_every_row_of_the_papers_table(paper_network: ResCNN) -> None:
     stages = iter(paper_network.stages)
     downsampling_rows = {64: 25 * 64 + 4096, 128: 208_896, 256: 823_296, 512: 3_280_896}
     block_rows = {64: 40_960, 128: 151_552, 256: 593_920, 512: 2_363_392}
@@ -98,20 +100,20 @@ def test_every_row_of_the_papers_table(paper_network: ResCNN) -> None:
         downsampling = next(stages)
         assert downsampling.conv.stride == (2, 2)
         assert downsampling.conv.kernel_size == (5, 5)
-        assert parameters_of(downsampling) == row
+        assert parameter_count(downsampling) == row
         for _ in range(3):
             block = next(stages)
             assert block.conv1.kernel_size == block.conv2.kernel_size == (3, 3)
             assert block.conv1.out_channels == block.conv2.out_channels == width
-            assert parameters_of(block.conv1, block.norm1) == block_rows[width]
-            assert parameters_of(block.conv2, block.norm2) == block_rows[width]
-            assert parameters_of(block) == 2 * block_rows[width]
+            assert parameter_count(block.conv1) + parameter_count(block.norm1) == block_rows[width]
+            assert parameter_count(block.conv2) + parameter_count(block.norm2) == block_rows[width]
+            assert parameter_count(block) == 2 * block_rows[width]
     assert next(stages, None) is None
-    assert parameters_of(paper_network.affine) == 2048 * 512 == 1_048_576
+    assert parameter_count(paper_network.affine) == 2048 * 512 == 1_048_576
     assert parameter_count(paper_network) == 24_266_304
 
 
-def test_total_with_a_scale_and_a_shift_a_channel() -> None:
+def test_parameter_count_with_channel_norm() -> None:
     network = build_model(64, batch_norm="channel")
     channels = (1, 64, 128, 256, 512)
     expected = 2048 * 512
@@ -121,7 +123,7 @@ def test_total_with_a_scale_and_a_shift_a_channel() -> None:
 
 
 @pytest.mark.parametrize("kind", NORMS)
-def test_both_batch_norm_readings_against_statistics_group_by_group(kind: str) -> None:
+def test_batch_norm_matches_plain_statistics(kind: str) -> None:
     generator = np.random.default_rng(3)
     maps = generator.normal(2, 3, (4, 3, 7, 5)) * generator.uniform(0.2, 4, (1, 3, 1, 5))
     norm = batch_norm(kind, 3, 5).double()
@@ -136,7 +138,7 @@ def test_both_batch_norm_readings_against_statistics_group_by_group(kind: str) -
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(4, 3, 7, 5), (4, 1, 7, 5), (4, 3, 7, 1), (4, 3, 1, 5), (1, 3, 7, 5), (2, 1, 3, 1)])
-def test_sequence_norm_is_taken_over_batch_and_time(
+def test_sequence_norm_uses_statistics_over_batch_and_time(
     shape: tuple[int, int, int, int], memory_format: torch.memory_format
 ) -> None:
     maps = torch.randn(shape, generator=torch.Generator().manual_seed(1)).double() * 3 + 2
@@ -146,7 +148,7 @@ def test_sequence_norm_is_taken_over_batch_and_time(
     torch.testing.assert_close(normed, (maps - mean) / (variance + EPSILON).sqrt(), rtol=0, atol=1e-12)
 
 
-def test_sequence_norm_in_evaluation_uses_the_running_statistics_of_each_channel_and_bin() -> None:
+def test_sequence_norm_evaluates_with_running_statistics() -> None:
     norm = SequenceBatchNorm(2, 3).double()
     maps = torch.randn(5, 2, 9, 3, dtype=torch.float64) + torch.arange(6).view(2, 1, 3)
     norm(maps)
@@ -157,7 +159,7 @@ def test_sequence_norm_in_evaluation_uses_the_running_statistics_of_each_channel
     torch.testing.assert_close(norm.eval()(other), expected, rtol=0, atol=1e-12)
 
 
-def test_clipped_relu_cuts_at_0_and_20_and_lets_gradients_through_between() -> None:
+def test_clipped_relu_and_its_gradient() -> None:
     x = torch.tensor([-1e9, -1.0, 0.5, 19.5, 20.5, 1e9], requires_grad=True)
     y = clipped_relu(x)
     assert y.tolist() == [0.0, 0.0, 0.5, 19.5, 20.0, 20.0]
@@ -178,7 +180,7 @@ def test_output_shape_for_any_length(kind: str) -> None:
 
 @pytest.mark.parametrize("feature_dim", [1, 2, 5, 40])
 @pytest.mark.parametrize("kind", NORMS)
-def test_a_step_of_training_with_any_feature_dimension(feature_dim: int, kind: str) -> None:
+def test_backward_pass_with_any_feature_dimension(feature_dim: int, kind: str) -> None:
     network = build_model(feature_dim, channels=[2, 3, 2], blocks=1, embedding_dim=4, batch_norm=kind)
     network(torch.randn(3, 9, feature_dim)).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
@@ -200,12 +202,12 @@ def test_every_stage_halves_frames_and_bins_rounding_up() -> None:
 
 
 @pytest.mark.parametrize("kind", NORMS)
-def test_an_utterance_alone_equals_the_same_one_padded_in_a_batch(kind: str) -> None:
+def test_padding_does_not_change_an_embedding(kind: str) -> None:
     torch.manual_seed(1)
-    network = moved(build_model(9, channels=[4, 6], blocks=2, embedding_dim=8, batch_norm=kind))
+    network = trained(build_model(9, channels=[4, 6], blocks=2, embedding_dim=8, batch_norm=kind))
     lengths = torch.tensor([1, 2, 3, 4, 5, 7, 8, 13, 16, 33, 50])
     utterances = [torch.randn(int(length), 9) for length in lengths]
-    # What stands in the padding must not matter.
+    # The values of the padding must not matter.
     padded = torch.full((len(lengths), 50, 9), 1000.0)
     for row, utterance in enumerate(utterances):
         padded[row, : len(utterance)] = utterance
@@ -218,9 +220,9 @@ def test_an_utterance_alone_equals_the_same_one_padded_in_a_batch(kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", NORMS)
-def test_forward_pass_against_a_plain_one_written_from_the_paper(kind: str) -> None:
+def test_forward_pass_matches_a_numpy_implementation_of_the_paper(kind: str) -> None:
     torch.manual_seed(2)
-    network = moved(build_model(11, channels=[3, 4], blocks=2, embedding_dim=6, batch_norm=kind)).double().train()
+    network = trained(build_model(11, channels=[3, 4], blocks=2, embedding_dim=6, batch_norm=kind)).double().train()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if "norm" in name:  # wide enough for some values to reach the upper clip
