@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 START = Path(__file__).with_name("start_cluster.sh")
-CANNOT = 77  # start_cluster.sh: it cannot be done here
+SKIPPED = 77  # status of start_cluster.sh where Slurm cannot run
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Two nodes of two processors on this machine; yields the environment in which Slurm's commands find them.
+    """Start two nodes of two processors on this machine, and yield the environment for Slurm's commands.
 
-    Missing packages are installed only when DEEPSPEAKER_TESTS_INSTALL is set, as tests/run.sh does.
+    Missing packages are installed only if DEEPSPEAKER_TESTS_INSTALL is set, as in tests/run.sh.
     """
     folder = tmp_path_factory.mktemp("slurm")
     install = ["--install"] if os.environ.get("DEEPSPEAKER_TESTS_INSTALL") else []
     command = [str(START), *install, "--while", str(os.getpid()), str(folder)]
     started = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if started.returncode == CANNOT:
+    if started.returncode == SKIPPED:
         pytest.skip(started.stderr.strip())
     assert started.returncode == 0, started.stderr
     kept = {k: v for k, v in os.environ.items() if k != "DEEPSPEAKER_RUN_PID" and not k.startswith("SLURM")}

@@ -1,4 +1,4 @@
-"""Stages of the recipe through Slurm: the bytes of a run on this machine, whatever fails in between."""
+"""Stages of the recipe by Slurm give the same bytes as on one machine, also after failures."""
 
 from __future__ import annotations
 
@@ -23,32 +23,26 @@ def by_slurm(finished: Recipe, cluster: dict[str, str], monkeypatch: pytest.Monk
 
 
 def kill_a_task(name: str, task: int, log: Path) -> None:
-    """Kills a task of the array of that name, when it runs."""
+    """Kill a task of the array of that name once it runs."""
     query = ["squeue", "--noheader", "--array", "--states=RUNNING", f"--name={name}", "--format=%i"]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         running = subprocess.run(query, capture_output=True, text=True).stdout.split()
-        mine = [job for job in running if job.endswith(f"_{task}")]
-        if mine and "# Started" in (log.read_text() if log.exists() else ""):
-            subprocess.run(["scancel", *mine], check=True)
+        tasks = [job for job in running if job.endswith(f"_{task}")]
+        if tasks and "# Started" in (log.read_text() if log.exists() else ""):
+            subprocess.run(["scancel", *tasks], check=True)
             return
         time.sleep(0.05)
     raise AssertionError(f"{name} {task} was never seen running")
 
 
 def killed_once(recipe: Recipe, script: str, arguments: list[str], name: str, log: Path) -> str:
-    """Runs a stage whose task 2 of 3 is killed; what it says on stderr."""
+    """Run a stage, kill its task 2 of 3, and return stderr."""
     command = recipe.command("--nj", "3", *BY_SLURM, *arguments, script=script)
-    with subprocess.Popen(
-        command,
-        cwd=recipe.folder,
-        env=recipe.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
+    outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=recipe.folder, env=recipe.environment(), text=True, **outputs) as running:
         kill_a_task(name, 2, log)
-        errors = running.communicate(timeout=120)[1]
+        errors = running.communicate(timeout=240)[1]
     assert running.returncode == 1
     return errors
 
@@ -58,11 +52,11 @@ def bytes_of(folder: Path, *patterns: str) -> dict[str, bytes]:
 
 
 def joined(arks: dict[str, bytes]) -> bytes:
-    """Arks in their jobs' order."""
+    """Join arks in the order of their jobs."""
     return b"".join(arks[name] for name in sorted(arks))
 
 
-def test_features_a_killed_task_alone_is_done_again(by_slurm: Recipe) -> None:
+def test_features_only_a_killed_task_is_run_again(by_slurm: Recipe) -> None:
     data = by_slurm.folder / "data/demo/dev"
     before = joined(bytes_of(data, "fbank.*.ark")), joined(bytes_of(data.with_name("dev_nosil"), "fbank.*.ark"))
     arguments = ["--config", "conf/demo.yaml", "data/demo/dev"]
@@ -75,13 +69,11 @@ def test_features_a_killed_task_alone_is_done_again(by_slurm: Recipe) -> None:
     assert again.returncode == 0, again.stderr
     assert "continues: it was interrupted" in again.stdout
     assert [log.stat().st_mtime_ns == old for log, old in zip(logs, times, strict=True)] == [True, False, True]
-    assert before == (
-        joined(bytes_of(data, "fbank.*.ark")),
-        joined(bytes_of(data.with_name("dev_nosil"), "fbank.*.ark")),
-    )
+    after = joined(bytes_of(data, "fbank.*.ark")), joined(bytes_of(data.with_name("dev_nosil"), "fbank.*.ark"))
+    assert before == after
 
 
-def test_embeddings_a_killed_task_alone_is_done_again(by_slurm: Recipe) -> None:
+def test_embeddings_only_a_killed_task_is_run_again(by_slurm: Recipe) -> None:
     exp = by_slurm.folder / "exp/demo_demo"
     systems = ("untrained", "softmax", "triplet")
     before = {system: joined(bytes_of(exp / system / "embeddings_test", "xvector.*.ark")) for system in systems}
@@ -108,13 +100,12 @@ def test_training_on_two_nodes(by_slurm: Recipe) -> None:
     assert rows[0] == alone[0] and len(rows) == len(alone)
     # The same batches; only the order of sums differs.
     for row, other in zip(rows[1:], alone[1:], strict=True):
-        assert [float(x) for x in row.split(",")[:4]] == pytest.approx(
-            [float(x) for x in other.split(",")[:4]], rel=1e-3
-        )
+        values, others = ([float(value) for value in line.split(",")[:4]] for line in (row, other))
+        assert values == pytest.approx(others, rel=1e-3)
 
 
 @pytest.mark.slow
-def test_a_training_that_was_queued_again_equals_one_that_was_not(by_slurm: Recipe) -> None:
+def test_a_requeued_training_equals_an_uninterrupted_one(by_slurm: Recipe) -> None:
     long = ["--config", "conf/demo.yaml", "--set", "softmax.steps_per_epoch=200", "data/demo"]
     alone = by_slurm.run(*long, "exp/alone", script="local/3_softmax.sh")
     assert alone.returncode == 0, alone.stderr
@@ -122,7 +113,8 @@ def test_a_training_that_was_queued_again_equals_one_that_was_not(by_slurm: Reci
     command = by_slurm.command(*BY_SLURM, *long, "exp/again", script="local/3_softmax.sh")
     with subprocess.Popen(command, cwd=by_slurm.folder, env=by_slurm.environment(), text=True) as running:
         deadline = time.monotonic() + 120
-        while not (log.exists() and "epoch 1/2" in log.read_text()) and time.monotonic() < deadline:
+        while not (log.exists() and "epoch 1/2" in log.read_text()):
+            assert running.poll() is None and time.monotonic() < deadline, "the first epoch never ended"
             time.sleep(0.1)
         job = subprocess.run(["squeue", "--noheader", "--name=train", "--format=%i"], capture_output=True, text=True)
         subprocess.run(["scancel", "--batch", "--signal=USR1", *job.stdout.split()], check=True)
