@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # usage: tests/run.sh [--slow] [arguments of pytest]
 #
-# Makes the environment (.venv, or what DEEPSPEAKER_PYTHON names), then ruff, mypy --strict, shellcheck, pytest. With
-# --slow the trainings that take minutes run too. As root on Debian, slurm-wlm and munge are installed where they are missing:
-# the tests in tests/slurm start a Slurm of their own and end it.
+# Creates the environment (.venv, unless DEEPSPEAKER_PYTHON is set) and runs ruff, mypy --strict, shellcheck and pytest.
+# --slow adds the trainings that take minutes. As root on Debian, this also installs slurm-wlm and munge if they are missing,
+# since the tests in tests/slurm start and stop a Slurm cluster.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,5 +21,5 @@ export PATH
 ruff check .
 mypy
 shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/run.sh tests/slurm/*.sh .ci/run
-export DEEPSPEAKER_TESTS_INSTALL=1  # slurm-wlm and munge, where apt-get and root are there
+export DEEPSPEAKER_TESTS_INSTALL=1  # slurm-wlm and munge, if apt-get and root permit it
 python3 -m pytest ${slow[@]+"${slow[@]}"} "$@"

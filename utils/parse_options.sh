@@ -1,9 +1,12 @@
 # shellcheck shell=bash
-# To be sourced. Turns "--some-name value" and "--some-name=value" into the variable some_name, for the options whose defaults
-# the sourcing script declares: declare -A default=([some_name]=value). An option that may be repeated fills an array that the
-# script declares, --set section.key=value the array overrides. In a script with an array passed_on, all other options go
-# there, for the command that the script runs. --help prints the comment at the top of the script. What is left are the
-# script's arguments.
+# Source this to parse options. The sourcing script declares its options with their defaults:
+#
+#   declare -A default=([some_name]=value)
+#
+# "--some-name value" or "--some-name=value" then sets the variable some_name. --set section.key=value may be repeated and is
+# appended to the array overrides; --trials FILE likewise, if the script declares the array trials. If the script declares the
+# array passed_on, it receives all other options. --help prints the comment at the top of the script. Afterwards, "$@" holds
+# the script's arguments.
 
 _usage_error() { echo "${0##*/}: $*" >&2; exit 2; }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The sub-command of deepspeaker that has the name by which this file is called; the other names are links to it."""
+"""Run the subcommand of deepspeaker that is named like this file. The other names are links to this file."""
 
 import os
 import sys

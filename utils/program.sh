@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# The Python program of the same name; Kaldi's names that end in .sh are links to this.
+# Runs the Python program of the same name. Kaldi's names that end in .sh are links to this file.
 exec "${0%.sh}.py" "$@"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # usage: utils/setup.sh [extras]        for example: utils/setup.sh demo,test
 #
-# Makes the Python environment .venv at the top of the project, with the versions of constraints.txt, unless it is
-# there already. Two starts at once do not collide: the second waits. DEEPSPEAKER_PYTHON (a python, or the folder of an
-# environment) is used as it is instead. Where there is no NVIDIA GPU, PyTorch comes from DEEPSPEAKER_TORCH_INDEX, by
-# default PyTorch's own index of CPU builds, if that can be reached.
+# Creates the Python environment .venv at the top of the project, with the versions of constraints.txt, unless it exists
+# and is up to date. If two set-ups start at once, the second waits for the first. To use an environment of your own, set
+# DEEPSPEAKER_PYTHON to its python or its folder. On a machine without an NVIDIA GPU, PyTorch comes from
+# DEEPSPEAKER_TORCH_INDEX if that can be reached (default: PyTorch's index of CPU builds).
 set -euo pipefail
 
 die() { echo "setup.sh: $*" >&2; exit 1; }
@@ -16,31 +16,31 @@ venv=$root/.venv
 if [ -n "${DEEPSPEAKER_PYTHON:-}" ]; then
   python=$DEEPSPEAKER_PYTHON
   if [ -d "$python" ]; then python=$python/bin/python; fi
-  # Looked for and not imported: that would take seconds at every stage.
+  # find_spec instead of import, which would take seconds at every stage.
   "$python" -c 'import sys
 from importlib.util import find_spec
 sys.exit(None in map(find_spec, "torch lhotse kaldiio soundfile pydantic click yaml polars".split()))' 2>/dev/null ||
-    die "DEEPSPEAKER_PYTHON=$DEEPSPEAKER_PYTHON: not a Python with torch, lhotse, kaldiio, soundfile, pydantic, click, pyyaml and polars; install them there or unset it"
+    die "DEEPSPEAKER_PYTHON=$DEEPSPEAKER_PYTHON: not a Python with torch, lhotse, kaldiio, soundfile, pydantic, click, pyyaml and polars; install them or unset the variable"
   exit 0
 fi
 
-# What the environment must equal, and what it says of itself when it is whole.
-wanted=$(cat "$root/constraints.txt" "$root/setup.cfg" | cksum)
-whole() {
+# .setup_done holds the checksum of what was installed, then the extras, one a line.
+checksum=$(cat "$root/constraints.txt" "$root/setup.cfg" | cksum)
+is_complete() {
   local extra
-  [ -x "$venv/bin/python" ] && [ "$(head -1 "$venv/.setup_done" 2>/dev/null)" = "$wanted" ] || return 1
+  [ -x "$venv/bin/python" ] && [ "$(head -1 "$venv/.setup_done" 2>/dev/null)" = "$checksum" ] || return 1
   for extra in ${extras//,/ }; do grep -qx "$extra" "$venv/.setup_done" || return 1; done
 }
-if whole; then exit 0; fi
+if is_complete; then exit 0; fi
 
 if command -v flock >/dev/null; then
   exec 7>>"$root/.venv.lock"
-  flock -n 7 || { echo "setup.sh: another set-up is at work, waiting for it" >&2; flock 7; }
-  if whole; then exit 0; fi
+  flock -n 7 || { echo "setup.sh: another set-up is running, waiting for it" >&2; flock 7; }
+  if is_complete; then exit 0; fi
 fi
 
-[ -f "$venv/.setup_done" ] || rm -rf "$venv"  # what an interrupted set-up left
-PATH=${PATH//"$venv/bin:"/}  # an environment is not made from itself
+[ -f "$venv/.setup_done" ] || rm -rf "$venv"  # left by an interrupted set-up
+PATH=${PATH//"$venv/bin:"/}  # do not create an environment from itself
 hash -r
 python=
 for candidate in python3 python3.13 python3.12 python3.11 python3.10 python3.14; do
@@ -49,11 +49,11 @@ for candidate in python3 python3.13 python3.12 python3.11 python3.10 python3.14;
     break
   fi
 done
-[ -n "$python" ] || die "no Python >= 3.10 with venv was found; install one (Debian: apt install python3-venv) or set DEEPSPEAKER_PYTHON"
+[ -n "$python" ] || die "found no Python >= 3.10 with venv; install one (Debian: apt install python3-venv) or set DEEPSPEAKER_PYTHON"
 
 version=$("$python" -c 'import platform; print(platform.python_version())')
 log=$root/.venv.log
-echo "setup.sh: making .venv with Python $version (once; 1 to 5 minutes, about 1.7 GB of disk; log: $log)" >&2
+echo "setup.sh: creating .venv with Python $version (only once; 1 to 5 minutes, about 1.7 GB of disk; log: $log)" >&2
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || die "$python -m venv failed"
 
 index=()
@@ -65,9 +65,9 @@ if ! ls /dev/nvidia[0-9]* >/dev/null 2>&1 && [ "$(uname -s)" = Linux ]; then
 fi
 "$venv/bin/python" -m pip install --disable-pip-version-check ${index[@]+"${index[@]}"} \
   -c "$root/constraints.txt" -e "${root}[$extras]" >"$log" 2>&1 ||
-  { grep -i error "$log" | tail -3 >&2; die "pip failed, see $log; mend it and start again"; }
+  { grep -i error "$log" | tail -3 >&2; die "pip failed, see $log; fix the error and start again"; }
 {
-  echo "$wanted"
+  echo "$checksum"
   { [ ! -f "$venv/.setup_done" ] || tail -n +2 "$venv/.setup_done"; tr ',' '\n' <<<"$extras"; } | sort -u
 } >"$venv/.setup_done.tmp"
 mv "$venv/.setup_done.tmp" "$venv/.setup_done"

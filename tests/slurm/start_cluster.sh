@@ -2,11 +2,11 @@
 # usage: tests/slurm/start_cluster.sh [--install] [--while PID] FOLDER
 #        tests/slurm/start_cluster.sh --stop FOLDER
 #
-# A real Slurm on this machine, for tests: munged, slurmctld and two slurmd (nodes deep1 and deep2, two processors each) with
-# all their files in FOLDER, on free ports, beside whatever runs here already. Prints the line that a shell needs to use it,
-# export SLURM_CONF=FOLDER/slurm.conf. It needs root, and Debian's packages slurm-wlm and munge: --install fetches them by
-# apt-get where they are missing. --stop ends the jobs and the daemons; with --while they also end when the process PID does.
-# Status 77 says that it cannot be done here, and why.
+# Starts a real Slurm on this machine, for tests: munged, slurmctld and two slurmd (nodes deep1 and deep2, two processors
+# each). All files are in FOLDER and all ports are free ones, so another Slurm on this machine is not disturbed. Prints the
+# line that a shell needs to use the cluster: export SLURM_CONF=FOLDER/slurm.conf. Needs root and Debian's packages slurm-wlm
+# and munge; --install installs them by apt-get if they are missing. --stop ends the jobs and the daemons; with --while they
+# also end when the process PID does. If Slurm cannot run here, the status is 77 and the reason is printed.
 set -euo pipefail
 
 say() { echo "start_cluster.sh: $*" >&2; }
@@ -28,7 +28,7 @@ folder=$(realpath "$1")
 export SLURM_CONF=$folder/slurm.conf
 PATH=$PATH:/usr/sbin:/sbin
 
-# ended NAME: waits until a daemon is gone (a zombie is, too), at most some seconds.
+# ended NAME: wait at most 5 seconds until a daemon is gone or a zombie.
 ended() {
   local state
   for _ in $(seq 50); do
@@ -44,7 +44,7 @@ stop() {
   [ -f "$folder/slurm.conf" ] || return 0
   if [ -f "$folder/slurmctld.pid" ]; then
     timeout 5 scancel --user "$(id -un)" 2>/dev/null || true
-    for _ in $(seq 100); do  # their processes need a moment to end
+    for _ in $(seq 100); do  # their processes take a moment to end
       [ -n "$(timeout 5 squeue --noheader 2>/dev/null)" ] || break
       sleep 0.1
     done
@@ -70,7 +70,7 @@ if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! comm
   command -v apt-get >/dev/null || cannot "slurm-wlm and munge are not installed, and there is no apt-get"
   apt=(timeout 240 env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=1 -o Acquire::http::Timeout=20
     -o DPkg::Lock::Timeout=30)
-  # Services are not to be started: a machine of Slurm's own is not wanted here.
+  # Do not start the services of the packages.
   policy=/usr/sbin/policy-rc.d
   [ -e $policy ] && policy= || printf '#!/bin/sh\nexit 101\n' >$policy
   [ -z "$policy" ] || chmod +x $policy
@@ -122,8 +122,8 @@ PartitionName=all Nodes=deep1,deep2 Default=YES MaxTime=INFINITE State=UP DefMem
 END
 : >"$folder/cgroup.conf"
 
-# daemon NAME COMMAND...: in a session of its own, so that a signal for the tests' terminal does not end it. Descriptors of
-# the caller (a lock, a pipe that somebody reads to its end) are not for it.
+# daemon NAME COMMAND...: start a daemon in a new session, so that Ctrl-C in the terminal of the tests does not end it, and
+# without open descriptors of the caller (locks, pipes).
 daemon() {
   local name=$1 descriptor
   shift
@@ -138,7 +138,7 @@ daemon() {
 }
 
 failed() {
-  say "$1 does not come up: $(tail -n 1 "$folder/$2" 2>/dev/null); more in $folder"
+  say "$1 did not start: $(tail -n 1 "$folder/$2" 2>/dev/null); more in $folder"
   stop
   exit 1
 }
