@@ -1,4 +1,4 @@
-"""Random access to the frames of a data directory: an index of its arks, crops read straight from the files."""
+"""Random access to the frames of a data directory: an index of its arks, and crops read straight from them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,26 @@ from deepspeaker.kaldi import MatrixHeader, parse_location, read_header, read_ro
 if TYPE_CHECKING:
     import polars as pl
 
+#: How many utterances are checked when an index is opened, besides the first and last of each ark.
+CHECKED_UTTERANCES = 200
 
-#: So many utterances are compared with their arks when an index is opened, beside the ends of each ark.
-LOOKED_AT = 200
 
+class UtterancesBySpeaker(Sequence[NDArray[np.int32]]):
+    """The utterance numbers of each speaker number, ascending. Takes 4 bytes per utterance and 8 per speaker.
 
-class Groups(Sequence[NDArray[np.int32]]):
-    """For each speaker number the numbers of its utterances, ascending; 4 bytes an utterance, 8 a speaker."""
+    Parameters
+    ----------
+    speaker
+        The speaker number of each utterance, (utterances,).
+    speakers
+        The number of speakers.
+
+    Examples
+    --------
+    >>> by_speaker = UtterancesBySpeaker(np.array([0, 1, 0], dtype=np.int32), speakers=2)
+    >>> [utterances.tolist() for utterances in by_speaker], by_speaker.sizes().tolist()
+    ([[0, 2], [1]], [2, 1])
+    """
 
     def __init__(self, speaker: NDArray[np.int32], speakers: int) -> None:
         self._order = np.argsort(speaker, kind="stable").astype(np.int32)
@@ -37,31 +50,52 @@ class Groups(Sequence[NDArray[np.int32]]):
     def __getitem__(self, number: slice) -> list[NDArray[np.int32]]: ...
     def __getitem__(self, number: int | slice) -> NDArray[np.int32] | list[NDArray[np.int32]]:
         if isinstance(number, slice):
-            return [self[which] for which in range(*number.indices(len(self)))]
+            return [self[item] for item in range(*number.indices(len(self)))]
         if not 0 <= number < len(self):
             raise IndexError(number)
         return self._order[self._bounds[number] : self._bounds[number + 1]]
 
     def sizes(self) -> NDArray[np.int64]:
-        """How many utterances each speaker has, (speakers,)."""
+        """Return the number of utterances of each speaker, (speakers,)."""
         return np.diff(self._bounds)
 
 
 class FeatureIndex:
-    """Where the features of each utterance of a Kaldi data directory lie, and whose they are.
+    """An index of the features of a Kaldi data directory.
 
-    Utterances stand in the order of their ids; utterance ``i`` has ``frames[i]`` frames and speaker
-    ``speaker[i]``, a number into ``speakers``, the sorted speaker ids; ``of_speaker`` has the utterances of each. The
-    arks stay open and are read with pread, so threads and forked processes may share an index.
+    Utterances are numbered in the order of their ids.
 
-    In memory an utterance takes 32 bytes; its id is looked up in ``feats.scp``, which stays open too.
+    Parameters
+    ----------
+    data_dir
+        A directory with ``feats.scp``, ``utt2spk`` and ``utt2num_frames``.
 
-    Of each ark the matrices that ``feats.scp`` names first and last are looked at, and of all arks together up to
-    ``LOOKED_AT`` others, so that an ark which was cut or made anew is found before work begins. What a crop is read
-    from must have the frames that ``utt2num_frames`` tells; an ark with other values in the same places is not noticed.
+    Attributes
+    ----------
+    frames
+        The length of each utterance, (utterances,).
+    speakers
+        The sorted speaker ids.
+    speaker
+        The speaker of each utterance as an index into ``speakers``, (utterances,).
+    of_speaker
+        The utterances of each speaker.
+    feature_dim
+        The number of bins of a frame.
 
-    Raises ``InputError`` when the directory has no ``feats.scp`` or ``utt2spk``, they do not fit together, or an ark
-    does not fit them.
+    Raises
+    ------
+    InputError
+        A table is missing, the tables do not match each other, or an ark does not match them.
+
+    Notes
+    -----
+    An utterance takes 32 bytes of memory; ids are read from ``feats.scp``, which stays open. The arks stay open too
+    and are read with pread, so threads and forked processes can share an index.
+
+    Opening an index checks the first and last matrix of each ark and ``CHECKED_UTTERANCES`` others. This finds a
+    truncated or regenerated ark before work begins. Each read checks the number of frames again. An ark regenerated
+    with different values but equal lengths goes undetected.
     """
 
     def __init__(self, data_dir: str | Path) -> None:
@@ -71,24 +105,24 @@ class FeatureIndex:
             raise InputError(f"{scp}: no such file; run stage 2 (local/2_fbank.sh) first")
         table = _joined_tables(self.data_dir)
         self.speakers: list[str] = table["speaker"].unique().sort().to_list()
-        number = table["speaker"].replace_strict(self.speakers, list(range(len(self.speakers))))
-        self.speaker = number.to_numpy().astype(np.int32)
-        self.of_speaker = Groups(self.speaker, len(self.speakers))
+        numbers = table["speaker"].replace_strict(self.speakers, list(range(len(self.speakers))))
+        self.speaker = numbers.to_numpy().astype(np.int32)
+        self.of_speaker = UtterancesBySpeaker(self.speaker, len(self.speakers))
         self.frames = table["frames"].to_numpy().astype(np.int32)
         self._line = table["line"].to_numpy().astype(np.int64)
         self._offset = table["offset"].to_numpy().astype(np.int64)
         paths: list[str] = table["path"].unique().sort().to_list()
         self._descriptors: list[int] = []
         try:
-            self._scp = self._opened(scp)
-            opened = [self._opened(path) for path in paths]
+            self._scp = self._open(scp)
+            descriptors = [self._open(path) for path in paths]
         except OSError as error:
             raise InputError(f"{error.filename}: {error.strerror}; {scp} names it") from None
-        self._file = table["path"].replace_strict(paths, opened).to_numpy().astype(np.int32)
-        self._paths = dict(zip(opened, paths, strict=True))
+        self._file = table["path"].replace_strict(paths, descriptors).to_numpy().astype(np.int32)
+        self._paths = dict(zip(descriptors, paths, strict=True))
         self.feature_dim = 0
         try:
-            for utterance in _spread(self._file, self._offset):
+            for utterance in _utterances_to_check(self._file, self._offset):
                 header = self._header(utterance)
                 if (end := os.fstat(int(self._file[utterance])).st_size) < header.end:
                     raise self._error(utterance, f"the ark ends at byte {end}, {header.end} are needed; make it again")
@@ -96,7 +130,7 @@ class FeatureIndex:
             self.close()
             raise
 
-    def _opened(self, path: str | Path) -> int:
+    def _open(self, path: str | Path) -> int:
         self._descriptors.append(os.open(path, os.O_RDONLY))
         return self._descriptors[-1]
 
@@ -104,13 +138,13 @@ class FeatureIndex:
         return len(self.frames)
 
     def utterance_id(self, utterance: int) -> str:
-        """The id of an utterance (by its number)."""
+        """Return the id of an utterance number."""
         line = b""
         while not line.split(maxsplit=1)[1:]:
-            more = os.pread(self._scp, 256, int(self._line[utterance]) + len(line))
-            if not more:
+            block = os.pread(self._scp, 256, int(self._line[utterance]) + len(line))
+            if not block:
                 break
-            line += more
+            line += block
         return line.split(maxsplit=1)[0].decode()
 
     @property
@@ -119,31 +153,36 @@ class FeatureIndex:
         return [self.utterance_id(utterance) for utterance in range(len(self))]
 
     def read(self, utterance: int) -> NDArray[np.float32]:
-        """All frames of an utterance (by its number), (frames, feature_dim)."""
+        """Return all frames of an utterance number, (frames, feature_dim)."""
         return self._rows(utterance, 0, None)
 
     def crops(self, utterances: NDArray[np.int32], uniform: NDArray[np.float64], frames: int) -> NDArray[np.float32]:
-        """A crop of ``frames`` frames of each utterance, (len(utterances), frames, feature_dim).
+        """Return a crop of each utterance.
 
-        ``uniform`` in [0, 1) decides where each crop begins. An utterance that is shorter than a crop is repeated
-        until it fills it.
+        Parameters
+        ----------
+        utterances
+            Utterance numbers, (crops,).
+        uniform
+            Where each crop begins, from 0 (the first possible frame) to below 1, (crops,).
+        frames
+            The length of a crop. An utterance that is shorter is repeated.
+
+        Returns
+        -------
+        NDArray
+            (crops, frames, feature_dim).
         """
         batch = np.empty((len(utterances), frames, self.feature_dim), dtype=np.float32)
         length = self.frames[utterances]
         starts = (uniform * np.where(length >= frames, length - frames + 1, length)).astype(np.int64)
-        places = zip(
-            utterances.tolist(),
-            length.tolist(),
-            starts.tolist(),
-            self._file[utterances].tolist(),
-            self._offset[utterances].tolist(),
-            strict=True,
-        )
-        for row, (utterance, own_frames, start, descriptor, offset) in enumerate(places):
-            if own_frames < frames:
+        columns = (utterances, length, starts, self._file[utterances], self._offset[utterances])
+        places = zip(*(column.tolist() for column in columns), strict=True)
+        for row, (utterance, num_frames, start, descriptor, offset) in enumerate(places):
+            if num_frames < frames:
                 whole = self._rows(utterance, 0, None)
                 batch[row] = whole[(start + np.arange(frames)) % len(whole)]
-            elif not read_rows_into(descriptor, offset, own_frames, start, batch[row]):
+            elif not read_rows_into(descriptor, offset, num_frames, start, batch[row]):
                 batch[row] = self._rows(utterance, start, frames)
         return batch
 
@@ -155,7 +194,7 @@ class FeatureIndex:
             raise self._error(utterance, error) from None
 
     def _header(self, utterance: int) -> MatrixHeader:
-        """What an ark says of an utterance, which must be what the tables and the first utterance say."""
+        """Read the header of an utterance; check it against the tables and the first utterance."""
         try:
             header = read_header(int(self._file[utterance]), int(self._offset[utterance]))
         except InputError as error:
@@ -178,24 +217,24 @@ class FeatureIndex:
         return InputError(f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)}: {path}: {reason}")
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
 
-def _spread(file: NDArray[np.int32], offset: NDArray[np.int64]) -> list[int]:
-    """The first utterance, those of each file with the lowest and the highest offset, and some in between."""
+def _utterances_to_check(file: NDArray[np.int32], offset: NDArray[np.int64]) -> list[int]:
+    """Return the first utterance, those with the lowest and highest offset of each file, and some in between."""
     import polars as pl
 
     table = pl.DataFrame({"file": file, "offset": offset}).with_row_index("utterance")
     utterance, place = pl.col("utterance"), pl.col("offset")
     ends = table.group_by("file").agg(first=utterance.get(place.arg_min()), last=utterance.get(place.arg_max()))
-    between = np.linspace(0, len(file) - 1, min(len(file), LOOKED_AT)).astype(int)
+    between = np.linspace(0, len(file) - 1, min(len(file), CHECKED_UTTERANCES)).astype(int)
     return sorted({0, *ends["first"].to_list(), *ends["last"].to_list(), *between.tolist()})
 
 
 def _joined_tables(data_dir: Path) -> pl.DataFrame:
-    """Columns path, offset, line (where its line of feats.scp begins), speaker and frames, in the order of the ids."""
+    """Return a table sorted by id with columns path, offset, speaker, frames, and line: its byte in feats.scp."""
     import polars as pl
 
     feats, utt2spk = _table(data_dir / "feats.scp"), _table(data_dir / "utt2spk").drop("line")
@@ -206,9 +245,9 @@ def _joined_tables(data_dir: Path) -> pl.DataFrame:
         feats = feats.sort("key")
     place = pl.col("value").str.extract_groups(r"^(.*):([0-9]{1,18})$")
     feats = feats.with_columns(path=place.struct[0].fill_null(pl.col("value")), offset=place.struct[1].fill_null("0"))
-    odd = feats.filter(pl.col("value").str.contains(r"[|\]]$"))
-    if len(odd):
-        parse_location(odd["value"][0])
+    unsupported = feats.filter(pl.col("value").str.contains(r"[|\]]$"))
+    if len(unsupported):
+        parse_location(unsupported["value"][0])  # raises
     table = feats.drop("value")
     for name, other, column in (("utt2spk", utt2spk, "speaker"), ("utt2num_frames", num_frames, "frames")):
         other = other.rename({"value": column})

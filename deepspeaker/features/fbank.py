@@ -1,4 +1,4 @@
-"""Log-mel features and log-energy of an utterance, by Lhotse's extractor on Kaldi's scale."""
+"""Log-mel features and log-energy, from Lhotse's extractor on Kaldi's scale."""
 
 from __future__ import annotations
 
@@ -12,10 +12,27 @@ KALDI_SCALE = 32768.0
 
 
 class FbankExtractor:
-    """Equals ``compute-fbank-feats`` with dither 0 and snip_edges false.
+    """Compute the features of ``compute-fbank-feats --dither=0 --snip-edges=false``.
 
-    Frames are ``frame_length`` and ``frame_shift`` seconds; ``num_bins`` triangular mel filters lie between
-    ``low_freq`` and ``high_freq`` Hz.
+    Parameters
+    ----------
+    sampling_rate
+        In Hz.
+    num_bins, low_freq, high_freq
+        The number of triangular mel filters, and their range in Hz.
+    frame_length, frame_shift
+        In seconds.
+
+    Attributes
+    ----------
+    minimum_samples
+        The length of the shortest audio that gives a frame.
+
+    Examples
+    --------
+    >>> features, log_energy = FbankExtractor()(np.zeros(16000, dtype=np.float32))
+    >>> features.shape, log_energy.shape
+    ((100, 64), (100,))
     """
 
     def __init__(
@@ -39,14 +56,22 @@ class FbankExtractor:
             num_filters=num_bins,
             use_energy=True,
             raw_energy=True,
-            energy_floor=float(np.finfo(np.float32).eps),  # Kaldi's least energy, of digital silence
+            energy_floor=float(np.finfo(np.float32).eps),  # Kaldi's energy of digital silence
         ).eval()
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Samples (n,) in [-1, 1] -> log-mel energies (frames, num_bins), raw log-energy (frames,), both natural logs.
+        """Return the log-mel energies and the raw log-energy of each frame.
 
-        The raw log-energy is that of Kaldi's ``--raw-energy=true``: after the removal of the frame's mean, before
-        pre-emphasis and window; it is what the VAD rule looks at.
+        Parameters
+        ----------
+        samples
+            (samples,), in [-1, 1].
+
+        Returns
+        -------
+        tuple of NDArray
+            Natural logarithms: (frames, num_bins) and (frames,). The second is Kaldi's ``--raw-energy=true``: computed
+            after the frame's mean is removed, but before pre-emphasis and window. The VAD reads it.
         """
         with torch.inference_mode():
             scaled = torch.from_numpy(samples * np.float32(KALDI_SCALE))

@@ -1,4 +1,4 @@
-"""Mean and variance normalisation over an utterance."""
+"""Cepstral mean and variance normalisation (CMVN) of log-mel features over an utterance."""
 
 from __future__ import annotations
 
@@ -9,17 +9,32 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 
-#: Share of a matrix' range that storing it may add to a value: half a step of Kaldi's coarsest compression,
-#: "speech-feature", which has 63 steps between two percentiles ("one-byte": 255 steps over the whole range).
-_STORED_WITHIN = 1 / 126
+#: The largest error of a compressed value, as a share of the matrix' range: half a step of Kaldi's coarsest
+#: compression, "speech-feature", with 63 steps between two percentiles. "one-byte" has 255 steps over the range.
+_COMPRESSION_ERROR = 1 / 126
 
 
 def mean_variance_normalised(features: NDArray[np.float32], variance_floor: float = 0.01) -> NDArray[np.float32]:
-    """Features (frames, dim) -> each bin with zero mean and unit variance over the frames, float32.
+    """Normalise each bin to zero mean and unit variance over the frames.
 
-    A bin that hardly varies (clipped to a floor, band-limited audio) would be blown up into noise of the quantiser,
-    so no bin's variance counts as less than ``variance_floor`` times the mean variance of the utterance's bins. A
-    constant bin becomes zero.
+    Parameters
+    ----------
+    features
+        (frames, dim).
+    variance_floor
+        The smallest variance of a bin, as a share of the mean variance of all bins. Without a floor, a bin that hardly
+        varies (band-limited audio, for example) would become amplified quantisation noise.
+
+    Returns
+    -------
+    NDArray
+        (frames, dim), float32. A constant bin becomes zero.
+
+    Examples
+    --------
+    >>> mean_variance_normalised(np.array([[1, 5], [3, 9]], dtype=np.float32))
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
     """
     mean = features.mean(axis=0, dtype=np.float64)
     variance = features.var(axis=0, dtype=np.float64)
@@ -28,29 +43,30 @@ def mean_variance_normalised(features: NDArray[np.float32], variance_floor: floa
 
 
 def check_normalised(features: NDArray[np.float32], utterance: str, data_dir: str | Path) -> None:
-    """Raises ``InputError`` unless ``features`` (frames, dim) can be what ``mean_variance_normalised`` made.
-
-    Each bin then has mean 0 and a standard deviation of 1, or less where the variance floor held it down. Storing the
-    matrix changes no value by more than a 126th of its range, so both may be off by that much and no more, whatever
-    the compression. On the arks of the demo corpus, LibriSpeech and krs180 they were off by at most a 509th. Log-mel
-    features that are not normalised were off by at least a sixth of their range, and those of krs180, whose mean alone
-    is normalised, by at least a 52nd.
+    """Check that features were normalised by ``mean_variance_normalised``.
 
     Parameters
     ----------
     features
-        All frames of an utterance, (frames, dim), at least one frame.
+        All frames of an utterance, (frames, dim), with at least one frame.
     utterance, data_dir
-        What the error names.
+        Names for the error message.
 
     Raises
     ------
     InputError
-        The features are not normalised, or not finite; it names the directory to take instead.
+        The features are not normalised, or not finite. The message names the directory to use instead.
+
+    Notes
+    -----
+    A normalised bin has mean 0 and a standard deviation of 1, or less under the variance floor. Compression changes a
+    value by at most 1/126 of the matrix' range, so mean and deviation may be off by that much. On the arks of the demo
+    corpus, LibriSpeech and krs180 they were off by at most 1/509 of the range. Log-mel features without CMVN were off
+    by at least 1/6, and those of krs180, with mean normalisation only, by at least 1/52.
     """
     mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     off = np.maximum(np.abs(mean), deviation - 1)
-    if off.max() <= _STORED_WITHIN * float(np.ptp(features)) + 1e-3:
+    if off.max() <= _COMPRESSION_ERROR * float(np.ptp(features)) + 1e-3:
         return
     folder, worst = Path(data_dir), int(off.argmax())
     if folder.name.endswith("_nosil"):

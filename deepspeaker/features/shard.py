@@ -1,4 +1,4 @@
-"""Stage 2 in shards: each job takes a run of utterances, then their tables are collected."""
+"""Stage 2 in shards: each job computes the features of some utterances, then the shards are collected."""
 
 from __future__ import annotations
 
@@ -32,21 +32,25 @@ from deepspeaker.skipped import report_skipped
 
 _SHARDS = ".shards"
 
-
 T = TypeVar("T")
 
 
 def shard_of(utterances: Sequence[T], job: int, num_jobs: int) -> Sequence[T]:
-    """The utterances of job ``job``, from 1 to ``num_jobs``: the piece that Kaldi's ``split_scp.pl`` makes for it.
+    """Return the utterances of one job, as Kaldi's ``split_scp.pl`` divides them.
 
-    Unlike that program it accepts more jobs than utterances; the last jobs then have none.
+    ``job`` counts from 1. Unlike ``split_scp.pl``, this accepts more jobs than utterances: the last shards are empty.
+
+    Examples
+    --------
+    >>> [shard_of("abcde", job, 2) for job in (1, 2)]
+    ['abc', 'de']
     """
     bounds = split_bounds(len(utterances), num_jobs)
     return utterances[bounds[job - 1] : bounds[job]]
 
 
 def nosil_dir(data_dir: Path) -> Path:
-    """Where the normalised speech frames of a data directory lie."""
+    """Return the directory that holds the normalised speech frames of a data directory."""
     return data_dir.with_name(data_dir.name + "_nosil")
 
 
@@ -63,76 +67,100 @@ def compute_shard(
     compression: str,
     allow_pipes: bool,
 ) -> None:
-    """Features, speech frames and their normalised form for one shard of a data directory.
+    """Compute features, VAD and normalised speech frames for one shard of a data directory.
 
-    Writes ``fbank.JOB.ark`` and ``vad.JOB.ark`` (unless the directory brought its features) there and
-    ``fbank.JOB.ark`` in ``*_nosil``. Utterances that cannot be read, have no speech, or have features that are not
-    finite numbers are noted for ``collect_shards``, so that training need not look for such values.
-    ``fbank`` and ``vad`` are the options of ``FbankExtractor`` and ``energy_vad``.
+    This writes ``fbank.JOB.ark`` and ``vad.JOB.ark`` into the directory, unless it came with features, and
+    ``fbank.JOB.ark`` into its ``_nosil`` directory. Utterances that cannot be read, contain no speech, or have features
+    that are not finite are skipped; ``collect_shards`` lists them. Training need not check for such values again.
+
+    Parameters
+    ----------
+    data_dir
+        A Kaldi data directory.
+    job, num_jobs
+        The number of this shard, from 1, and the number of shards.
+    sampling_rate
+        Audio at another rate is resampled to this one, in Hz.
+    fbank, vad
+        Options of ``FbankExtractor`` and ``energy_vad``.
+    variance_floor
+        See ``mean_variance_normalised``.
+    raw_compression, compression
+        How to compress the features, and the normalised features; see ``deepspeaker.kaldi.COMPRESSIONS``.
+    allow_pipes
+        Whether entries of wav.scp may run commands.
     """
     torch.set_num_threads(1)  # the jobs share the machine
     data = DataDir.read(data_dir)
     given = has_own_features(data_dir)
     extractor = FbankExtractor(sampling_rate=sampling_rate, **fbank)
     shards = data_dir / _SHARDS
-    nosil = nosil_dir(data_dir)
-    num_frames: dict[str, str] = {}
-    num_speech: dict[str, str] = {}
-    skipped: dict[str, str] = {}
-    converted: dict[str, str] = {}
+    tables: dict[str, dict[str, str]] = {name: {} for name in ("num_frames", "num_speech", "skipped", "converted")}
     with contextlib.ExitStack() as stack:
-        nosil_writer = stack.enter_context(
-            ArkWriter(nosil / f"fbank.{job}.ark", shards / f"nosil.{job}", compression)
-        )
-        if not given:  # else an ark of the user's could have one of these names
-            feats_writer = stack.enter_context(
-                ArkWriter(data_dir / f"fbank.{job}.ark", shards / f"feats.{job}", raw_compression)
-            )
-            vad_writer = stack.enter_context(ArkWriter(data_dir / f"vad.{job}.ark", shards / f"vad.{job}"))
+
+        def open_ark(ark: Path, table: str, compression: str = "none") -> ArkWriter:
+            return stack.enter_context(ArkWriter(ark, shards / f"{table}.{job}", compression))
+
+        nosil_writer = open_ark(nosil_dir(data_dir) / f"fbank.{job}.ark", "nosil", compression)
+        if not given:  # an ark that came with the directory could have one of these names
+            feats_writer = open_ark(data_dir / f"fbank.{job}.ark", "feats", raw_compression)
+            vad_writer = open_ark(data_dir / f"vad.{job}.ark", "vad")
         for utterance in shard_of(sorted(data.utt2spk), job, num_jobs):
             try:
                 if given:
-                    feats, speech = _given_features(data, utterance)
+                    feats, speech = _read_features(data, utterance)
                 else:
-                    feats, speech, info = _computed_features(
-                        data, utterance, extractor, sampling_rate, vad, allow_pipes
-                    )
+                    feats, speech, info = _compute_features(data, utterance, extractor, sampling_rate, vad, allow_pipes)
                     if info.sampling_rate != sampling_rate or info.channels > 1:
-                        converted[utterance] = f"{info.sampling_rate} {sampling_rate} {info.channels}"
+                        tables["converted"][utterance] = f"{info.sampling_rate} {sampling_rate} {info.channels}"
                 if not (speech > 0).any():
                     raise InputError("has no speech frame")
             except InputError as error:
-                skipped[utterance] = str(error)
+                tables["skipped"][utterance] = str(error)
                 continue
             normalised = mean_variance_normalised(feats[speech > 0], variance_floor)
-            num_frames[utterance], num_speech[utterance] = str(len(feats)), str(len(normalised))
+            tables["num_frames"][utterance] = str(len(feats))
+            tables["num_speech"][utterance] = str(len(normalised))
             if not given:
                 feats_writer.write(utterance, feats)
                 vad_writer.write(utterance, speech)
             nosil_writer.write(utterance, normalised)
-    write_table(shards / f"num_frames.{job}", num_frames)
-    write_table(shards / f"num_speech.{job}", num_speech)
-    write_table(shards / f"skipped.{job}", skipped)
-    write_table(shards / f"converted.{job}", converted)
-    for line in _conversions(converted):
+    for name, table in tables.items():
+        write_table(shards / f"{name}.{job}", table)
+    for line in _conversion_lines(tables["converted"]):
         print(line)
 
 
 def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
-    """Joins what ``compute_shard`` left into ``feats.scp``, ``vad.scp``, ``utt2num_frames`` and ``*_nosil``.
+    """Join the shards of ``compute_shard`` into ``feats.scp``, ``vad.scp``, ``utt2num_frames`` and ``_nosil``.
 
-    Returns lines that say what is there now, and what audio was converted. Raises ``InputError`` when a shard is
-    missing or more than ``max_skipped`` percent of the utterances are skipped (list: ``skipped`` in the directory);
-    then all shards are to be computed again.
+    Parameters
+    ----------
+    data_dir
+        The data directory.
+    num_jobs
+        The number of shards.
+    max_skipped
+        How many utterances may be skipped, in percent. ``skipped`` in the directory lists them all.
+
+    Returns
+    -------
+    str
+        Lines for the user: the audio that was converted, and the number of utterances and frames.
+
+    Raises
+    ------
+    InputError
+        A shard is missing, or too many utterances were skipped. All shards must then be computed again.
     """
     data = DataDir.read(data_dir)
     given = has_own_features(data_dir)
     shards = data_dir / _SHARDS
     names = ["skipped", "num_frames", "num_speech", "nosil", "converted", *([] if given else ["feats", "vad"])]
     try:
-        tables = {name: _joined(shards, name, num_jobs) for name in names}
-        about = f"utterances of {data_dir}"
-        report_skipped(data_dir / "skipped", tables["skipped"], len(data.utt2spk), about, max_skipped)
+        tables = {name: _join_tables(shards, name, num_jobs) for name in names}
+        label = f"utterances of {data_dir}"
+        report_skipped(data_dir / "skipped", tables["skipped"], len(data.utt2spk), label, max_skipped)
     except InputError:
         remove_folder(shards)
         raise
@@ -150,15 +178,13 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     _remove_old_arks(nosil_dir(data_dir), num_jobs)
     remove_folder(shards)
     frames, speech = sum(map(int, num_frames.values())), sum(map(int, num_speech.values()))
-    summary = (
-        f"{data_dir}: {len(num_speech)} utterances, {frames} frames, {100.0 * speech / frames:.1f} % of them speech"
-        + (" (features as given)" if given else "")
-    )
-    return "\n".join([*(f"{data_dir}: {line}" for line in _conversions(tables["converted"])), summary])
+    lines = [f"{data_dir}: {line}" for line in _conversion_lines(tables["converted"])]
+    share, note = 100.0 * speech / frames, " (features as given)" if given else ""
+    lines.append(f"{data_dir}: {len(num_speech)} utterances, {frames} frames, {share:.1f} % of them speech{note}")
+    return "\n".join(lines)
 
 
-def _joined(shards: Path, name: str, num_jobs: int) -> dict[str, str]:
-    """The table ``name`` of all jobs."""
+def _join_tables(shards: Path, name: str, num_jobs: int) -> dict[str, str]:
     table: dict[str, str] = {}
     for job in range(1, num_jobs + 1):
         if not (shards / f"{name}.{job}").is_file():
@@ -167,37 +193,37 @@ def _joined(shards: Path, name: str, num_jobs: int) -> dict[str, str]:
     return table
 
 
-def _conversions(converted: dict[str, str]) -> list[str]:
-    """What was done to audio of another form: a line for each rate, and one for channels."""
+def _conversion_lines(converted: dict[str, str]) -> list[str]:
+    """Return a line for each sampling rate that was converted, and one for averaged channels."""
     by_rate: dict[tuple[int, int], list[str]] = {}
-    several = []
+    averaged = []
     for utterance, form in converted.items():
-        rate, wanted, channels = map(int, form.split())
-        if rate != wanted:
-            by_rate.setdefault((rate, wanted), []).append(utterance)
+        rate, new_rate, channels = map(int, form.split())
+        if rate != new_rate:
+            by_rate.setdefault((rate, new_rate), []).append(utterance)
         if channels > 1:
-            several.append(utterance)
+            averaged.append(utterance)
     lines = [
-        f"resampled from {rate} to {wanted} Hz: {len(utterances)} utterances (first: {utterances[0]})"
-        for (rate, wanted), utterances in sorted(by_rate.items())
+        f"resampled from {rate} to {new_rate} Hz: {len(utterances)} utterances (first: {utterances[0]})"
+        for (rate, new_rate), utterances in sorted(by_rate.items())
     ]
-    if several:
-        lines.append(f"channels averaged: {len(several)} utterances (first: {several[0]})")
+    if averaged:
+        lines.append(f"channels averaged: {len(averaged)} utterances (first: {averaged[0]})")
     return lines
 
 
 def _remove_old_arks(folder: Path, num_jobs: int) -> None:
-    """Arks of an earlier run with more jobs."""
+    """Remove the arks of an earlier run with more jobs."""
     for ark in folder.glob("*.ark"):
         match = re.fullmatch(r"(?:fbank|vad)\.(\d+)\.ark", ark.name)
         if match and int(match[1]) > num_jobs:
             ark.unlink()
 
 
-def _computed_features(
+def _compute_features(
     data: DataDir, utterance: str, extractor: FbankExtractor, sampling_rate: int, vad: dict[str, Any], allow_pipes: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], AudioInfo]:
-    """Features, speech frames, and what the recording says of itself."""
+    """Return the features, the VAD decisions, and the properties of the recording."""
     segment = data.segment_of(utterance)
     if segment is None:
         raise InputError("is not in segments" if data.segments else "is not in wav.scp")
@@ -207,11 +233,12 @@ def _computed_features(
     if len(samples) < extractor.minimum_samples:
         raise InputError(f"{location}: has {len(samples)} samples, less than one frame")
     feats, log_energy = extractor(samples)
-    _check_finite(feats)  # squares of large samples overflow
+    _check_finite(feats)  # the squares of large samples overflow
     return feats, energy_vad(log_energy, **vad), info
 
 
-def _given_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _read_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the features and VAD decisions that came with the directory; without vad.scp, all frames are speech."""
     if utterance not in data.feats_scp:
         raise InputError("is not in feats.scp")
     feats = read_matrix(data.feats_scp[utterance])
@@ -225,6 +252,6 @@ def _given_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32],
 
 
 def _check_finite(feats: NDArray[np.float32]) -> None:
-    """Normalised forms of finite features are finite too."""
+    """Check the raw features; normalisation keeps finite features finite."""
     if not np.isfinite(feats).all():
         raise InputError("has features that are not finite numbers")

@@ -1,4 +1,4 @@
-"""Kaldi's energy voice activity detection (the rule of ``compute-vad``)."""
+"""Kaldi's energy-based voice activity detection (``compute-vad``)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,35 @@ def energy_vad(
     frames_context: int = 2,
     proportion_threshold: float = 0.12,
 ) -> NDArray[np.float32]:
-    """Log-energy (frames,) on the 16-bit scale -> 1.0 for a speech frame, else 0.0, (frames,).
+    """Return 1.0 for each speech frame and 0.0 for each other frame.
 
-    A frame is speech when at least ``proportion_threshold`` of the frames within ``frames_context`` on either side
-    (fewer at the edges) exceed ``energy_threshold + energy_mean_scale * mean(log_energy)``.
+    A frame is speech if at least ``proportion_threshold`` of the frames around it exceed
+    ``energy_threshold + energy_mean_scale * mean(log_energy)``.
+
+    Parameters
+    ----------
+    log_energy
+        (frames,), of samples on the 16-bit scale.
+    energy_threshold, energy_mean_scale
+        The constant part of the threshold, and the share of the utterance's mean log-energy in it.
+    frames_context
+        How many frames count on either side; fewer at the edges.
+    proportion_threshold
+        The share of these frames that must exceed the threshold.
+
+    Returns
+    -------
+    NDArray
+        (frames,).
+
+    References
+    ----------
+    ``ComputeVadEnergy`` in Kaldi's src/ivector/voice-activity-detection.cc.
+
+    Examples
+    --------
+    >>> energy_vad(np.array([5, 5, 5, 20, 5, 5, 5], dtype=np.float32))
+    array([0., 1., 1., 1., 1., 1., 0.], dtype=float32)
     """
     frames = len(log_energy)
     if frames == 0:

@@ -1,4 +1,4 @@
-"""Log-mel features against kaldi-native-fbank and against Kaldi's definition in float64."""
+"""Log-mel features, compared with kaldi-native-fbank and with Kaldi's definition in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 
 def speechlike(seconds: float, seed: int, rate: int = 16000) -> Floats:
-    """Bursts of harmonics of a gliding pitch, hisses, and a noise beneath, on the 16-bit grid as real files are."""
+    """Return bursts of a gliding pitch with harmonics, hisses and noise, quantised to 16 bits like real files."""
     generator = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
     pitch = 120 + 60 * np.sin(2 * np.pi * 0.7 * time + generator.uniform(0, 6))
@@ -30,7 +30,7 @@ def speechlike(seconds: float, seed: int, rate: int = 16000) -> Floats:
 
 
 def reference(samples: Floats, rate: int = 16000, **mel: float) -> Floats:
-    """kaldi-native-fbank with the options of ``compute-fbank-feats``; column 0 is the raw log-energy."""
+    """Run kaldi-native-fbank with the options of ``compute-fbank-feats``; column 0 is the raw log-energy."""
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.samp_freq = rate
     options.frame_opts.dither = 0.0
@@ -48,7 +48,7 @@ def reference(samples: Floats, rate: int = 16000, **mel: float) -> Floats:
 
 
 def definition(samples: Floats, frame: int) -> NDArray[np.float64]:
-    """The 64 log-mel energies of one frame, in float64, as in Kaldi's feature-window.cc and mel-computations.cc."""
+    """Compute a frame in float64, as in Kaldi's feature-window.cc and mel-computations.cc."""
     first = 160 * frame + 80 - 200
     at = np.arange(first, first + 400)
     while ((at < 0) | (at >= len(samples))).any():  # mirrored at the edges
@@ -73,51 +73,51 @@ def definition(samples: Floats, frame: int) -> NDArray[np.float64]:
     return np.log(np.maximum(energies, np.finfo(np.float32).eps))
 
 
-def check_near(features: Floats, theirs: Floats) -> None:
-    assert features.shape == theirs.shape
-    difference = np.abs(features - theirs)
+def check_close(features: Floats, expected: Floats) -> None:
+    assert features.shape == expected.shape
+    difference = np.abs(features - expected)
     assert np.median(difference) < 1e-5
     assert np.percentile(difference, 99) < 5e-4
-    # A bin far below the frame's peak holds the rounding of a float32 FFT, which is a share of the peak.
-    power, their_power = np.exp(features.astype(np.float64)), np.exp(theirs.astype(np.float64))
-    assert np.all(np.abs(power - their_power) <= 2e-5 * their_power.max(axis=1, keepdims=True))
+    # The rounding errors of a float32 FFT are a share of the frame's peak.
+    power, expected_power = np.exp(features.astype(np.float64)), np.exp(expected.astype(np.float64))
+    assert np.all(np.abs(power - expected_power) <= 2e-5 * expected_power.max(axis=1, keepdims=True))
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_kaldi_native_fbank_on_synthetic_speech(seed: int) -> None:
+def test_matches_kaldi_native_fbank_on_synthetic_speech(seed: int) -> None:
     samples = speechlike(4, seed)
     features, log_energy = FbankExtractor()(samples)
-    theirs = reference(samples)
+    expected = reference(samples)
     assert features.dtype == log_energy.dtype == np.float32
-    check_near(features, theirs[:, 1:])
-    assert np.abs(log_energy - theirs[:, 0]).max() < 1e-4
+    check_close(features, expected[:, 1:])
+    assert np.abs(log_energy - expected[:, 0]).max() < 1e-4
 
 
 @pytest.mark.skipif(not PIECES.is_dir(), reason=f"no real speech in {PIECES}")
-def test_equals_kaldi_native_fbank_on_real_speech() -> None:
+def test_matches_kaldi_native_fbank_on_real_speech() -> None:
     paths = sorted(PIECES.glob("*/*/*/*.flac"))[::8][:12]
     assert paths
     for path in paths:
         samples = read_audio(str(path))
         features, log_energy = FbankExtractor()(samples)
-        theirs = reference(samples)
-        check_near(features, theirs[:, 1:])
-        assert np.abs(log_energy - theirs[:, 0]).max() < 1e-4
+        expected = reference(samples)
+        check_close(features, expected[:, 1:])
+        assert np.abs(log_energy - expected[:, 0]).max() < 1e-4
 
 
 @pytest.mark.parametrize("options", [{"num_bins": 40, "low_freq": 0.0, "high_freq": 8000.0}, {"num_bins": 23}])
-def test_equals_kaldi_native_fbank_with_other_filters(options: dict[str, float]) -> None:
+def test_matches_kaldi_native_fbank_with_other_filters(options: dict[str, float]) -> None:
     samples = speechlike(2, 9)
-    check_near(FbankExtractor(**options)(samples)[0], reference(samples, **options)[:, 1:])
+    check_close(FbankExtractor(**options)(samples)[0], reference(samples, **options)[:, 1:])
 
 
-def test_equals_kaldi_native_fbank_at_8_kilohertz() -> None:
+def test_matches_kaldi_native_fbank_at_8_kilohertz() -> None:
     samples = speechlike(2, 9, 8000)
     features, _ = FbankExtractor(8000, num_bins=30, high_freq=3700.0)(samples)
-    check_near(features, reference(samples, 8000, num_bins=30, high_freq=3700.0)[:, 1:])
+    check_close(features, reference(samples, 8000, num_bins=30, high_freq=3700.0)[:, 1:])
 
 
-def test_equals_the_definition_in_float64() -> None:
+def test_matches_the_definition_in_float64() -> None:
     samples = speechlike(1.003, 5)
     features, _ = FbankExtractor()(samples)
     for frame in (0, 1, 2, 17, 50, len(features) - 2, len(features) - 1):
@@ -127,24 +127,24 @@ def test_equals_the_definition_in_float64() -> None:
         assert np.median(np.abs(features[frame] - expected)) < 1e-5
 
 
-def test_digital_silence_has_kaldis_floor() -> None:
+def test_digital_silence_has_the_floor_of_kaldi() -> None:
     samples = speechlike(2, 3)
     samples[8000:16000] = 0
     features, log_energy = FbankExtractor()(samples)
-    theirs = reference(samples)
+    expected = reference(samples)
     assert np.array_equal(features[60], np.full(64, np.log(np.finfo(np.float32).eps), dtype=np.float32))
-    assert np.abs(log_energy - theirs[:, 0]).max() < 1e-4
-    check_near(features, theirs[:, 1:])
+    assert np.abs(log_energy - expected[:, 0]).max() < 1e-4
+    check_close(features, expected[:, 1:])
     assert np.isfinite(FbankExtractor()(np.zeros(1600, dtype=np.float32))[1]).all()
 
 
 @pytest.mark.parametrize("samples", [160, 161, 239, 240, 399, 400, 401, 560, 15999, 16000, 16079, 16080])
-def test_frame_counts_and_short_inputs_are_kaldis(samples: int) -> None:
+def test_frame_counts_and_short_inputs_match_kaldi(samples: int) -> None:
     signal = speechlike(1.1, 1)[:samples]
     features, log_energy = FbankExtractor()(signal)
     assert features.shape == ((samples + 80) // 160, 64)
     assert log_energy.shape == (len(features),)
-    check_near(features, reference(signal)[:, 1:])
+    check_close(features, reference(signal)[:, 1:])
 
 
 def test_the_same_samples_give_the_same_bytes() -> None:

@@ -1,4 +1,4 @@
-"""Stage 2 on small real data directories: shards, their collection, what is skipped."""
+"""Stage 2 on small data directories: shards, their collection, skipped utterances."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OPTIONS: dict[str, Any] = {
 
 
 def make_audio(folder: Path, utterances: int = 7) -> Path:
-    """``folder``/data with the audio of two speakers in ``folder``/audio: half noise and tones, half near silence."""
+    """Write a data directory of two speakers; each file is half noise and tones, half near silence."""
     (folder / "audio").mkdir(parents=True)
     generator = np.random.default_rng(0)
     data = DataDir(utt2spk={})
@@ -70,15 +70,12 @@ def run(data_dir: Path, num_jobs: int, order: Sequence[int] | None = None, **cha
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The tables without the places in arks, and the arks of all jobs one after the other."""
+    """Return the tables without ark offsets, and the concatenated arks of all jobs."""
     found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*")):
-        if path.suffix == ".ark":
-            kind = path.name.split(".")[0]
-            assert path.name.count(".") == 2
-        elif path.name in ("feats.scp", "vad.scp"):
+        if path.name in ("feats.scp", "vad.scp"):
             found[path.name] = " ".join(read_table(path)).encode()
-        else:
+        elif path.suffix != ".ark":
             found[path.name] = path.read_bytes()
     for kind in ("fbank", "vad"):
         arks = sorted(folder.glob(f"{kind}.*.ark"), key=lambda path: int(path.name.split(".")[1]))
@@ -87,15 +84,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 12))
-def test_shards_are_the_whole_in_order_and_nearly_equal(items: list[int], num_jobs: int) -> None:
+def test_shards_keep_the_order_and_have_nearly_equal_lengths(items: list[int], num_jobs: int) -> None:
     shards = [shard_of(items, job, num_jobs) for job in range(1, num_jobs + 1)]
     assert [item for shard in shards for item in shard] == items
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_shards_are_the_pieces_of_split_scp(tmp_path: Path, seed: int) -> None:
-    """They had nearly equal lengths too, but others of them were longer."""
+def test_shards_match_split_scp(tmp_path: Path, seed: int) -> None:
+    """Nearly equal lengths are not enough: the same shards must be the longer ones."""
     generator = np.random.default_rng(seed)
     num_jobs = int(generator.integers(2, 9))
     lines = [f"u{number:03d} x" for number in range(int(generator.integers(num_jobs, 60)))]
@@ -108,7 +105,7 @@ def test_shards_are_the_pieces_of_split_scp(tmp_path: Path, seed: int) -> None:
         assert shard_of(lines, job, num_jobs) == piece.read_text().splitlines()
 
 
-def test_the_tables_hold_what_the_parts_compute(tmp_path: Path) -> None:
+def test_tables_and_arks_hold_the_computed_features(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path)
     before = DataDir.read(data_dir)
     line = run(data_dir, 2)
@@ -136,7 +133,7 @@ def test_the_tables_hold_what_the_parts_compute(tmp_path: Path) -> None:
     assert not (data_dir / ".shards").exists()
 
 
-def test_any_number_of_jobs_in_any_order_gives_the_same(tmp_path: Path) -> None:
+def test_number_and_order_of_jobs_do_not_change_the_bytes(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path)
     run(data_dir, 1)
     one, one_nosil = contents(data_dir), contents(nosil_dir(data_dir))
@@ -147,23 +144,18 @@ def test_any_number_of_jobs_in_any_order_gives_the_same(tmp_path: Path) -> None:
         assert contents(nosil_dir(data_dir)) == one_nosil
 
 
-def test_fewer_jobs_leave_no_old_arks(tmp_path: Path) -> None:
+def test_fewer_jobs_remove_old_arks(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path)
     (data_dir / "mine.9.ark").touch()
     run(data_dir, 4)
     run(data_dir, 2)
-    assert sorted(path.name for path in data_dir.glob("*.ark")) == [
-        "fbank.1.ark",
-        "fbank.2.ark",
-        "mine.9.ark",
-        "vad.1.ark",
-        "vad.2.ark",
-    ]
+    arks = ["fbank.1.ark", "fbank.2.ark", "mine.9.ark", "vad.1.ark", "vad.2.ark"]
+    assert sorted(path.name for path in data_dir.glob("*.ark")) == arks
     assert sorted(path.name for path in nosil_dir(data_dir).glob("*.ark")) == ["fbank.1.ark", "fbank.2.ark"]
 
 
 def spoil(data_dir: Path) -> None:
-    """One file without speech, one cut in the middle, one too short, one that is not there."""
+    """Silence one file, truncate one, replace one by a shorter one, and remove one."""
     audio = data_dir.parent / "audio"
     soundfile.write(audio / "a-0.flac", np.zeros(16000), 16000)
     whole = (audio / "b-1.flac").read_bytes()
@@ -192,7 +184,7 @@ def test_bad_files_are_skipped_and_listed(tmp_path: Path, capsys: pytest.Capture
     assert not skipped.keys() & DataDir.read(data_dir).feats_scp.keys()
 
 
-def test_more_than_five_percent_stop_the_stage(tmp_path: Path) -> None:
+def test_more_than_five_percent_skipped_is_an_error(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path)
     spoil(data_dir)
     with pytest.raises(InputError, match=r"4 of 7 utterances of .* more than 5 % \(first a-0: has no speech") as raised:
@@ -204,7 +196,7 @@ def test_more_than_five_percent_stop_the_stage(tmp_path: Path) -> None:
     assert len(read_table(data_dir / "skipped")) == 4
 
 
-def test_a_mended_corpus_has_no_list_of_skipped(tmp_path: Path) -> None:
+def test_a_repaired_corpus_has_no_skipped_list(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path, 21)
     whole = (tmp_path / "audio" / "b-1.flac").read_bytes()
     (tmp_path / "audio" / "b-1.flac").write_bytes(whole[:500])
@@ -216,7 +208,7 @@ def test_a_mended_corpus_has_no_list_of_skipped(tmp_path: Path) -> None:
     assert "b-1" in DataDir.read(nosil_dir(data_dir)).utt2spk
 
 
-def test_a_missing_shard_is_named_and_nothing_is_collected(tmp_path: Path) -> None:
+def test_a_missing_shard_is_an_error(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path)
     compute_shard(data_dir, 1, 3, **OPTIONS)
     compute_shard(data_dir, 3, 3, **OPTIONS)
@@ -225,21 +217,19 @@ def test_a_missing_shard_is_named_and_nothing_is_collected(tmp_path: Path) -> No
     assert not (data_dir / "feats.scp").exists()
 
 
-def test_shards_stay_when_collecting_them_fails_for_want_of_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Computing them again may take hours."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     data_dir = make_audio(tmp_path)
     compute_shard(data_dir, 1, 1, **OPTIONS)
     with monkeypatch.context() as patched, pytest.raises(InputError, match="no space left on device"):
-        patched.setattr(Path, "write_text", fail_for_want_of_space)
+        patched.setattr(Path, "write_text", fail)
         collect_shards(data_dir, 1, 5.0)
     collect_shards(data_dir, 1, 5.0)
     assert len(DataDir.read(nosil_dir(data_dir)).feats_scp) == 7
-
-
-def fail_for_want_of_space(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_an_utterance_without_audio_is_skipped(tmp_path: Path) -> None:
@@ -251,7 +241,7 @@ def test_an_utterance_without_audio_is_skipped(tmp_path: Path) -> None:
     assert read_table(data_dir / "skipped") == {"a-0": "is not in wav.scp"}
 
 
-def test_compressions_are_taken(tmp_path: Path) -> None:
+def test_compressions_are_applied(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path, 2)
     run(data_dir, 1, raw_compression="speech-feature", compression="two-byte")
     assert b"\0BCM " in (data_dir / "fbank.1.ark").read_bytes()[:20]
@@ -259,28 +249,28 @@ def test_compressions_are_taken(tmp_path: Path) -> None:
 
 
 def make_features(folder: Path, dim: int, with_vad: bool = False, ark: str = "mine.ark") -> Path:
-    """A data directory with features of its own and no audio."""
+    """Write a data directory with features but no audio."""
     generator = np.random.default_rng(dim)
     utterances = [f"{speaker}-{number}" for speaker in "ab" for number in range(3)]
     frames = {utterance: int(generator.integers(5, 40)) for utterance in utterances}
     data = DataDir(utt2spk={utterance: utterance[0] for utterance in utterances})
-    with ArkWriter(folder / ark, folder / "own.scp") as writer:
+    with ArkWriter(folder / ark, folder / "given.scp") as writer:
         for utterance in utterances:
             writer.write(utterance, generator.normal(size=(frames[utterance], dim)).astype("f4"))
-    data.feats_scp = read_table(folder / "own.scp")
+    data.feats_scp = read_table(folder / "given.scp")
     if with_vad:
-        with ArkWriter(folder / "own_vad.ark", folder / "own_vad.scp") as writer:
+        with ArkWriter(folder / "given_vad.ark", folder / "given_vad.scp") as writer:
             for utterance in utterances:
                 writer.write(utterance, (np.arange(frames[utterance]) % 3 > 0).astype("f4"))
-        data.vad_scp = read_table(folder / "own_vad.scp")
+        data.vad_scp = read_table(folder / "given_vad.scp")
     data.write(folder)
     return folder
 
 
 @pytest.mark.parametrize("dim", [1, 13, 40])
 @pytest.mark.parametrize("with_vad", [False, True])
-def test_own_features_of_any_dimension_are_taken_as_they_are(tmp_path: Path, dim: int, with_vad: bool) -> None:
-    data_dir = make_features(tmp_path / "own", dim, with_vad)
+def test_given_features_of_any_dimension_are_used(tmp_path: Path, dim: int, with_vad: bool) -> None:
+    data_dir = make_features(tmp_path / "given", dim, with_vad)
     before = DataDir.read(data_dir)
     line = run(data_dir, 2)
     assert line.endswith("(features as given)")
@@ -300,28 +290,28 @@ def test_own_features_of_any_dimension_are_taken_as_they_are(tmp_path: Path, dim
 
 
 @pytest.mark.parametrize("num_jobs", [1, 3])
-def test_own_features_under_our_arks_name_are_left_alone(tmp_path: Path, num_jobs: int) -> None:
-    data_dir = make_features(tmp_path / "own", 20, ark="fbank.1.ark")
+def test_given_features_named_like_our_ark_are_not_overwritten(tmp_path: Path, num_jobs: int) -> None:
+    data_dir = make_features(tmp_path / "given", 20, ark="fbank.1.ark")
     before = (data_dir / "fbank.1.ark").read_bytes()
     run(data_dir, num_jobs)
     assert (data_dir / "fbank.1.ark").read_bytes() == before
     assert [path.name for path in data_dir.glob("*.ark")] == ["fbank.1.ark"]
 
 
-def test_own_features_go_before_audio(tmp_path: Path) -> None:
+def test_given_features_take_precedence_over_audio(tmp_path: Path) -> None:
     data_dir = make_audio(tmp_path)
     data = DataDir.read(data_dir)
-    with ArkWriter(tmp_path / "own.ark", tmp_path / "own.scp") as writer:
+    with ArkWriter(tmp_path / "given.ark", tmp_path / "given.scp") as writer:
         for utterance in sorted(data.utt2spk):
             writer.write(utterance, np.random.default_rng(0).normal(size=(9, 3)).astype("f4"))
-    data.feats_scp = read_table(tmp_path / "own.scp")
+    data.feats_scp = read_table(tmp_path / "given.scp")
     data.write(data_dir)
     assert run(data_dir, 2).endswith("(features as given)")
     assert DataDir.read(data_dir).feats_scp == data.feats_scp
 
 
-def test_own_features_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
-    data_dir = make_features(tmp_path / "own", 4, with_vad=True)
+def test_unusable_given_features_are_skipped(tmp_path: Path) -> None:
+    data_dir = make_features(tmp_path / "given", 4, with_vad=True)
     data = DataDir.read(data_dir)
     with ArkWriter(tmp_path / "bad.ark", tmp_path / "bad.scp") as writer:
         writer.write("nan", np.full((8, 4), np.nan, dtype=np.float32))
@@ -349,7 +339,7 @@ def test_own_features_that_cannot_be_used_are_skipped(tmp_path: Path) -> None:
 
 
 def test_audio_whose_features_overflow_is_skipped(tmp_path: Path) -> None:
-    """Its samples are finite, but the squares of its spectrum are not: NaN went into the ark."""
+    """The samples are finite, but the squares of their spectrum are not: this once wrote NaN into the ark."""
     data_dir = make_audio(tmp_path, 21)
     samples = 1e25 * np.random.default_rng(0).normal(size=16000)
     soundfile.write(tmp_path / "audio" / "loud.wav", samples, 16000, subtype="FLOAT")
@@ -364,23 +354,23 @@ def test_audio_whose_features_overflow_is_skipped(tmp_path: Path) -> None:
         assert all(np.isfinite(read_matrix(location)).all() for location in table.values())
 
 
-def test_large_features_are_normalised_to_finite_ones(tmp_path: Path) -> None:
-    """The largest float32, whose squares and sums only float64 can hold; a float64 beyond it is skipped."""
+def test_large_features_stay_finite(tmp_path: Path) -> None:
+    """Only float64 can hold the squares and sums of the largest float32. Larger values are skipped."""
     largest = np.finfo(np.float32).max
     values = np.random.default_rng(0).uniform(-largest, largest, size=(50, 4))
-    kaldiio.save_ark(str(tmp_path / "own.ark"), {"a-0": values, "b-0": 10 * values}, scp=str(tmp_path / "own.scp"))
-    data = DataDir(utt2spk={"a-0": "a", "b-0": "b"}, feats_scp=read_table(tmp_path / "own.scp"))
-    data.write(tmp_path / "own")
-    compute_shard(tmp_path / "own", 1, 1, **OPTIONS)
-    collect_shards(tmp_path / "own", 1, 90.0)
-    assert read_table(tmp_path / "own" / "skipped") == {"b-0": "has features that are not finite numbers"}
-    stored = read_matrix(read_table(tmp_path / "own_nosil" / "feats.scp")["a-0"])
+    kaldiio.save_ark(str(tmp_path / "given.ark"), {"a-0": values, "b-0": 10 * values}, scp=str(tmp_path / "given.scp"))
+    data = DataDir(utt2spk={"a-0": "a", "b-0": "b"}, feats_scp=read_table(tmp_path / "given.scp"))
+    data.write(tmp_path / "given")
+    compute_shard(tmp_path / "given", 1, 1, **OPTIONS)
+    collect_shards(tmp_path / "given", 1, 90.0)
+    assert read_table(tmp_path / "given" / "skipped") == {"b-0": "has features that are not finite numbers"}
+    stored = read_matrix(read_table(tmp_path / "given_nosil" / "feats.scp")["a-0"])
     assert np.abs(stored - mean_variance_normalised(values.astype("f4"))).max() < 0.02
 
 
 @pytest.mark.parametrize("num_jobs", [1, 3])
-def test_segments_give_the_features_of_their_cuts(tmp_path: Path, num_jobs: int) -> None:
-    """Recordings by pipe, by file and in stereo at another rate, against files that hold the cuts alone."""
+def test_segments_have_the_features_of_separate_files(tmp_path: Path, num_jobs: int) -> None:
+    """Recordings are a pipe, a file, and a stereo file at another rate."""
     data_dir = make_audio(tmp_path / "whole", 6)
     whole, cuts = DataDir.read(data_dir), DataDir(utt2spk={})
     segmented = DataDir(utt2spk={})
@@ -418,7 +408,7 @@ def test_segments_give_the_features_of_their_cuts(tmp_path: Path, num_jobs: int)
 
 
 @pytest.mark.parametrize("compression", ["none", "two-byte", "one-byte"])
-def test_kaldi_native_io_and_kaldiio_read_what_was_written(tmp_path: Path, compression: str) -> None:
+def test_kaldi_native_io_and_kaldiio_read_the_arks(tmp_path: Path, compression: str) -> None:
     data_dir = make_audio(tmp_path, 4)
     run(data_dir, 2, raw_compression=compression, compression=compression)
     for folder in (data_dir, nosil_dir(data_dir)):

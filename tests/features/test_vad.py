@@ -1,4 +1,4 @@
-"""Energy VAD against a loop written from Kaldi's ``ComputeVadEnergy`` (src/ivector/voice-activity-detection.cc)."""
+"""Energy VAD, compared with a port of Kaldi's ``ComputeVadEnergy`` (src/ivector/voice-activity-detection.cc)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from deepspeaker.features import energy_vad
 
 
-def loop(
+def kaldi_vad(
     log_energy: NDArray[np.float32], threshold: float, mean_scale: float, context: int, proportion: float
 ) -> list[float]:
     if len(log_energy) == 0:
@@ -28,7 +28,7 @@ def loop(
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_equals_the_loop(seed: int) -> None:
+def test_matches_kaldi(seed: int) -> None:
     generator = np.random.default_rng(seed)
     frames = int(generator.integers(0, 80))
     loud = np.repeat(generator.random(frames // 5 + 1) < 0.4, 5)[:frames]
@@ -38,15 +38,15 @@ def test_equals_the_loop(seed: int) -> None:
     threshold, scale = float(generator.choice([5.0, 5.5, 12.0])), float(generator.choice([0.0, 0.5, 1.0]))
     vad = energy_vad(log_energy, threshold, scale, context, proportion)
     assert vad.dtype == np.float32
-    assert vad.tolist() == loop(log_energy, threshold, scale, context, proportion)
+    assert vad.tolist() == kaldi_vad(log_energy, threshold, scale, context, proportion)
 
 
-def test_defaults_are_the_recipes() -> None:
+def test_defaults_are_those_of_the_recipe() -> None:
     log_energy = np.random.default_rng(0).normal(11, 3, 500).astype(np.float32)
-    assert energy_vad(log_energy).tolist() == loop(log_energy, 5.5, 0.5, 2, 0.12)
+    assert energy_vad(log_energy).tolist() == kaldi_vad(log_energy, 5.5, 0.5, 2, 0.12)
 
 
-def test_no_frame_and_one_frame() -> None:
+def test_zero_frames_and_one_frame() -> None:
     assert energy_vad(np.zeros(0, dtype=np.float32)).shape == (0,)
     assert energy_vad(np.array([20.0], dtype=np.float32)).tolist() == [1.0]  # 20 > 5.5 + 10
     assert energy_vad(np.array([10.0], dtype=np.float32)).tolist() == [0.0]  # 10 < 5.5 + 5
@@ -56,7 +56,7 @@ def test_a_frame_at_the_threshold_is_not_above_it() -> None:
     assert energy_vad(np.array([11.0], dtype=np.float32)).tolist() == [0.0]
 
 
-def test_one_loud_frame_takes_its_neighbours_along() -> None:
+def test_context_extends_speech() -> None:
     log_energy = np.full(9, 5.0, dtype=np.float32)
     log_energy[4] = 20.0
     assert energy_vad(log_energy).tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
