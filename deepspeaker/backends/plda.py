@@ -1,7 +1,7 @@
-"""Two-covariance PLDA: speaker means and utterances about them are both Gaussian.
+"""Two-covariance PLDA: Gaussian speaker means, and Gaussian utterances around them.
 
-An embedding is m + y + e, with y ~ N(0, B) one for each speaker and e ~ N(0, W) for each utterance (Bruemmer and de
-Villiers, The speaker partitioning problem, Odyssey 2010; Kaldi's ivector-plda is the same model).
+An embedding is m + y + e, where y ~ N(0, B) is the same for all utterances of a speaker and e ~ N(0, W) is not
+(Brümmer and de Villiers, The speaker partitioning problem, Odyssey 2010; Kaldi's ivector-plda is the same model).
 """
 
 from __future__ import annotations
@@ -20,26 +20,46 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Plda:
-    """A trained model in the space where W is the unit matrix and B is diagonal.
-
-    ``transform`` (dim, dim) takes an embedding less ``mean`` there; ``between`` (dim,) is the diagonal of B.
-    """
+    """A trained model, in the space where W is the identity and B is diagonal."""
 
     mean: Matrix
+    """Subtracted from an embedding first, shape ``(dim,)``."""
     transform: Matrix
+    """From embeddings to the model's space, shape ``(dim, dim)``."""
     between: Matrix
+    """The diagonal of B in the model's space, shape ``(dim,)``."""
 
     def project(self, embeddings: NDArray[np.floating]) -> Matrix:
-        """Embeddings (utterances, dim) in the model's space."""
+        """Transform embeddings into the model's space, ``(utterances, dim)`` -> ``(utterances, dim)``."""
         return np.asarray((np.asarray(embeddings, dtype=np.float64) - self.mean) @ self.transform.T)
 
 
 def train_plda(embeddings: NDArray[np.floating], speaker: NDArray[np.integer], iterations: int = 10) -> Plda:
-    """Maximum-likelihood PLDA by EM (see ``em_step``), from embeddings (utterances, dim) and speaker numbers.
+    """Train PLDA by maximum likelihood, with EM (see `em_step`).
 
-    Raises:
-        InputError: fewer speakers than dimensions (the covariance between speakers would be singular), or no speaker
-            with two utterances.
+    Parameters
+    ----------
+    embeddings
+        Shape ``(utterances, dim)``.
+    speaker
+        The speaker of each utterance as a number, shape ``(utterances,)``.
+    iterations
+        Steps of EM.
+
+    Raises
+    ------
+    InputError
+        There are not more speakers than dimensions, so that the between-speaker covariance would be singular, or no
+        speaker has two utterances.
+
+    Examples
+    --------
+    >>> generator = np.random.default_rng(0)
+    >>> speaker = np.repeat(np.arange(500), 10)
+    >>> means = generator.normal(size=(500, 1), scale=3.0)  # B = 9, W = 1
+    >>> plda = train_plda(means[speaker] + generator.normal(size=(5000, 1)), speaker)
+    >>> bool(8 < plda.between[0] < 10)
+    True
     """
     statistics = Statistics.of(embeddings, speaker)
     dim = statistics.means.shape[1]
@@ -60,19 +80,20 @@ def train_plda(embeddings: NDArray[np.floating], speaker: NDArray[np.integer], i
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """What PLDA needs to know of its training data.
-
-    (speakers,) ``counts``, (speakers, dim) ``means``, and the scatter of utterances about their speakers' means (dim,
-    dim). ``mean`` is that of the utterances; ``means`` are less it.
-    """
+    """The sufficient statistics of PLDA's training data."""
 
     mean: Matrix
+    """Mean of all utterances, shape ``(dim,)``."""
     counts: NDArray[np.int64]
+    """Utterances of each speaker, shape ``(speakers,)``."""
     means: Matrix
+    """Mean of each speaker, less ``mean``, shape ``(speakers, dim)``."""
     scatter: Matrix
+    """Scatter of the utterances around their speakers' means, shape ``(dim, dim)``."""
 
     @classmethod
     def of(cls, embeddings: NDArray[np.floating], speaker: NDArray[np.integer]) -> Statistics:
+        """Collect the statistics of embeddings ``(utterances, dim)`` and speaker numbers ``(utterances,)``."""
         values = np.asarray(embeddings, dtype=np.float64)
         _, number = np.unique(speaker, return_inverse=True)
         counts = np.bincount(number)
@@ -80,38 +101,41 @@ class Statistics:
         sums = np.zeros((len(counts), values.shape[1]))
         np.add.at(sums, number, values - mean)
         means = sums / counts[:, None]
-        rest = values - mean - means[number]
-        return cls(mean, counts, means, rest.T @ rest)
+        residual = values - mean - means[number]
+        return cls(mean, counts, means, residual.T @ residual)
 
 
 def em_step(statistics: Statistics, between: Matrix, within: Matrix) -> tuple[Matrix, Matrix]:
-    """One step of EM: the posterior of every speaker's y, then the B and W that fit these best. Never less likely."""
+    """Take one step of EM: the posterior of every speaker's y, then the B and W that fit these posteriors best.
+
+    The likelihood of the training data never falls.
+    """
     dim, total = len(within), statistics.counts.sum()
     precision_b, precision_w = np.linalg.inv(between), np.linalg.inv(within)
     new_between, new_within = np.zeros((dim, dim)), statistics.scatter.copy()
-    for count in np.unique(statistics.counts):  # speakers with as many utterances share a posterior covariance
-        own = statistics.means[statistics.counts == count]
+    for count in np.unique(statistics.counts):  # speakers with equal counts share a posterior covariance
+        means = statistics.means[statistics.counts == count]
         covariance = np.linalg.inv(precision_b + count * precision_w)
-        posterior = count * own @ precision_w @ covariance
-        new_between += len(own) * covariance + posterior.T @ posterior
-        rest = own - posterior
-        new_within += count * (len(own) * covariance + rest.T @ rest)
+        posterior = count * means @ precision_w @ covariance
+        new_between += len(means) * covariance + posterior.T @ posterior
+        residual = means - posterior
+        new_within += count * (len(means) * covariance + residual.T @ residual)
     return new_between / len(statistics.counts), new_within / total
 
 
 def log_likelihood(statistics: Statistics, between: Matrix, within: Matrix) -> float:
-    """The logarithm of the density of the training data under B and W."""
+    """Return the log-likelihood of the training data under B and W."""
     dim = len(within)
     _, log_within = np.linalg.slogdet(within)
     degrees = statistics.counts.sum() - len(statistics.counts)
     total = -0.5 * (degrees * (dim * np.log(2 * np.pi) + log_within))
     total -= 0.5 * np.trace(np.linalg.solve(within, statistics.scatter))
     for count in np.unique(statistics.counts):
-        own = statistics.means[statistics.counts == count]
+        means = statistics.means[statistics.counts == count]
         covariance = between + within / count
         _, log_covariance = np.linalg.slogdet(covariance)
-        distance = np.einsum("sd,sd->", own, np.linalg.solve(covariance, own.T).T)
-        total -= 0.5 * (len(own) * (dim * np.log(2 * np.pi) + log_covariance + dim * np.log(count)) + distance)
+        distance = np.einsum("sd,sd->", means, np.linalg.solve(covariance, means.T).T)
+        total -= 0.5 * (len(means) * (dim * np.log(2 * np.pi) + log_covariance + dim * np.log(count)) + distance)
     return float(total)
 
 
@@ -123,24 +147,34 @@ def _diagonalised(mean: Matrix, between: Matrix, within: Matrix) -> Plda:
 def adapt_plda(
     plda: Plda, embeddings: NDArray[np.floating], within_scale: float = 0.3, between_scale: float = 0.7
 ) -> Plda:
-    """Unsupervised adaptation: covariances that grow to the total covariance of embeddings without speaker labels.
+    """Adapt PLDA to embeddings of another domain, without speaker labels, as Kaldi's ivector-adapt-plda does.
 
-    Kaldi's ivector-adapt-plda does the same, with these defaults. The mean becomes that of ``embeddings`` (utterances,
-    dim), whose covariance C is taken about it, the outer product of the mean's shift added. In the directions in which
-    C exceeds the model's total covariance B + W, measured in units of that, W is raised by ``within_scale`` and B by
-    ``between_scale`` times the excess. Directions in which C is smaller stay as they are.
+    The mean becomes that of ``embeddings``. Let C be their covariance plus the outer product of the shift of the mean.
+    In the directions in which C exceeds the total covariance B + W, measured in units of B + W, ``within_scale`` times
+    the excess is added to W and ``between_scale`` times the excess to B. Other directions do not change.
 
-    Raises:
-        InputError: fewer than two embeddings, or a scale below 0.
+    Parameters
+    ----------
+    plda
+        The model to adapt; it is not changed.
+    embeddings
+        At least two, shape ``(utterances, dim)``.
+    within_scale, between_scale
+        Not negative; the defaults are Kaldi's.
+
+    Raises
+    ------
+    InputError
+        There are fewer than two embeddings, or a scale is negative.
     """
     if len(embeddings) < 2:
-        raise InputError(f"PLDA is adapted to many utterances, there are {len(embeddings)}")
+        raise InputError(f"PLDA adaptation needs many utterances, not {len(embeddings)}")
     if min(within_scale, between_scale) < 0:
-        raise InputError(f"scales of PLDA adaptation are {within_scale} and {between_scale}; none may be below 0")
+        raise InputError(f"scales of PLDA adaptation must not be negative, but are {within_scale} and {between_scale}")
     values = plda.project(embeddings)
     shift = values.mean(axis=0)
     total = np.cov(values.T, bias=True).reshape(len(shift), -1) + np.outer(shift, shift)
-    # In the model's space B + W is diagonal: where it is made the unit matrix, eigenvalues of C say what exceeds it.
+    # In the model's space B + W is diagonal. Scaled to the identity, the eigenvalues of C above 1 are the excess.
     deviation = np.sqrt(1.0 + plda.between)
     size, direction = eigh(total / np.outer(deviation, deviation))
     direction *= deviation[:, None]
@@ -159,20 +193,43 @@ def plda_scores(
     rows: NDArray[np.integer],
     columns: NDArray[np.integer],
 ) -> NDArray[np.float32]:
-    """Log-likelihood ratios (trials,), natural logarithm, of "one speaker" against "two".
+    """Return the log-likelihood ratio of each trial, "one speaker" against "two speakers".
 
-    ``enrolment`` (models, dim) are the means of ``counts`` (models,) utterances each, ``test`` (utterances, dim) single
-    ones; trial k is ``enrolment[rows[k]]`` against ``test[columns[k]]``. This is the exact ratio of the joint densities
-    of all utterances of a model and the test utterance; enrolment by averaging is the same with counts of 1.
+    This is the exact ratio of the joint densities of the test utterance and all utterances of the model. With counts of
+    1 it treats each mean as a single utterance (enrolment by averaging).
+
+    Parameters
+    ----------
+    plda
+        The model.
+    enrolment
+        The mean embedding of each enrolment model, shape ``(models, dim)``.
+    counts
+        The utterances of each enrolment model, shape ``(models,)``.
+    test
+        Test embeddings, shape ``(utterances, dim)``.
+    rows, columns
+        Trial ``k`` is ``enrolment[rows[k]]`` against ``test[columns[k]]``, shape ``(trials,)``.
+
+    Returns
+    -------
+    Natural logarithms, shape ``(trials,)``.
+
+    Examples
+    --------
+    >>> plda = Plda(np.zeros(1), np.eye(1), np.array([9.0]))  # B = 9, W = 1
+    >>> embeddings, single = np.array([[3.0], [2.5], [-3.0]]), np.ones(3, dtype=int)
+    >>> plda_scores(plda, embeddings, single, embeddings, np.array([0, 0]), np.array([1, 2])).round(2)
+    array([ 1.13, -7.27], dtype=float32)
     """
     models, tests = plda.project(enrolment), plda.project(test)
     scores = np.empty(len(rows), dtype=np.float32)
-    alone = 1.0 + plda.between  # variance of a test utterance of an unknown speaker
+    alone = 1.0 + plda.between  # variance of a test utterance by another speaker
     for count in np.unique(counts):
         which = np.flatnonzero(counts[rows] == count)
         shrink = count * plda.between / (count * plda.between + 1.0)
-        together = 1.0 + plda.between / (count * plda.between + 1.0)  # variance when the model's speaker speaks
-        # Of each dimension: log N(v; shrink u, together) - log N(v; 0, alone), multiplied out.
+        together = 1.0 + plda.between / (count * plda.between + 1.0)  # variance of one by the model's speaker
+        # Per dimension: log N(v; shrink u, together) - log N(v; 0, alone), multiplied out.
         constant = -0.5 * np.log(together / alone).sum()
         of_test = 0.5 * tests**2 @ (1 / alone - 1 / together)
         of_model = -0.5 * models**2 @ (shrink**2 / together)

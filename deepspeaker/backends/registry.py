@@ -1,223 +1,207 @@
-"""Back ends: from embeddings and trials to scores."""
+"""The registry of back ends: what each needs, how it is trained, how it scores.
+
+A back end is trained on embeddings of the training or development part, never of the test part. It then scores the
+trials of any list. To add one, write a function that returns a `BackEnd` and give it a line in `BACKENDS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.backends.calibration import duration_measures, train_calibration
+from deepspeaker.backends.cosine import cosine_scores, length_normalised
 from deepspeaker.backends.normalisation import Norm, cohort_statistics, normalised_scores
 from deepspeaker.backends.plda import adapt_plda, plda_scores, train_plda
-from deepspeaker.backends.products import pair_products
 from deepspeaker.errors import InputError
 from deepspeaker.trials import Enrolment, utterance_pairs
 
-#: Back ends, and the parts beside the test part whose embeddings they learn from.
-BACKENDS: dict[str, tuple[str, ...]] = {
-    "cosine": (),
-    "mean-subtracted": ("train",),
-    "plda": ("train",),
-    "plda-adapted": ("dev", "train"),
-    "z-norm": ("train",),
-    "t-norm": ("train",),
-    "s-norm": ("train",),
-    "as-norm": ("train",),
-    "calibrated": ("dev",),
-    "fused": ("dev", "train"),
-}
+#: Calibration and fusion learn from at most this many pairs of development utterances; 4,472 utterances make as many.
+MAX_CALIBRATION_PAIRS = 10**7
 
-#: Those whose scores are log-likelihood ratios.
-CALIBRATED = ("plda", "plda-adapted", "calibrated", "fused")
-
-#: Calibration and fusion learn from so many pairs of development utterances at most; 4,472 utterances make as many.
-MOST_CALIBRATION_PAIRS = 10**7
-
-_NORMS: dict[str, Norm] = {"z-norm": "z", "t-norm": "t", "s-norm": "s"}
-
-
-def needed_parts(backends: Iterable[str]) -> list[str]:
-    """The parts that some of the back ends learn from, sorted."""
-    return sorted({part for backend in backends for part in BACKENDS[backend]})
-
-
-class Embeddings(NamedTuple):
-    """Embeddings of a part."""
-
-    vectors: NDArray[np.float32]  # (utterances, dim)
-    speaker: NDArray[np.int64]  # (utterances,), numbers
-    frames: NDArray[np.int64]  # (utterances,), of speech
-
-
-#: vectors (utterances, dim), frames (utterances,), rows of both sides of each trial (trials,) -> measures (trials, ...)
-Pairwise = Callable[
-    [NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]
-]
-
-#: vectors (utterances, dim), frames (utterances,), enrolment models of these utterances, then of each trial the number
-#: of the model and the row of the test utterance (trials,) -> scores (trials,)
-BackEnd = Callable[
-    [NDArray[np.float32], NDArray[np.int64], Enrolment, NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]
-]
-
-#: How PLDA enrols a model of several utterances.
+#: How PLDA enrols a model of several utterances: by their mean, or by the likelihood of all of them.
 PldaEnrolment = Literal["average", "exact"]
 
 
-def build_backend(
-    name: str,
-    parts: dict[str, Embeddings],
-    *,
-    lda_dim: int,
-    cohort_top: int,
-    p_target: float,
-    plda_enrolment: PldaEnrolment = "average",
-    plda_adaptation: tuple[float, float] = (0.3, 0.7),
-    dims: Sequence[int] = (),
-) -> BackEnd:
-    """A back end of ``BACKENDS``, trained on the parts that it names; never on the test part.
+class Embeddings(NamedTuple):
+    """Embeddings of a part that a back end learns from."""
 
-    - cosine;
-    - mean-subtracted: cosine after the mean of the training embeddings is taken off;
-    - plda: LDA to ``lda_dim`` dimensions, length normalisation, two-covariance PLDA;
-    - plda-adapted: the same, its mean and covariances adapted to the development embeddings, of which no speaker labels
-      are used, with ``plda_adaptation`` as the scales (see ``adapt_plda``);
-    - z-norm, t-norm, s-norm: cosine, normalised by its mean and deviation over the mean embeddings of the training
-      speakers as cohort: of the enrolment side, of the test side, the mean of both;
-    - as-norm: cosine, adaptive s-norm with the mean embeddings of the training speakers as cohort, the ``cohort_top``
-      highest of each side;
-    - calibrated: the cosine and both sides' log durations to a log-likelihood ratio, by logistic regression on all
-      pairs of development utterances (over ``MOST_CALIBRATION_PAIRS``: on a sample of so many, always the same),
-      targets having the prior ``p_target``;
-    - fused: the cosine, as-norm and plda scores likewise.
+    vectors: NDArray[np.float32]
+    """Shape ``(utterances, dim)``."""
+    speaker: NDArray[np.int64]
+    """The speaker of each utterance as a number, shape ``(utterances,)``."""
+    frames: NDArray[np.int64]
+    """Speech frames of each utterance, shape ``(utterances,)``."""
 
-    A model of several utterances is enrolled by the mean of their embeddings, its duration being their sum. With
-    ``plda_enrolment`` "exact" PLDA takes the likelihood of all of them instead (see ``plda_scores``).
 
-    Where embeddings are those of several networks side by side, of ``dims`` dimensions each, calibrated and fused take
-    each network's cosine instead of the whole embedding's: a fusion of their scores.
+class EmbeddedTrials(NamedTuple):
+    """Trials of a list with the embeddings of its utterances."""
 
-    Raises ``InputError`` when a part does not suffice.
+    vectors: NDArray[np.float32]
+    """Shape ``(utterances, dim)``."""
+    frames: NDArray[np.int64]
+    """Speech frames of each utterance, shape ``(utterances,)``."""
+    models: Enrolment
+    """The utterances of each enrolment model."""
+    enrolment: NDArray[np.int64]
+    """The model of each trial, shape ``(trials,)``."""
+    test: NDArray[np.int64]
+    """The test utterance of each trial, shape ``(trials,)``."""
+
+
+#: Trials -> scores, shape ``(trials,)``.
+BackEnd = Callable[[EmbeddedTrials], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a configuration says about back ends."""
+
+    lda_dim: int = 64
+    """Dimensions that LDA leaves to PLDA."""
+    cohort_top: int = 50
+    """The highest cohort scores that adaptive s-norm uses."""
+    p_target: float = 0.05
+    """Prior of target trials in the training of calibration and fusion."""
+    plda_enrolment: PldaEnrolment = "average"
+    plda_adaptation: tuple[float, float] = (0.3, 0.7)
+    """Scales of the adaptation of the within-speaker and the between-speaker covariance, see `adapt_plda`."""
+    dims: Sequence[int] = ()
+    """Dimensions of each network's embedding where several networks' embeddings are concatenated."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a back end needs and how it is trained."""
+
+    train: Callable[[Mapping[str, Embeddings], Options], BackEnd]
+    """Learns from the embeddings of ``parts``, by part."""
+    parts: tuple[str, ...] = ()
+    """The parts that it learns from."""
+    llr: bool = False
+    """Whether its scores are log-likelihood ratios."""
+    plda: bool = False
+    """Whether it contains a PLDA model."""
+
+
+def needed_parts(backends: Iterable[str]) -> list[str]:
+    """Return the parts that these back ends learn from, sorted.
+
+    Examples
+    --------
+    >>> needed_parts(["cosine", "plda", "calibrated"])
+    ['dev', 'train']
     """
-    if name == "cosine":
-        return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors, enrolment, test))
-    if name == "mean-subtracted":
-        mean = parts["train"].vectors.mean(axis=0)
-        return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test))
-    if name == "plda":
-        return _plda(parts["train"], lda_dim, plda_enrolment)
-    if name == "plda-adapted":
-        return _plda(parts["train"], lda_dim, plda_enrolment, (parts["dev"].vectors, *plda_adaptation))
-    if name in _NORMS:
-        return _averaging(_normalised(parts["train"], None, _NORMS[name]))
-    if name == "as-norm":
-        return _averaging(_normalised(parts["train"], cohort_top, "s"))
-    ends = np.cumsum(dims or [parts["dev"].vectors.shape[1]]).tolist()
-    alone = [_averaging(_cosine_within(slice(first, end))) for first, end in zip([0, *ends[:-1]], ends, strict=True)]
-    if name == "fused":
-        alone.append(_averaging(_normalised(parts["train"], cohort_top, "s")))
-        alone.append(_plda(parts["train"], lda_dim, plda_enrolment))
-    durations = _averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
-
-    def measures(
-        vectors: NDArray[np.float32],
-        frames: NDArray[np.int64],
-        models: Enrolment,
-        enrolment: NDArray[np.int64],
-        test: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        sides = (vectors, frames, models, enrolment, test)
-        return np.concatenate(
-            [*(backend(*sides)[:, None] for backend in alone), durations(*sides)], axis=1, dtype=np.float64
-        )
-
-    development = parts["dev"]
-    one, other, is_target = _development_pairs(development.speaker)
-    each = Enrolment.single(len(development.speaker))
-    calibration = train_calibration(
-        measures(development.vectors, development.frames, each, one, other), is_target, p_target
-    )
-    return lambda *sides: calibration(measures(*sides))
+    return sorted({part for backend in backends for part in BACKENDS[backend].parts})
 
 
-def _development_pairs(
-    speaker: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Both sides of each pair of utterances and whether they are of one speaker, all (pairs,).
+def train_backend(name: str, parts: Mapping[str, Embeddings], options: Options) -> BackEnd:
+    """Train a back end of `BACKENDS`.
 
-    A sample of about ``MOST_CALIBRATION_PAIRS`` where there are more. As each class is weighted to the prior, shares
-    of the classes do not change what calibration learns.
+    Parameters
+    ----------
+    name
+        A key of `BACKENDS`.
+    parts
+        Embeddings of the parts that the back end learns from, see `needed_parts`.
+    options
+        Settings; each back end reads those it knows.
+
+    Returns
+    -------
+    A function that scores trials. A model of several utterances is enrolled by the mean of their embeddings, with the
+    sum of their durations; PLDA can use the likelihood of all of them instead.
+
+    Raises
+    ------
+    InputError
+        A part has too few speakers or utterances.
+
+    Examples
+    --------
+    >>> backend = train_backend("cosine", {}, Options())
+    >>> vectors = np.array([[1, 0], [1, 1], [0, 1]], dtype=np.float32)
+    >>> models = Enrolment.of([[0, 1], [2]])  # the first model has two utterances
+    >>> backend(EmbeddedTrials(vectors, np.array([80, 120, 100]), models, np.array([0, 1]), np.array([2, 2])))
+    array([0.4472136, 1.       ], dtype=float32)
     """
-    rows = list(utterance_pairs(speaker, MOST_CALIBRATION_PAIRS, np.random.default_rng(0), all_targets=False))
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
-    one = np.repeat([row[0] for row in rows], [len(row[1]) for row in rows])
-    return one, np.concatenate([row[1] for row in rows]), np.concatenate([row[2] for row in rows])
+    return BACKENDS[name].train(parts, options)
 
 
-def _cosine_within(dimensions: slice) -> Pairwise:
-    return lambda vectors, frames, enrolment, test: cosine_scores(vectors[:, dimensions], enrolment, test)
+#: Vectors (utterances, dim), frames (utterances,), rows of both sides (trials,) -> scores or measures (trials, ...).
+_Pairwise = Callable[
+    [NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]
+]
 
 
-def _averaging(score: Pairwise) -> BackEnd:
-    """Enrols each model by the mean of its embeddings and the sum of its frames, as if it were one utterance."""
+def _averaging(score: _Pairwise) -> BackEnd:
+    """Enrol each model as if it were one utterance: by the mean of its embeddings and the sum of its frames."""
 
-    def scores(
-        vectors: NDArray[np.float32],
-        frames: NDArray[np.int64],
-        models: Enrolment,
-        enrolment: NDArray[np.int64],
-        test: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
+    def backend(trials: EmbeddedTrials) -> NDArray[np.float32]:
+        vectors, frames, models, enrolment, test = trials
         if models.is_single:
             return np.asarray(score(vectors, frames, models.utterances[enrolment], test))
         with_models = np.concatenate([vectors, models.means(vectors)])
-        spoken = np.concatenate([frames, models.totals(frames)])
-        return np.asarray(score(with_models, spoken, len(vectors) + enrolment, test))
+        all_frames = np.concatenate([frames, models.totals(frames)])
+        return np.asarray(score(with_models, all_frames, len(vectors) + enrolment, test))
 
-    return scores
+    return backend
 
 
-def _plda(
-    training: Embeddings,
-    lda_dim: int,
-    enrolment_by: PldaEnrolment,
-    adaptation: tuple[NDArray[np.float32], float, float] | None = None,
-) -> BackEnd:
+def _cosine(dimensions: slice = slice(None)) -> BackEnd:
+    return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors[:, dimensions], enrolment, test))
+
+
+def _mean_subtracted(parts: Mapping[str, Embeddings], options: Options) -> BackEnd:
+    mean = parts["train"].vectors.mean(axis=0)
+    return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test))
+
+
+def _normalised(training: Embeddings, top: int | None, norm: Norm) -> BackEnd:
+    speakers, index = np.unique(training.speaker, return_inverse=True)
+    sums = np.zeros((len(speakers), training.vectors.shape[1]))
+    np.add.at(sums, index, training.vectors)
+    cohort = length_normalised(sums).astype(np.float32)
+
+    def scores(
+        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        statistics = cohort_statistics(length_normalised(vectors), cohort, top)
+        return normalised_scores(cosine_scores(vectors, enrolment, test), enrolment, test, statistics, norm)
+
+    return _averaging(scores)
+
+
+def _plda(training: Embeddings, options: Options, adapt_to: NDArray[np.float32] | None = None) -> BackEnd:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+    lda_dim = options.lda_dim
     speakers = len(np.unique(training.speaker))
     if len(training.speaker) == speakers:
         raise InputError(
-            "PLDA needs training speakers with two utterances; take plda and fused out of scoring.backends"
+            "PLDA needs training speakers with two utterances; remove plda and fused from scoring.backends"
         )
-    most = min(speakers - 1, training.vectors.shape[1])
-    if lda_dim > most:
-        raise InputError(f"scoring.lda_dim {lda_dim}: {speakers} training speakers allow {most} at most; lower it")
+    max_dim = min(speakers - 1, training.vectors.shape[1])
+    if lda_dim > max_dim:
+        raise InputError(f"scoring.lda_dim {lda_dim}: {speakers} training speakers allow {max_dim} at most; lower it")
     lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3, n_components=lda_dim)
     lda.fit(training.vectors.astype(np.float64), training.speaker)
 
-    def reduced(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        values = lda.transform(vectors.astype(np.float64))
-        lengths = np.linalg.norm(values, axis=1, keepdims=True)
-        return np.asarray(values * np.sqrt(lda_dim) / np.where(lengths == 0, 1, lengths))
+    def reduced(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+        return length_normalised(np.asarray(lda.transform(vectors.astype(np.float64))), np.sqrt(lda_dim))
 
     plda = train_plda(reduced(training.vectors), training.speaker)
-    if adaptation is not None:
-        vectors, within_scale, between_scale = adaptation
-        plda = adapt_plda(plda, reduced(vectors), within_scale, between_scale)
+    if adapt_to is not None:
+        plda = adapt_plda(plda, reduced(adapt_to), *options.plda_adaptation)
 
-    def scores(
-        vectors: NDArray[np.float32],
-        frames: NDArray[np.int64],
-        models: Enrolment,
-        enrolment: NDArray[np.int64],
-        test: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
+    def scores(trials: EmbeddedTrials) -> NDArray[np.float32]:
+        vectors, _, models, enrolment, test = trials
         values = reduced(vectors)
-        if enrolment_by == "exact":
+        if options.plda_enrolment == "exact":
             return plda_scores(plda, models.means(values), models.counts, values, enrolment, test)
         means = values[models.utterances] if models.is_single else reduced(models.means(vectors))
         return plda_scores(plda, means, np.ones_like(models.counts), values, enrolment, test)
@@ -225,32 +209,66 @@ def _plda(
     return scores
 
 
-def _normalised(training: Embeddings, top: int | None, norm: Norm) -> Pairwise:
-    numbers, which = np.unique(training.speaker, return_inverse=True)
-    sums = np.zeros((len(numbers), training.vectors.shape[1]))
-    np.add.at(sums, which, training.vectors)
-    cohort = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+def _calibrated(parts: Mapping[str, Embeddings], options: Options, others: Sequence[BackEnd] = ()) -> BackEnd:
+    """Fuse each network's cosine, the scores of other back ends and the durations of both sides."""
+    development = parts["dev"]
+    ends = np.cumsum(options.dims or [development.vectors.shape[1]]).tolist()
+    scored = [_cosine(slice(first, end)) for first, end in zip([0, *ends[:-1]], ends, strict=True)]
+    scored += others
+    durations = _averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
 
-    def scores(
-        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: NDArray[np.float32] = vectors / np.where(lengths == 0, np.float32(1), lengths)
-        statistics = cohort_statistics(unit, cohort, top)
-        return normalised_scores(cosine_scores(vectors, enrolment, test), enrolment, test, statistics, norm)
+    def measures(trials: EmbeddedTrials) -> NDArray[np.float64]:
+        columns = [*(backend(trials)[:, None] for backend in scored), durations(trials)]
+        return np.concatenate(columns, axis=1, dtype=np.float64)
 
-    return scores
+    first, second, is_target = _development_pairs(development.speaker)
+    single = Enrolment.single(len(development.speaker))
+    pairs = EmbeddedTrials(development.vectors, development.frames, single, first, second)
+    calibration = train_calibration(measures(pairs), is_target, options.p_target)
+    return lambda trials: calibration(measures(trials))
 
 
-def cosine_scores(
-    embeddings: NDArray[np.float32], enrolment: NDArray[np.int64], test: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """The cosine of each trial, (trials,) in [-1, 1] up to rounding.
+def _development_pairs(
+    speaker: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return both sides of each pair of utterances and whether it is a target pair, each of shape (pairs,).
 
-    ``embeddings`` (utterances, dim) need not have unit length; ``enrolment`` and ``test`` (trials,) are rows of it. A
-    row of zeros has cosine 0 with everything. Only pairs that a trial asks for, and blocks of them, are computed (see
-    ``pair_products``).
+    Classes are weighted to the prior, so their shares in a sample do not change what calibration learns.
     """
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit = (embeddings / np.where(lengths == 0, 1, lengths)).astype(np.float32, copy=False)
-    return pair_products(unit, unit, enrolment, test)
+    rows = list(utterance_pairs(speaker, MAX_CALIBRATION_PAIRS, np.random.default_rng(0), all_targets=False))
+    if not rows:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
+    first = np.repeat([row[0] for row in rows], [len(row[1]) for row in rows])
+    return first, np.concatenate([row[1] for row in rows]), np.concatenate([row[2] for row in rows])
+
+
+def _fused(parts: Mapping[str, Embeddings], options: Options) -> BackEnd:
+    others = [_normalised(parts["train"], options.cohort_top, "s"), _plda(parts["train"], options)]
+    return _calibrated(parts, options, others)
+
+
+#: Back ends by the name that ``scoring.backends`` gives them.
+BACKENDS: dict[str, Definition] = {
+    "cosine": Definition(lambda parts, options: _cosine()),
+    # cosine after subtracting the mean of the training embeddings
+    "mean-subtracted": Definition(_mean_subtracted, ("train",)),
+    # LDA, length normalisation, two-covariance PLDA
+    "plda": Definition(lambda parts, options: _plda(parts["train"], options), ("train",), llr=True, plda=True),
+    # the same, adapted to the development embeddings without their speaker labels
+    "plda-adapted": Definition(
+        lambda parts, options: _plda(parts["train"], options, parts["dev"].vectors),
+        ("dev", "train"),
+        llr=True,
+        plda=True,
+    ),
+    # cosine normalised by the enrolment side's, the test side's or both sides' scores against the training speakers
+    "z-norm": Definition(lambda parts, options: _normalised(parts["train"], None, "z"), ("train",)),
+    "t-norm": Definition(lambda parts, options: _normalised(parts["train"], None, "t"), ("train",)),
+    "s-norm": Definition(lambda parts, options: _normalised(parts["train"], None, "s"), ("train",)),
+    # s-norm by the highest scores of each side only
+    "as-norm": Definition(lambda parts, options: _normalised(parts["train"], options.cohort_top, "s"), ("train",)),
+    # logistic regression of the cosine and both durations, on pairs of development utterances
+    "calibrated": Definition(_calibrated, ("dev",), llr=True),
+    # logistic regression of the cosine, as-norm, plda and both durations
+    "fused": Definition(_fused, ("dev", "train"), llr=True, plda=True),
+}

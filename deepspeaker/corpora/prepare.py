@@ -18,10 +18,10 @@ from deepspeaker.audio import AudioInfo, audio_file, audio_info
 from deepspeaker.corpora import librispeech
 from deepspeaker.corpora.manifests import utterance_samples, write_manifests
 from deepspeaker.errors import InputError
-from deepspeaker.files import atomic_write
+from deepspeaker.files import atomic_write, sha256_of
 from deepspeaker.kaldi import DataDir, has_own_features, read_header_of, read_table, write_table
 from deepspeaker.skipped import list_all, report_skipped
-from deepspeaker.trials import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
+from deepspeaker.trials import write_trials_1p99, write_trials_all, write_trials_enrol
 
 #: Development speakers are carved out of training when none are given: this share of those with two utterances or
 #: more, at most so many; and none at all when that would be fewer than the least.
@@ -173,7 +173,7 @@ def prepare(
     say: Callable[[str], None],
     own: Path | None = None,
     allow_speaker_overlap: bool = False,
-) -> list[TrialList]:
+) -> None:
     """Writes ``output/{train,dev,test}``, ``output/manifests``, the trial lists in ``output/test`` and corpus.json.
 
     What the folder ``own`` says of the test part beyond a ``DataDir`` is passed on to it: ``trials``,
@@ -219,10 +219,9 @@ def prepare(
     written = {part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()}
     _check_disjoint(written, allow_speaker_overlap)
     _pass_on(own, output / "test", whole["test"])
-    lists = _write_trials(output / "test", whole["test"].utt2spk, seed, say)
+    _write_trials(output / "test", whole["test"].utt2spk, seed, say)
     description = {"corpus": corpus, "synthetic": synthetic, "seed": seed}
     atomic_write(output / "corpus.json", json.dumps(description, indent=2) + "\n")
-    return lists
 
 
 def _is_there(directory: DataDir, path: Path) -> bool:
@@ -390,28 +389,25 @@ def _pass_on(own: Path | None, folder: Path, test: DataDir) -> None:
             write_table(folder / path.name, {u: value for u, value in table.items() if u in test.utt2spk})
 
 
-def _write_trials(
-    folder: Path, utt2spk: dict[str, str], seed: int, say: Callable[[str], None]
-) -> list[TrialList]:
-    lists = [write_trials_all(folder / "trials_all", utt2spk, seed)]
-    if not lists[0].target or not lists[0].nontarget:
+def _write_trials(folder: Path, utt2spk: dict[str, str], seed: int, say: Callable[[str], None]) -> None:
+    target, nontarget = write_trials_all(folder / "trials_all", utt2spk, seed)
+    if not target or not nontarget:
         raise InputError(
-            f"{folder}: {lists[0].target} target and {lists[0].nontarget} non-target pairs; a test needs two speakers "
-            "and two utterances of one of them"
+            f"{folder}: {target} target and {nontarget} non-target pairs; a test needs two speakers and two utterances "
+            "of one of them"
         )
+    counts = {"trials_all": (target, nontarget)}
     try:
-        lists.append(write_trials_1p99(folder / "trials_1p99", utt2spk, seed))
+        counts["trials_1p99"] = write_trials_1p99(folder / "trials_1p99", utt2spk, seed)
     except InputError as error:
         (folder / "trials_1p99").unlink(missing_ok=True)
         say(f"no list trials_1p99: {error}")
     for old in folder.glob("trials_enrol_*"):
         old.unlink()
-    enrolled, left_out = write_trials_enrol(folder, utt2spk, seed)
+    enrolment, left_out = write_trials_enrol(folder, utt2spk, seed)
     headline = f"{len(left_out)} of {len(set(utt2spk.values()))} test speakers enrol nobody in trials_enrol_N"
     list_all(folder.parent / "skipped_enrol", left_out, headline)
-    if not enrolled:
+    if not enrolment:
         say("no lists trials_enrol_N: they need a speaker with six utterances and 99 utterances of other speakers")
-    lists += enrolled
-    for trials in lists:
-        say(f"{trials.name}: {trials.target} target, {trials.nontarget} nontarget trials, sha256 {trials.sha256}")
-    return lists
+    for name, (target, nontarget) in (counts | enrolment).items():
+        say(f"{name}: {target} target, {nontarget} nontarget trials, sha256 {sha256_of(folder / name)}")

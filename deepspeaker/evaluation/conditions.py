@@ -1,4 +1,4 @@
-"""What the trials of a list differ in: gender, duration, and whatever the test part says of its utterances."""
+"""Conditions of trials for the breakdowns: gender, duration, and any other table of the test part."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation.lists import TestList
 from deepspeaker.kaldi import read_table
+from deepspeaker.trials import TrialList
 
-#: Tables that Kaldi keeps beside utt2spk and that say nothing of a condition.
+#: Tables that Kaldi keeps beside utt2spk and that are no conditions.
 _NO_CONDITION = ("utt2spk", "utt2num_frames", "utt2dur", "utt2uniq", "utt2len", "utt2max_frames")
-#: A column of numbers with more distinct values is cut in three; one of words with more is no condition.
-_MOST_VALUES = 8
-_NOT_TOLD, _SEVERAL = "not told", "several"
+#: With more distinct values, a column of numbers is cut into three ranges, and a column of words is left out.
+_MAX_VALUES = 8
+_UNKNOWN, _SEVERAL = "not told", "several"
 
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What is known of the test utterances."""
+    """The conditions of the test utterances."""
 
-    columns: dict[str, dict[str, str]]  # condition -> utterance -> value
-    seconds: dict[str, float]  # of speech, utterance -> duration; empty where that is not known
+    columns: dict[str, dict[str, str]]
+    """Condition -> utterance -> value."""
+    seconds: dict[str, float]
+    """Utterance -> seconds of speech; empty when unknown."""
     duration_ends: Sequence[float]
+    """Where one range of durations ends and the next begins, in seconds, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrialConditions:
-    """A condition of every trial of a list: ``values[codes[k]]`` is that of trial k."""
+    """A condition of all trials of a list: ``values[codes[k]]`` is the value of trial ``k``."""
 
     by: str
     values: list[str]
@@ -43,18 +46,23 @@ class TrialConditions:
 def read_conditions(
     folder: Path, utt2spk: Mapping[str, str], seconds: Mapping[str, float], duration_ends: Sequence[float]
 ) -> Conditions:
-    """Gender by ``spk2gender`` and every column of the ``utt2X`` tables in the test part's ``folder``.
+    """Read gender from ``spk2gender`` and every column of the ``utt2X`` tables in the test part's ``folder``.
 
-    A table has an utterance and its value on a line, or several values, which are conditions ``X.1``, ``X.2``, ...
-    Columns of numbers with more than eight values are cut in three equal parts; columns of words with more are left
-    out with a note.
+    A line has an utterance and a value, or several values, which become the conditions ``X.1``, ``X.2`` and so on. A
+    column of numbers with more than eight values is cut into three ranges with equally many utterances. A column of
+    words with more than eight values is left out, with a note.
+
+    Raises
+    ------
+    InputError
+        The lines of a table differ in their number of values.
     """
     columns: dict[str, dict[str, str]] = {}
     if (folder / "spk2gender").is_file():
         gender = read_table(folder / "spk2gender")
-        told = {utterance: gender.get(speaker, "") for utterance, speaker in utt2spk.items()}
-        if told := _few(folder / "spk2gender", told):
-            columns["gender"] = told
+        of_utterance = {utterance: gender.get(speaker, "") for utterance, speaker in utt2spk.items()}
+        if values := _few_values(folder / "spk2gender", of_utterance):
+            columns["gender"] = values
     for path in sorted(folder.glob("utt2*")):
         if path.name in _NO_CONDITION:
             continue
@@ -67,48 +75,48 @@ def read_conditions(
             name = path.name.removeprefix("utt2") + (f".{number + 1}" if width > 1 else "")
             if name in ("gender", "duration"):
                 name += " (utt2X)"
-            values = _few(path, {utterance: words[number] for utterance, words in table.items()})
+            values = _few_values(path, {utterance: words[number] for utterance, words in table.items()})
             if values:
                 columns[name] = values
     return Conditions(columns, dict(seconds), duration_ends)
 
 
-def trial_conditions(conditions: Conditions, test_list: TestList) -> list[TrialConditions]:
-    """The conditions of a list's trials.
+def trial_conditions(conditions: Conditions, trials: TrialList) -> list[TrialConditions]:
+    """Return the conditions of the trials of a list.
 
-    Where the sides differ a trial has both values. Its duration is that of the shorter side; a model of several
-    utterances lasts as long as they do together.
+    When its sides differ, a trial has both values. Its duration is that of its shorter side; the duration of an
+    enrolment model is the sum over its utterances.
     """
     found = []
     if conditions.seconds:
-        found.append(_duration(conditions, test_list))
+        found.append(_duration(conditions, trials))
     for by, column in conditions.columns.items():
-        told = [column.get(utterance, "") or _NOT_TOLD for utterance in test_list.utterances]
-        names = sorted({*told, _SEVERAL})
-        value = np.array([names.index(name) for name in told])
-        of_model = test_list.models.common(value, names.index(_SEVERAL))
+        values = [column.get(utterance, "") or _UNKNOWN for utterance in trials.utterances]
+        names = sorted({*values, _SEVERAL})
+        value = np.array([names.index(name) for name in values])
+        of_model = trials.models.common(value, names.index(_SEVERAL))
         pairs = list(combinations_with_replacement(range(len(names)), 2))
         code = np.zeros((len(names), len(names)), dtype=np.uint8)
-        for number, (one, other) in enumerate(pairs):
-            code[one, other] = code[other, one] = number
-        values = [names[one] if one == other else f"{names[one]}, {names[other]}" for one, other in pairs]
-        found.append(TrialConditions(by, values, code[of_model[test_list.enrolment], value[test_list.test]]))
+        for number, (first, second) in enumerate(pairs):
+            code[first, second] = code[second, first] = number
+        of_pairs = [names[first] if first == second else f"{names[first]}, {names[second]}" for first, second in pairs]
+        found.append(TrialConditions(by, of_pairs, code[of_model[trials.enrolment], value[trials.test]]))
     return found
 
 
-def _duration(conditions: Conditions, test_list: TestList) -> TrialConditions:
-    seconds = np.array([conditions.seconds.get(utterance, 0.0) for utterance in test_list.utterances])
+def _duration(conditions: Conditions, trials: TrialList) -> TrialConditions:
+    seconds = np.array([conditions.seconds.get(utterance, 0.0) for utterance in trials.utterances])
     ends = list(conditions.duration_ends)
-    # As the shorter side decides, so does the lower bucket.
+    # The shorter side decides, and it is in the lower bucket.
     bucket = np.searchsorted(ends, seconds, side="right").astype(np.uint8)
-    of_model = np.searchsorted(ends, test_list.models.totals(seconds), side="right").astype(np.uint8)
-    codes = np.minimum(of_model[test_list.enrolment], bucket[test_list.test])
+    of_model = np.searchsorted(ends, trials.models.totals(seconds), side="right").astype(np.uint8)
+    codes = np.minimum(of_model[trials.enrolment], bucket[trials.test])
     return TrialConditions("duration", _ranges([f"{end:g} s" for end in ends]), codes)
 
 
-def _few(path: Path, column: Mapping[str, str]) -> dict[str, str]:
-    """A column with few distinct values; empty where there is no way to them."""
-    if len(set(column.values())) <= _MOST_VALUES:
+def _few_values(path: Path, column: Mapping[str, str]) -> dict[str, str]:
+    """Return a column with few distinct values; empty if they cannot be reduced."""
+    if len(set(column.values())) <= _MAX_VALUES:
         return dict(column)
     try:
         numbers = np.array([float(value) for value in column.values()])
@@ -116,7 +124,7 @@ def _few(path: Path, column: Mapping[str, str]) -> dict[str, str]:
         numbers = np.array([np.nan])
     if not np.isfinite(numbers).all():
         print(
-            f"{path}: a column has {len(set(column.values()))} values, more than {_MOST_VALUES}; no breakdown by it",
+            f"{path}: no breakdown by a column with {len(set(column.values()))} values, more than {_MAX_VALUES}",
             file=sys.stderr,
         )
         return {}
@@ -127,7 +135,7 @@ def _few(path: Path, column: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ranges(ends: Sequence[str]) -> list[str]:
-    """Names of the ranges that ascending ends part; each begins with its lower end."""
+    """Return names for the ranges between ascending ends; a range includes its lower end."""
     if not ends:
         return ["any"]
     return [f"below {ends[0]}", *(f"{low} to {high}" for low, high in pairwise(ends)), f"from {ends[-1]}"]

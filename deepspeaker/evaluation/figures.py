@@ -1,4 +1,4 @@
-"""Figures of scored trials, with intervals where there are speakers enough."""
+"""Metrics of scored trials, with intervals if there are enough speakers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from deepspeaker.metrics import (
 )
 from deepspeaker.results import CONDITION_DRAWS, Condition, OperatingPoint
 
-#: With fewer speakers that have target trials, an interval would itself be too uncertain to print.
-FEWEST_SPEAKERS = 5
+#: With fewer speakers that have target trials, an interval would be too uncertain to print.
+MIN_SPEAKERS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Trials with their scores and the numbers of their speakers, all (trials,)."""
+    """Trials with their scores and the speakers of both sides as numbers; each array has shape ``(trials,)``."""
 
     scores: NDArray[np.float32]
     is_target: NDArray[np.bool_]
@@ -41,17 +41,19 @@ class Scored:
     test_speaker: NDArray[np.int64]
 
     def where(self, chosen: NDArray[np.bool_]) -> Scored:
-        """Some of the trials."""
+        """Return the chosen trials."""
         return Scored(
             self.scores[chosen], self.is_target[chosen], self.enrolment_speaker[chosen], self.test_speaker[chosen]
         )
 
     @property
     def targets(self) -> NDArray[np.float32]:
+        """The scores of the target trials."""
         return self.scores[self.is_target]
 
     @property
     def nontargets(self) -> NDArray[np.float32]:
+        """The scores of the nontarget trials."""
         return self.scores[~self.is_target]
 
 
@@ -69,19 +71,25 @@ class Rates:
 
     @classmethod
     def of(cls, trials: Scored, bootstrap: int, seed: int) -> Rates:
-        """Raises ``InputError`` when a class has no trial, or scores are NaN."""
+        """Compute the rates of trials, and their intervals by ``bootstrap`` draws of speakers.
+
+        Raises
+        ------
+        InputError
+            A class has no trial, or scores are NaN.
+        """
         points = det_points(trials.targets, trials.nontargets, overwrite_input=True)  # they are copies
         eer, threshold = equal_error_rate(points)
         costs = {str(p): min_dcf(points, p) for p in P_TARGETS}
         plain = cls(points, eer, threshold, costs)
-        own = np.unique(trials.enrolment_speaker[trials.is_target])
-        if not bootstrap or len(own) < FEWEST_SPEAKERS:
+        target_speakers = np.unique(trials.enrolment_speaker[trials.is_target])
+        if not bootstrap or len(target_speakers) < MIN_SPEAKERS:
             return plain
-        one, other, _ = _renumbered(trials.enrolment_speaker, trials.test_speaker)
+        first, second, _ = _renumbered(trials.enrolment_speaker, trials.test_speaker)
         try:
-            speakers = SpeakerBootstrap(trials.scores, trials.is_target, one, other)
+            speakers = SpeakerBootstrap(trials.scores, trials.is_target, first, second)
             drawn = speakers.replicates(bootstrap, seed, P_TARGETS)
-        except InputError:  # so few non-target trials that a draw of speakers has none
+        except InputError:  # there are so few nontarget trials that a draw of speakers has none
             return plain
         return cls(
             points,
@@ -98,9 +106,9 @@ class Rates:
 
 
 def system_figures(
-    trials: Scored, rates: Rates, false_acceptance: Sequence[float], calibrated: bool
+    trials: Scored, rates: Rates, false_acceptance: Sequence[float], llr: bool
 ) -> dict[str, Any]:
-    """The figures of a ``SystemResult``; those of log-likelihood ratios where the scores are ``calibrated``."""
+    """Return the metrics of a `SystemResult`, with Cllr and actual costs if scores are log-likelihood ratios."""
     targets, nontargets = trials.targets, trials.nontargets
     found: dict[str, Any] = {
         "eer": rates.eer,
@@ -113,14 +121,14 @@ def system_figures(
         "min_dcf_threshold": {str(p): _finite(min_dcf_point(rates.points, p).threshold) for p in P_TARGETS},
         "at_false_acceptance": {str(rate): at_false_acceptance(rates.points, rate) for rate in false_acceptance},
     }
-    if calibrated:
+    if llr:
         found["cllr"] = cllr(targets, nontargets)
         found["act_dcf"] = {str(p): act_dcf(targets, nontargets, p) for p in P_TARGETS}
     return found
 
 
 def at_false_acceptance(points: DetPoints, rate: float) -> OperatingPoint:
-    """The point of a DET curve with the fewest misses that accepts at most ``rate`` of the non-target trials."""
+    """Return the point with the fewest misses that accepts at most ``rate`` of the nontarget trials."""
     threshold, p_miss, _ = false_acceptance_point(points, rate)
     return OperatingPoint(threshold=_finite(threshold), p_miss=p_miss)
 
@@ -128,41 +136,51 @@ def at_false_acceptance(points: DetPoints, rate: float) -> OperatingPoint:
 def condition_figures(
     trials: Scored, by: str, values: Sequence[str], codes: NDArray[np.integer], bootstrap: int, seed: int
 ) -> list[Condition]:
-    """The figures of the trials of each value; ``codes`` (trials,) number the ``values``.
+    """Return the metrics of the trials with each value of a condition.
 
-    Values without a trial are left out; where a class has none, only the counts are given. Intervals rest on
-    ``bootstrap`` draws, ``CONDITION_DRAWS`` at most.
+    Parameters
+    ----------
+    trials
+        Scored trials.
+    by
+        The name of the condition.
+    values
+        Its values. Values without a trial are left out; if a class has no trial, only counts are given.
+    codes
+        The value of each trial, an index into ``values``, shape ``(trials,)``.
+    bootstrap, seed
+        Intervals use ``bootstrap`` draws, but at most ``CONDITION_DRAWS``.
     """
     conditions = []
     draws = min(bootstrap, CONDITION_DRAWS)
     for code in np.flatnonzero(np.bincount(codes, minlength=len(values))).tolist():
-        own = trials.where(codes == code)
-        target = int(own.is_target.sum())
-        known: dict[str, Any] = {}
-        if 0 < target < len(own.is_target):
-            rates = Rates.of(own, draws, seed)
-            known = {"eer": rates.eer, "eer_ci95": rates.eer_ci95, "min_dcf": rates.min_dcf}
+        chosen = trials.where(codes == code)
+        target = int(chosen.is_target.sum())
+        metrics: dict[str, Any] = {}
+        if 0 < target < len(chosen.is_target):
+            rates = Rates.of(chosen, draws, seed)
+            metrics = {"eer": rates.eer, "eer_ci95": rates.eer_ci95, "min_dcf": rates.min_dcf}
         conditions.append(
             Condition(
                 by=by,
                 value=values[code],
                 target=target,
-                nontarget=len(own.is_target) - target,
-                speakers=_renumbered(own.enrolment_speaker, own.test_speaker)[2],
-                **known,
+                nontarget=len(chosen.is_target) - target,
+                speakers=_renumbered(chosen.enrolment_speaker, chosen.test_speaker)[2],
+                **metrics,
             )
         )
     return conditions
 
 
 def _renumbered(
-    one: NDArray[np.int64], other: NDArray[np.int64]
+    first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Speakers numbered from 0 without gaps, and how many there are."""
-    used = np.zeros(int(max(one.max(), other.max())) + 1, dtype=bool)
-    used[one] = used[other] = True
+    """Return both sides' speakers, numbered from 0 without gaps, and how many there are."""
+    used = np.zeros(int(max(first.max(), second.max())) + 1, dtype=bool)
+    used[first] = used[second] = True
     number = np.cumsum(used) - 1
-    return number[one], number[other], int(used.sum())
+    return number[first], number[second], int(used.sum())
 
 
 def _finite(threshold: float) -> float | None:

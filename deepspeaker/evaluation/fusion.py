@@ -1,4 +1,4 @@
-"""Two networks as one system: their embeddings side by side."""
+"""Two networks as one system: their embeddings, concatenated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from deepspeaker.backends import length_normalised
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation.systems import read_vectors
 from deepspeaker.kaldi import ArkWriter
@@ -17,42 +17,49 @@ FUSION = "fusion"
 
 
 class Fusion(NamedTuple):
-    """What a fused system is made of."""
+    """The two networks of a fused system."""
 
-    folders: tuple[Path, Path]  # the two systems
-    dims: tuple[int, int]  # of their embeddings
+    folders: tuple[Path, Path]
+    """The folders of both systems."""
+    dims: tuple[int, int]
+    """The dimensions of their embeddings."""
 
 
 def fuse(exp_dir: Path, other_exp: Path, systems: Sequence[str], parts: Sequence[str]) -> Fusion:
-    """Writes ``exp_dir/fusion/embeddings_PART``: the embeddings of the last of the systems that both experiments have.
+    """Write ``exp_dir/fusion/embeddings_PART``: the concatenated embeddings of the last system that both have.
 
-    Each is brought to unit length first, so the cosine of two joined embeddings is the mean of the two networks'
-    cosines; their sum is the fusion of Deep Speaker (Li et al., arXiv 1705.02304). Utterances that one of the two has
-    no embedding of are left out. Raises ``InputError`` when the other experiment has no such embeddings.
+    Each embedding is scaled to unit length first, so that the cosine of two concatenated embeddings is the mean of the
+    two networks' cosines. Utterances without an embedding of both networks are left out.
+
+    Raises
+    ------
+    InputError
+        The other experiment has no such embeddings.
+
+    References
+    ----------
+    Li et al., Deep Speaker: an End-to-End Neural Speaker Embedding System, 2017 (arXiv 1705.02304).
     """
-    shared = [name for name in systems if (other_exp / name / "embeddings_test" / "xvector.scp").is_file()]
-    if not shared or other_exp.resolve() == exp_dir.resolve():
+    common = [name for name in systems if (other_exp / name / "embeddings_test" / "xvector.scp").is_file()]
+    if not common or other_exp.resolve() == exp_dir.resolve():
         raise InputError(
-            f"scoring.fuse_with: {other_exp} is no other experiment with embeddings of the test part; name its folder, "
-            "such as exp/NAME, after its stage 5"
+            f"scoring.fuse_with: {other_exp} is not another experiment with embeddings of the test part; give the "
+            "folder of one, such as exp/NAME, after its stage 5"
         )
-    folders = exp_dir / shared[-1], other_exp / shared[-1]
+    folders = exp_dir / common[-1], other_exp / common[-1]
+    dims = 0, 0
     for part in parts:
-        one, other = (read_vectors(folder / f"embeddings_{part}") for folder in folders)
-        both = sorted(one.keys() & other.keys())
-        if not both:
+        first, second = (read_vectors(folder / f"embeddings_{part}") for folder in folders)
+        utterances = sorted(first.keys() & second.keys())
+        if not utterances:
             raise InputError(
                 f"scoring.fuse_with: {folders[1]}/embeddings_{part} has none of the utterances of {folders[0]}; fuse "
                 "experiments on the same data"
             )
+        sides = [length_normalised(np.stack([one[name] for name in utterances])) for one in (first, second)]
         output = exp_dir / FUSION / f"embeddings_{part}"
         with ArkWriter(output / "xvector.1.ark", output / "xvector.scp") as writer:
-            for utterance in both:
-                writer.write(utterance, np.concatenate([_unit(one[utterance]), _unit(other[utterance])]))
-        dims = len(one[both[0]]), len(other[both[0]])
+            for utterance, vector in zip(utterances, np.concatenate(sides, axis=1), strict=True):
+                writer.write(utterance, vector)
+        dims = sides[0].shape[1], sides[1].shape[1]
     return Fusion(folders, dims)
-
-
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(vector)
-    return np.asarray(vector / length if length > 0 else vector, dtype=np.float32)

@@ -1,9 +1,9 @@
-"""Stage 6: every system on every trial list."""
+"""Stage 6: score every system on every trial list with every back end, and write results.json."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepspeaker.backends import CALIBRATED, BackEnd, PldaEnrolment, needed_parts
+from deepspeaker.backends import BACKENDS, BackEnd, EmbeddedTrials, PldaEnrolment, needed_parts
 from deepspeaker.config import Config, Scoring
 from deepspeaker.embedding import SYSTEMS, system_checkpoint
 from deepspeaker.errors import InputError
@@ -20,25 +20,36 @@ from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, 
 from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
 from deepspeaker.evaluation.fusion import FUSION, fuse
 from deepspeaker.evaluation.hard import CHOOSER, CHOSEN_BY, write_trials_hard
-from deepspeaker.evaluation.lists import ALL, HARD, ROWS, TestList, find_lists, read_list
+from deepspeaker.evaluation.lists import ALL, HARD, ROWS, enrolment_utterances, find_lists, list_info, read_list
 from deepspeaker.evaluation.systems import System, check_embedded, check_overlap, read_frames, read_system, read_vectors
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import Replicates, paired_difference, rank1
 from deepspeaker.models import load_checkpoint
 from deepspeaker.results import Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo, shown_rate
 from deepspeaker.skipped import report_skipped
-from deepspeaker.trials import write_scores
-
-_ROW = 100
+from deepspeaker.trials import ROW, TrialList, write_scores
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
-    """The utterances of a list as one system has them, and the trials of which both sides are there."""
+class _Test:
+    """What all systems are tested on."""
 
-    vectors: NDArray[np.float32]  # (utterances, dim), zeros where there is none
-    frames: NDArray[np.int64]  # (utterances,), of speech
-    kept: NDArray[np.bool_]  # (trials,)
+    options: Scoring
+    seed: int
+    max_skipped: float
+    frames: dict[str, int]  # speech frames of each test utterance; empty when unknown
+    lists: list[TrialList]
+    conditions: dict[str, list[TrialConditions]]  # by list; not for the enrolment table
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """The scores of a list by a system with a back end."""
+
+    scores: NDArray[np.float32]  # (trials,)
+    scored: NDArray[np.bool_]  # (trials,), false where a side has no embedding
+    trials: Scored  # those that are scored
+    rates: Rates
 
 
 def evaluate(
@@ -47,218 +58,88 @@ def evaluate(
     exp_dir: Path,
     seed: int,
     max_skipped: float,
-    own_lists: Sequence[Path] = (),
+    given_lists: Sequence[Path] = (),
     enrolment: Path | None = None,
     allow_speaker_overlap: bool = False,
 ) -> None:
-    """Scores the systems that have embeddings on every trial list with every back end of the configuration.
+    """Score the systems that have embeddings on every trial list with every back end of the configuration.
 
-    The lists are ``data_dir/test/trials*``, ``own_lists`` with the models of ``enrolment`` (see ``find_lists``), and
-    ``trials_hard``, which is made here; lists that are not of the test part lie in ``exp_dir/trials``. Writes
-    ``exp_dir/SYSTEM/scores_LIST_BACKEND`` and ``exp_dir/results.json``. Raises ``InputError`` when a test speaker
-    was learnt from and ``allow_speaker_overlap`` does not insist, when more than ``max_skipped`` percent of a list's
-    utterances have no embedding, and when there is nothing to score.
+    Writes ``exp_dir/SYSTEM/scores_LIST_BACKEND`` and ``exp_dir/results.json``. The lists are ``data_dir/test/trials*``,
+    the given ones (see `find_lists`), and ``trials_hard``, which is made here. Lists that are not part of the test part
+    are kept in ``exp_dir/trials``.
+
+    Parameters
+    ----------
+    config
+        The configuration; ``scoring`` decides back ends, intervals and breakdowns.
+    data_dir, exp_dir
+        The data and the experiment.
+    seed
+        Draws the speakers of the bootstrap.
+    max_skipped
+        Percentage of a list's utterances that may have no embedding.
+    given_lists, enrolment
+        More trial lists, and the models that their first columns name.
+    allow_speaker_overlap
+        Score test speakers that the network or a back end learned from.
+
+    Raises
+    ------
+    InputError
+        There is nothing to score, too many embeddings are missing, or test speakers were learned from.
     """
-    corpus = _corpus(data_dir)
+    corpus = _read_corpus(data_dir)
     options = config.scoring
-    paths = find_lists(data_dir, exp_dir, own_lists, enrolment)
+    paths = find_lists(data_dir, exp_dir, given_lists, enrolment)
     utt2spk = read_table(data_dir / "test" / "utt2spk")
-    found = [name for name in SYSTEMS if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
-    if not found:
+    names = [name for name in SYSTEMS if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
+    if not names:
         raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
-    check_embedded(exp_dir, data_dir, found, options.backends)
+    check_embedded(exp_dir, data_dir, names, options.backends)
     lists = [read_list(path, utt2spk) for path in paths]
-    if CHOOSER in found and options.hard_nontargets:
-        hard = _hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
+    if CHOOSER in names and options.hard_nontargets:
+        hard = _make_hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
         if hard is not None:
-            lists.insert(sum(one.name in (ALL, ROWS) for one in lists), read_list(hard, utt2spk, CHOSEN_BY))
-    if all(one.enrolment_utterances is None for one in lists):
-        print(f"no lists {data_dir}/test/trials_enrol_N, so no enrolment table; stage 1 makes them where it can")
-    nosil = data_dir / "test_nosil"
-    frames = read_frames(nosil) if (nosil / "utt2num_frames").is_file() or needed_parts(options.backends) else {}
-    seconds = {utterance: count * config.features.frame_shift for utterance, count in frames.items()}
-    conditions = read_conditions(data_dir / "test", utt2spk, seconds, options.duration_buckets)
-    of_trials = {
-        one.name: trial_conditions(conditions, one) for one in lists if one.enrolment_utterances is None
-    }
+            lists.insert(sum(trials.name in (ALL, ROWS) for trials in lists), read_list(hard, utt2spk))
+    if not any(enrolment_utterances(trials.name) for trials in lists):
+        print(f"no enrolment table: {data_dir}/test has no lists trials_enrol_N; stage 1 makes them where it can")
+    test = _read_test(config, data_dir, utt2spk, lists, seed, max_skipped)
+
     systems: list[SystemResult] = []
     table: list[EnrolmentResult] = []
     replicates: dict[tuple[str, str, str], Replicates] = {}
-    used: dict[str, Any] = {}
-    fusion = None
-    if options.fuse_with:
-        parts = ["test", *needed_parts(options.backends)]
-        fusion = fuse(exp_dir, Path(options.fuse_with), found, parts)
-        found.append(FUSION)
-    for name in found:
-        fused = fusion is not None and name == FUSION
-        folders, dims = fusion if fusion is not None and fused else ((exp_dir / name,), ())
-        checkpoints = [
-            load_checkpoint(system_checkpoint(folder, config.embedding.checkpoint)) for folder in folders
-        ]
-        if not fused:
-            trained_with = checkpoints[0]["config"]
-            used = used or dict(trained_with)
-            if (section := checkpoints[0]["stage"]) in trained_with:
-                used[section] = trained_with[section]  # with the precision that was used
-        system = read_system(name, exp_dir, data_dir, checkpoints, options, dims)
-        trained = {speaker for checkpoint in checkpoints for speaker in checkpoint["speakers"]}
-        check_overlap(system, trained, utt2spk, allow_speaker_overlap)
-        for test_list in lists:
-            sides = _sides(system, test_list, frames, max_skipped)
-            for (backend, way), scored_by in system.backends.items():
-                if test_list.enrolment_utterances is not None:
-                    label = backend if way == "average" else f"{backend}-exact"
-                    scores, rates = _score(system, test_list, sides, label, scored_by, options, seed)
-                    row = _enrolment_result(system, test_list, sides, backend, way, scores, rates)
-                    table.append(row)
-                    shown = shown_rate(row.eer, row.eer_ci95)
-                    print(f"{name}, {label}, {test_list.name}: EER {shown} %", flush=True)
-                    continue
-                if backend == "plda" and way != options.plda_enrolment:
-                    continue
-                scores, rates = _score(system, test_list, sides, backend, scored_by, options, seed)
-                result = SystemResult(
-                    name=name,
-                    model=" + ".join(checkpoint["config"]["model"]["name"] for checkpoint in checkpoints),
-                    parameters=system.parameters,
-                    backend=backend,
-                    trials=test_list.name,
-                    rank1=_rank1(test_list, scores, sides.kept) if test_list.name == ROWS else None,
-                    trials_left_out=int((~sides.kept).sum()),
-                    shared_speakers=len(system.known[backend].intersection(test_list.speakers)),
-                    **_details(test_list, sides, scores, rates, backend, of_trials[test_list.name], options, seed),
-                )
-                if rates.replicates is not None and sides.kept.all() and test_list.info.chosen_by is None:
-                    replicates[name, backend, test_list.name] = rates.replicates
-                systems.append(result)
-                shown = shown_rate(result.eer, result.eer_ci95)
-                print(f"{name}, {backend}, {test_list.name}: EER {shown} %", flush=True)
-    order: list[str] = list(options.backends)
-    info = {test_list.name: test_list.info for test_list in lists}
-    used |= {"embedding": config.embedding.model_dump(), "scoring": options.model_dump()}
+    trained_with: dict[str, Any] = {}
+    for name in [*names, *([FUSION] if options.fuse_with else [])]:
+        system, checkpoints = _read_system(name, names, config, data_dir, exp_dir)
+        check_overlap(system, utt2spk, allow_speaker_overlap)
+        if name != FUSION:
+            _add_configuration(trained_with, checkpoints[0])
+        for result, drawn in _results(system, test):
+            if isinstance(result, EnrolmentResult):
+                table.append(result)
+                continue
+            systems.append(result)
+            if drawn is not None:
+                replicates[result.name, result.backend, result.trials] = drawn
+    info = {trials.name: list_info(trials, CHOSEN_BY if trials.name == HARD else None) for trials in lists}
+    backends: list[str] = list(options.backends)
+    order = {name: number for number, name in enumerate([*names, FUSION])}
     results = Results(
         corpus=corpus["corpus"],
         synthetic=corpus["synthetic"],
         seed=seed,
-        config=used,
+        config=trained_with | {"embedding": config.embedding.model_dump(), "scoring": options.model_dump()},
         trials=info,
         systems=systems,
         comparisons=_comparisons(systems, replicates, info),
         enrolment_table=sorted(
-            table,
-            key=lambda row: (
-                found.index(row.name), order.index(row.backend), row.enrolment, row.utterances
-            ),
+            table, key=lambda row: (order[row.name], backends.index(row.backend), row.enrolment, row.utterances)
         ),
     )
     results.write(exp_dir / "results.json")
 
 
-def _hard_list(exp_dir: Path, data_dir: Path, utt2spk: dict[str, str], nontargets: int) -> Path | None:
-    path = exp_dir / "trials" / HARD
-    gender = data_dir / "test" / "spk2gender"
-    told = read_table(gender) if gender.is_file() else {}
-    vectors = read_vectors(exp_dir / CHOOSER / "embeddings_test")
-    return path if write_trials_hard(path, vectors, utt2spk, told, nontargets) else None
-
-
-def _sides(system: System, test_list: TestList, frames: dict[str, int], max_skipped: float) -> Sides:
-    missing = {
-        utterance: "has no embedding" if number >= 0 else "is not an utterance of the test part"
-        for utterance, number in zip(test_list.utterances, test_list.speaker, strict=True)
-        if number < 0 or utterance not in system.vectors
-    }
-    report_skipped(
-        system.folder / f"missing_{test_list.name}",
-        missing,
-        len(test_list.utterances),
-        f"utterances of {test_list.name}",
-        max_skipped,
-    )
-    there = np.array([utterance not in missing for utterance in test_list.utterances])
-    nothing = np.zeros_like(next(iter(system.vectors.values())))
-    return Sides(
-        np.stack([system.vectors.get(utterance, nothing) for utterance in test_list.utterances]),
-        np.array([frames.get(utterance, 1) for utterance in test_list.utterances]),
-        test_list.models.whole(there)[test_list.enrolment] & there[test_list.test],
-    )
-
-
-def _score(
-    system: System,
-    test_list: TestList,
-    sides: Sides,
-    label: str,
-    scored_by: BackEnd,
-    options: Scoring,
-    seed: int,
-) -> tuple[NDArray[np.float32], Rates]:
-    """Scores of all trials of a list, those kept written, and their rates."""
-    scores = scored_by(sides.vectors, sides.frames, test_list.models, test_list.enrolment, test_list.test)
-    kept, trials = sides.kept, test_list.trials
-    path = system.folder / f"scores_{test_list.name}_{label}"
-    write_scores(path, trials.ids, trials.enrolment[kept], trials.test[kept], scores[kept])
-    try:
-        return scores, Rates.of(_scored(test_list, scores, kept), options.bootstrap, seed)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _scored(test_list: TestList, scores: NDArray[np.float32], kept: NDArray[np.bool_]) -> Scored:
-    every = Scored(scores, test_list.is_target, test_list.enrolment_speaker, test_list.test_speaker)
-    return every if kept.all() else every.where(kept)
-
-
-def _details(
-    test_list: TestList,
-    sides: Sides,
-    scores: NDArray[np.float32],
-    rates: Rates,
-    backend: str,
-    conditions: list[TrialConditions],
-    options: Scoring,
-    seed: int,
-) -> dict[str, Any]:
-    """The figures of a ``SystemResult`` with its breakdowns."""
-    trials = _scored(test_list, scores, sides.kept)
-    figures = system_figures(trials, rates, options.false_acceptance, backend in CALIBRATED)
-    figures["conditions"] = [
-        condition
-        for one in conditions
-        for condition in condition_figures(
-            trials, one.by, one.values, one.codes[sides.kept], options.bootstrap, seed
-        )
-    ]
-    return figures
-
-
-def _enrolment_result(
-    system: System,
-    test_list: TestList,
-    sides: Sides,
-    backend: str,
-    way: PldaEnrolment,
-    scores: NDArray[np.float32],
-    rates: Rates,
-) -> EnrolmentResult:
-    assert test_list.enrolment_utterances is not None
-    return EnrolmentResult(
-        name=system.name,
-        backend=backend,
-        enrolment=way,
-        utterances=test_list.enrolment_utterances,
-        trials=test_list.name,
-        eer=rates.eer,
-        eer_ci95=rates.eer_ci95,
-        min_dcf=rates.min_dcf,
-        rank1=_rank1(test_list, scores, sides.kept),
-        trials_left_out=int((~sides.kept).sum()),
-        shared_speakers=len(system.known[backend].intersection(test_list.speakers)),
-    )
-
-
-def _corpus(data_dir: Path) -> dict[str, Any]:
+def _read_corpus(data_dir: Path) -> dict[str, Any]:
     path = data_dir / "corpus.json"
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -269,46 +150,202 @@ def _corpus(data_dir: Path) -> dict[str, Any]:
     return content
 
 
+def _make_hard_list(exp_dir: Path, data_dir: Path, utt2spk: dict[str, str], nontargets: int) -> Path | None:
+    path, genders = exp_dir / "trials" / HARD, data_dir / "test" / "spk2gender"
+    vectors = read_vectors(exp_dir / CHOOSER / "embeddings_test")
+    spk2gender = read_table(genders) if genders.is_file() else {}
+    return path if write_trials_hard(path, vectors, utt2spk, spk2gender, nontargets) else None
+
+
+def _read_test(
+    config: Config, data_dir: Path, utt2spk: dict[str, str], lists: list[TrialList], seed: int, max_skipped: float
+) -> _Test:
+    nosil = data_dir / "test_nosil"
+    durations_needed = bool(needed_parts(config.scoring.backends))
+    frames = read_frames(nosil) if (nosil / "utt2num_frames").is_file() or durations_needed else {}
+    seconds = {utterance: count * config.features.frame_shift for utterance, count in frames.items()}
+    conditions = read_conditions(data_dir / "test", utt2spk, seconds, config.scoring.duration_buckets)
+    of_lists = {
+        trials.name: trial_conditions(conditions, trials) for trials in lists if not enrolment_utterances(trials.name)
+    }
+    return _Test(config.scoring, seed, max_skipped, frames, lists, of_lists)
+
+
+def _read_system(
+    name: str, names: list[str], config: Config, data_dir: Path, exp_dir: Path
+) -> tuple[System, list[dict[str, Any]]]:
+    """Return a system, which is made here if it is the fusion, and the checkpoints of its networks."""
+    options = config.scoring
+    folders: tuple[Path, ...] = (exp_dir / name,)
+    dims: tuple[int, ...] = ()
+    if name == FUSION:
+        folders, dims = fuse(exp_dir, Path(options.fuse_with), names, ["test", *needed_parts(options.backends)])
+    checkpoints = [load_checkpoint(system_checkpoint(folder, config.embedding.checkpoint)) for folder in folders]
+    return read_system(name, exp_dir, data_dir, checkpoints, options, dims), checkpoints
+
+
+def _add_configuration(trained_with: dict[str, Any], checkpoint: dict[str, Any]) -> None:
+    """Take the whole configuration of the first checkpoint, and of each training the section that it used."""
+    config, stage = checkpoint["config"], checkpoint["stage"]
+    if not trained_with:
+        trained_with.update(config)
+    if stage in config:
+        trained_with[stage] = config[stage]  # with the precision that was chosen
+
+
+def _results(system: System, test: _Test) -> Iterator[tuple[SystemResult | EnrolmentResult, Replicates | None]]:
+    """Score a system on all lists with all its back ends, and write the scores.
+
+    With each result come the bootstrap's replicates if systems can be compared by them.
+    """
+    for trials in test.lists:
+        embedded, scored = _embed(system, trials, test)
+        utterances = enrolment_utterances(trials.name)
+        for (backend, enrolment), score in system.backends.items():
+            if backend == "plda" and not utterances and enrolment != test.options.plda_enrolment:
+                continue
+            label = f"{backend}-exact" if utterances and enrolment == "exact" else backend
+            scores = _score(system, trials, embedded, scored, label, score, test)
+            result: SystemResult | EnrolmentResult
+            if utterances:
+                result = _enrolment_result(system, trials, backend, enrolment, utterances, scores)
+            else:
+                result = _system_result(system, trials, backend, scores, test)
+            shown = shown_rate(result.eer, result.eer_ci95)
+            print(f"{system.name}, {label}, {trials.name}: EER {shown} %", flush=True)
+            comparable = scored.all() and trials.name != HARD
+            yield result, scores.rates.replicates if comparable else None
+
+
+def _embed(system: System, trials: TrialList, test: _Test) -> tuple[EmbeddedTrials, NDArray[np.bool_]]:
+    """Return a list with its embeddings (zeros where there is none), and the trials with both sides, (trials,)."""
+    missing = {
+        utterance: "has no embedding" if number >= 0 else "is not an utterance of the test part"
+        for utterance, number in zip(trials.utterances, trials.speaker, strict=True)
+        if number < 0 or utterance not in system.vectors
+    }
+    report_skipped(
+        system.folder / f"missing_{trials.name}",
+        missing,
+        len(trials.utterances),
+        f"utterances of {trials.name}",
+        test.max_skipped,
+    )
+    exists = np.array([utterance not in missing for utterance in trials.utterances])
+    zeros = np.zeros_like(next(iter(system.vectors.values())))
+    embedded = EmbeddedTrials(
+        np.stack([system.vectors.get(utterance, zeros) for utterance in trials.utterances]),
+        np.array([test.frames.get(utterance, 1) for utterance in trials.utterances]),
+        trials.models,
+        trials.enrolment,
+        trials.test,
+    )
+    return embedded, trials.models.complete(exists)[trials.enrolment] & exists[trials.test]
+
+
+def _score(
+    system: System,
+    trials: TrialList,
+    embedded: EmbeddedTrials,
+    scored: NDArray[np.bool_],
+    label: str,
+    backend: BackEnd,
+    test: _Test,
+) -> _Scores:
+    scores = backend(embedded)
+    path = system.folder / f"scores_{trials.name}_{label}"
+    write_scores(path, trials, scores, scored)
+    chosen = Scored(scores, trials.is_target, trials.enrolment_speaker, trials.test_speaker)
+    if not scored.all():
+        chosen = chosen.where(scored)
+    try:
+        return _Scores(scores, scored, chosen, Rates.of(chosen, test.options.bootstrap, test.seed))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _system_result(system: System, trials: TrialList, backend: str, scores: _Scores, test: _Test) -> SystemResult:
+    options = test.options
+    figures = system_figures(scores.trials, scores.rates, options.false_acceptance, BACKENDS[backend].llr)
+    conditions = [
+        condition
+        for one in test.conditions[trials.name]
+        for condition in condition_figures(
+            scores.trials, one.by, one.values, one.codes[scores.scored], options.bootstrap, test.seed
+        )
+    ]
+    return SystemResult(
+        name=system.name,
+        model=system.model,
+        parameters=system.parameters,
+        backend=backend,
+        trials=trials.name,
+        rank1=_rank1(trials, scores) if trials.name == ROWS else None,
+        trials_left_out=int((~scores.scored).sum()),
+        shared_speakers=len(system.learned_from[backend].intersection(trials.speakers)),
+        conditions=conditions,
+        **figures,
+    )
+
+
+def _enrolment_result(
+    system: System, trials: TrialList, backend: str, enrolment: PldaEnrolment, utterances: int, scores: _Scores
+) -> EnrolmentResult:
+    return EnrolmentResult(
+        name=system.name,
+        backend=backend,
+        enrolment=enrolment,
+        utterances=utterances,
+        trials=trials.name,
+        eer=scores.rates.eer,
+        eer_ci95=scores.rates.eer_ci95,
+        min_dcf=scores.rates.min_dcf,
+        rank1=_rank1(trials, scores),
+        trials_left_out=int((~scores.scored).sum()),
+        shared_speakers=len(system.learned_from[backend].intersection(trials.speakers)),
+    )
+
+
+def _rank1(trials: TrialList, scores: _Scores) -> float:
+    """Return the rank-1 rate over the rows whose target trial is scored; trials that are not scored cannot win."""
+    if len(scores.scores) % ROW:
+        raise InputError(f"{trials.path}: its {len(scores.scores)} trials are not rows of {ROW}; run stage 1 again")
+    is_target = trials.is_target.reshape(-1, ROW)
+    usable = (scores.scored.reshape(-1, ROW) & is_target).any(axis=1)
+    ranked = np.where(scores.scored, scores.scores, -np.inf).reshape(-1, ROW)
+    return rank1(ranked[usable], is_target[usable])
+
+
 def _comparisons(
     systems: list[SystemResult], replicates: dict[tuple[str, str, str], Replicates], info: dict[str, TrialListInfo]
 ) -> list[Comparison]:
-    """With the first back end each system against the one before it; of the last, each back end against the first."""
+    """Compare each system with the one before it, and the back ends of the last system with the first back end."""
     comparisons = []
-    for list_name in info:
-        own = [s for s in systems if (s.name, s.backend, list_name) in replicates and s.trials == list_name]
-        if not own:
+    for trials in info:
+        comparable = [s for s in systems if s.trials == trials and (s.name, s.backend, trials) in replicates]
+        if not comparable:
             continue
-        first, last = own[0].backend, own[-1].name
-        pairs = list(pairwise(s for s in own if s.backend == first))
-        of_last = [s for s in own if s.name == last]
+        first_backend, last_system = comparable[0].backend, comparable[-1].name
+        pairs = list(pairwise(s for s in comparable if s.backend == first_backend))
+        of_last = [s for s in comparable if s.name == last_system]
         pairs += [(of_last[0], other) for other in of_last[1:]]
         for before, after in pairs:
             difference, interval, p_value = paired_difference(
                 (after.eer, before.eer),
                 (
-                    replicates[after.name, after.backend, list_name].eer,
-                    replicates[before.name, before.backend, list_name].eer,
+                    replicates[after.name, after.backend, trials].eer,
+                    replicates[before.name, before.backend, trials].eer,
                 ),
-                info[list_name].speakers,
+                info[trials].speakers,
             )
             comparisons.append(
                 Comparison(
                     systems=[after.name, before.name],
                     backends=[after.backend, before.backend],
-                    trials=list_name,
+                    trials=trials,
                     eer_difference=difference,
                     ci95=list(interval),
                     p_value=p_value,
                 )
             )
     return comparisons
-
-
-def _rank1(test_list: TestList, scores: NDArray[np.float32], kept: NDArray[np.bool_]) -> float:
-    """Rank-1 over the rows whose target trial is kept; other trials that are not kept cannot win."""
-    if len(scores) % _ROW:
-        raise InputError(f"{test_list.path}: its {len(scores)} trials are not rows of {_ROW}; run stage 1 again")
-    is_target = test_list.is_target
-    usable = (kept & is_target).reshape(-1, _ROW).any(axis=1)
-    ranked = np.where(kept, scores, -np.inf).reshape(-1, _ROW)
-    return rank1(ranked[usable], is_target.reshape(-1, _ROW)[usable])

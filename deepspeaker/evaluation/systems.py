@@ -1,4 +1,4 @@
-"""What a network makes of the test utterances, and the back ends that learnt from its other embeddings."""
+"""A system of an experiment: its test embeddings, and the back ends trained on its other embeddings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepspeaker.backends import BACKENDS, BackEnd, Embeddings, PldaEnrolment, build_backend, needed_parts
+from deepspeaker.backends import (
+    BACKENDS,
+    BackEnd,
+    Embeddings,
+    Options,
+    PldaEnrolment,
+    needed_parts,
+    train_backend,
+)
 from deepspeaker.config import Scoring
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.errors import InputError
@@ -19,41 +27,49 @@ from deepspeaker.kaldi import read_table, read_vector, write_table
 from deepspeaker.models import network_of, parameter_count
 from deepspeaker.skipped import list_all
 
-_MOST_NAMED = 10
-#: Back ends with a PLDA in them.
-_PLDA = {"plda", "plda-adapted", "fused"}
+_MAX_NAMED = 10
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A network's embeddings, and the back ends that learnt from them."""
+    """A network, or two fused ones, with embeddings of the test part and trained back ends."""
 
     name: str
     folder: Path
+    model: str
+    """The kind of network, as in the configuration."""
     parameters: int
-    vectors: dict[str, NDArray[np.float32]]  # of the test utterances
+    vectors: dict[str, NDArray[np.float32]]
+    """The embedding of each test utterance."""
     backends: dict[tuple[str, PldaEnrolment], BackEnd]
-    known: dict[str, set[str]]  # back end -> speakers that the network or the back end learnt from
+    """Trained back ends by name and by how they enrol several utterances."""
+    trained_on: set[str]
+    """Speakers of the network's training."""
+    learned_from: dict[str, set[str]]
+    """For each back end, all speakers that it or the network learned from."""
 
 
 def check_embedded(exp_dir: Path, data_dir: Path, systems: Sequence[str], backends: Sequence[str]) -> None:
-    """Raises ``InputError`` unless stage 5 embedded every part that the back ends learn from, for every system.
+    """Check, before anything is scored, that stage 5 embedded the parts that the back ends learn from.
 
-    The error names parts, back ends and systems, and the command that embeds them. Call it before anything is scored.
+    Raises
+    ------
+    InputError
+        Names the parts, back ends and systems, and the command that embeds them.
     """
     missing: dict[str, list[str]] = {}
     for part in needed_parts(backends):
-        learning = ", ".join(backend for backend in backends if part in BACKENDS[backend])
+        learners = ", ".join(backend for backend in backends if part in BACKENDS[backend].parts)
         if part == "dev" and not (data_dir / "dev_nosil" / "utt2spk").is_file():
             raise InputError(
-                f"{data_dir}: has no development speakers, from whom {learning} learn; {DEV_REMEDY}, then run run.sh "
-                "from stage 1 on, or take these back ends out of scoring.backends"
+                f"{data_dir}: has no development speakers, from whom {learners} learn; {DEV_REMEDY}, then run run.sh "
+                "from stage 1 on, or remove these back ends from scoring.backends"
             )
-        lacking = [name for name in systems if not (exp_dir / name / f"embeddings_{part}" / "xvector.scp").is_file()]
-        if lacking:
-            missing[f"{part} (for {learning})"] = lacking
+        without = [name for name in systems if not (exp_dir / name / f"embeddings_{part}" / "xvector.scp").is_file()]
+        if without:
+            missing[f"{part} (for {learners})"] = without
     if missing:
-        of_systems = ", ".join(dict.fromkeys(name for lacking in missing.values() for name in lacking))
+        of_systems = ", ".join(dict.fromkeys(name for without in missing.values() for name in without))
         setting = shlex.quote(f"scoring.backends=[{','.join(backends)}]")
         raise InputError(
             f"{exp_dir}: stage 5 has not embedded {' and '.join(missing)} by {of_systems}; with the other options of "
@@ -66,96 +82,113 @@ def read_system(
     exp_dir: Path,
     data_dir: Path,
     checkpoints: Sequence[dict[str, Any]],
-    options: Scoring,
+    scoring: Scoring,
     dims: Sequence[int] = (),
 ) -> System:
-    """The system of ``exp_dir/NAME`` with the back ends of the configuration, PLDA with both ways of enrolment.
+    """Read the system ``exp_dir/NAME`` and train its back ends.
 
-    Several ``checkpoints`` where its embeddings are those of several networks, of ``dims`` dimensions each.
+    Parameters
+    ----------
+    name
+        The system.
+    exp_dir, data_dir
+        The experiment and its data.
+    checkpoints
+        The system's network; several where embeddings of several networks are concatenated.
+    scoring
+        The configuration of back ends. ``plda`` is trained for both ways of enrolment.
+    dims
+        The dimensions of each network's embedding, when there are several.
     """
     folder = exp_dir / name
     vectors = read_vectors(folder / "embeddings_test")
     parts, speakers = {}, {}
-    for part in needed_parts(options.backends):
-        parts[part], speakers[part] = _embeddings(folder, data_dir, part)
-    if _PLDA & set(options.backends):
+    for part in needed_parts(scoring.backends):
+        parts[part], speakers[part] = _read_part(folder, data_dir, part)
+    if any(BACKENDS[backend].plda for backend in scoring.backends):
         utterances, dim = parts["train"].vectors.shape
         count = len(speakers["train"])
         if utterances - count < dim:
             print(
-                f"note: {name}: PLDA learns the scatter of {dim} dimensions from {utterances} utterances of {count} "
-                "speakers: too few, its log-likelihood ratios will be far too large"
+                f"note: {name}: {utterances} utterances of {count} speakers are too few for PLDA to learn the scatter "
+                f"of {dim} dimensions; its log-likelihood ratios will be far too large"
             )
     backends: dict[tuple[str, PldaEnrolment], BackEnd] = {}
-    for backend in options.backends:
-        ways: tuple[PldaEnrolment, ...] = ("average",)
-        if backend == "plda":
-            ways = ("average", "exact")
-        elif backend in ("plda-adapted", "fused"):
-            ways = (options.plda_enrolment,)
-        for way in ways:
-            backends[backend, way] = build_backend(
-                backend,
-                parts,
-                lda_dim=options.lda_dim,
-                cohort_top=options.cohort_top,
-                p_target=options.calibration_prior,
-                plda_enrolment=way,
-                plda_adaptation=(options.plda_adapt_within, options.plda_adapt_between),
+    for backend in scoring.backends:
+        for enrolment in _ways_of_enrolment(backend, scoring):
+            options = Options(
+                lda_dim=scoring.lda_dim,
+                cohort_top=scoring.cohort_top,
+                p_target=scoring.calibration_prior,
+                plda_enrolment=enrolment,
+                plda_adaptation=(scoring.plda_adapt_within, scoring.plda_adapt_between),
                 dims=dims,
             )
-    known: dict[str, set[str]] = {
-        backend: set().union(
-            *(checkpoint["speakers"] for checkpoint in checkpoints), *(speakers[part] for part in BACKENDS[backend])
-        )
-        for backend in options.backends
-    }
-    parameters = sum(parameter_count(network_of(checkpoint)) for checkpoint in checkpoints)
-    return System(name, folder, parameters, vectors, backends, known)
+            backends[backend, enrolment] = train_backend(backend, parts, options)
+    trained_on = {speaker for checkpoint in checkpoints for speaker in checkpoint["speakers"]}
+    return System(
+        name=name,
+        folder=folder,
+        model=" + ".join(checkpoint["config"]["model"]["name"] for checkpoint in checkpoints),
+        parameters=sum(parameter_count(network_of(checkpoint)) for checkpoint in checkpoints),
+        vectors=vectors,
+        backends=backends,
+        trained_on=trained_on,
+        learned_from={
+            backend: trained_on.union(*(speakers[part] for part in BACKENDS[backend].parts))
+            for backend in scoring.backends
+        },
+    )
 
 
-def check_overlap(system: System, trained: set[str], utt2spk: dict[str, str], allowed: bool) -> None:
-    """Refuses, or says, that test speakers were in training or in what back ends learn from (cohort, calibration)."""
-    told = set(utt2spk.values())
-    reasons = dict.fromkeys(told & trained, "was in training")
-    for backend, known in system.known.items():
-        for speaker in (told & known) - reasons.keys():
+def _ways_of_enrolment(backend: str, scoring: Scoring) -> tuple[PldaEnrolment, ...]:
+    if backend == "plda":
+        return "average", "exact"
+    return (scoring.plda_enrolment,) if BACKENDS[backend].plda else ("average",)
+
+
+def check_overlap(system: System, utt2spk: dict[str, str], allowed: bool) -> None:
+    """Refuse test speakers that the network or a back end learned from; if they are ``allowed``, only list them."""
+    test_speakers = set(utt2spk.values())
+    in_training = test_speakers & system.trained_on
+    reasons = dict.fromkeys(in_training, "was in training")
+    for backend, speakers in system.learned_from.items():
+        for speaker in (test_speakers & speakers) - reasons.keys():
             reasons[speaker] = f"is among the speakers that {backend} learns from"
     path = system.folder / "shared_speakers"
     if allowed or not reasons:
         list_all(path, reasons, f"{len(reasons)} test speakers are not new to {system.name}")
         return
     write_table(path, reasons)
-    shared = sorted(reasons)
-    named = ", ".join(shared[:_MOST_NAMED]) + (", ..." if len(shared) > _MOST_NAMED else "")
-    how = "were in the training" if told & trained else "are in the cohort or calibration data"
+    first = ", ".join(sorted(reasons)[:_MAX_NAMED]) + (", ..." if len(reasons) > _MAX_NAMED else "")
+    where = "were in the training" if in_training else "are in the cohort or calibration data"
     raise InputError(
-        f"{len(shared)} test speakers {how} of {system.name} (first: {named}; all in {path}); results on them would "
+        f"{len(reasons)} test speakers {where} of {system.name} (first: {first}; all in {path}); results on them would "
         "mean nothing: take other test speakers, train without them, or insist with --allow-speaker-overlap true"
     )
 
 
 def read_vectors(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """The embeddings that stage 5 left in ``folder``."""
+    """Read the embeddings that stage 5 wrote to ``folder``, by utterance."""
     if not (folder / "xvector.scp").is_file():
         raise InputError(f"{folder}/xvector.scp: no such file; run stage 5 with the same scoring.backends")
     vectors = {utterance: read_vector(location) for utterance, location in read_table(folder / "xvector.scp").items()}
     for utterance, vector in vectors.items():
         if not np.isfinite(vector).all():
             raise InputError(
-                f"{folder}/xvector.scp: the embedding of {utterance} has values that are not finite numbers; look at "
-                "its features, or train again with a lower learning rate"
+                f"{folder}/xvector.scp: the embedding of {utterance} has values that are not finite; check its "
+                "features, or train again with a lower learning rate"
             )
     return vectors
 
 
 def read_frames(data_dir: Path) -> dict[str, int]:
-    """The speech frames of each utterance."""
+    """Read the number of speech frames of each utterance."""
     return {utterance: int(frames) for utterance, frames in read_table(data_dir / "utt2num_frames").items()}
 
 
-def _embeddings(folder: Path, data_dir: Path, part: str) -> tuple[Embeddings, set[str]]:
-    """The embeddings of a part that a back end learns from, and its speakers."""
+def _read_part(folder: Path, data_dir: Path, part: str) -> tuple[Embeddings, set[str]]:
+    """Return the embeddings of a part that back ends learn from, and its speakers."""
     vectors = read_vectors(folder / f"embeddings_{part}")
     utt2spk, frames = read_table(data_dir / f"{part}_nosil" / "utt2spk"), read_frames(data_dir / f"{part}_nosil")
     speaker = [utt2spk[utterance] for utterance in vectors]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
 from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import det_points
@@ -27,7 +28,7 @@ from deepspeaker.report.text import results_markdown, results_table
 from deepspeaker.report.training_curves import plot_training
 from deepspeaker.results import Results, SystemResult
 from deepspeaker.stages import options_of
-from deepspeaker.trials import labelled_scores, trial_list_path
+from deepspeaker.trials import read_labelled_scores, trial_list_path
 
 #: Of run.sh's options.
 _DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1}
@@ -45,8 +46,12 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     featured = results.featured(first)
     points, densities = {}, {}
     for system in featured:
-        scores, is_target = labelled_scores(_scores(exp_dir, system), trial_list_path(data_dir, exp_dir, first))
-        targets, nontargets = scores[is_target], scores[~is_target]
+        path, trials = _scores(exp_dir, system), trial_list_path(data_dir, exp_dir, first)
+        read = read_labelled_scores(path, trials)
+        if read.without_trial:
+            raise InputError(f"{path}: has scores of trials that are not in {trials}; run stage 6 again")
+        scores = read.scores.astype(np.float32)  # as stage 6 computed them
+        targets, nontargets = scores[read.is_target], scores[~read.is_target]
         points[system.name, system.backend] = det_points(targets, nontargets)
         name = system.name if system.backend == featured[0].backend else f"{system.name}, {system.backend}"
         densities[name] = score_densities(targets, nontargets, system.eer_threshold)

@@ -1,12 +1,13 @@
-"""Trial lists: making them, reading everybody's, and the enrolment models that they name."""
+"""Trial lists: making them, reading those of any toolkit, and their enrolment models."""
 
 from deepspeaker.trials.enrolment import Enrolment
 from deepspeaker.trials.foreign import LabelledScores, read_foreign_trials, read_labelled_scores
-from deepspeaker.trials.id_pairs import first_twice, match, numbered
-from deepspeaker.trials.making import TrialList, write_trials_1p99, write_trials_all, write_trials_enrol
+from deepspeaker.trials.id_pairs import first_duplicate, match, numbered
+from deepspeaker.trials.making import ROW, write_trials_1p99, write_trials_all, write_trials_enrol
 from deepspeaker.trials.trial_list import (
-    Trials,
-    labelled_scores,
+    MODELS_SUFFIX,
+    UNKNOWN_SPEAKER,
+    TrialList,
     read_trials,
     trial_list_path,
     write_scores,
@@ -15,12 +16,13 @@ from deepspeaker.trials.trial_list import (
 from deepspeaker.trials.utterance_pairs import utterance_pairs
 
 __all__ = [
+    "MODELS_SUFFIX",
+    "ROW",
+    "UNKNOWN_SPEAKER",
     "Enrolment",
     "LabelledScores",
     "TrialList",
-    "Trials",
-    "first_twice",
-    "labelled_scores",
+    "first_duplicate",
     "match",
     "numbered",
     "read_foreign_trials",

@@ -1,4 +1,4 @@
-"""Score and trial files of other toolkits, their column order recognised."""
+"""Score files and trial lists of any toolkit, whose column order is recognised."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.trials.id_pairs import first_twice, match, numbered
-from deepspeaker.trials.trial_list import Trials
+from deepspeaker.trials.id_pairs import first_duplicate, match, numbered
+from deepspeaker.trials.trial_list import TrialList
 
 _TARGET = ("target", "tgt", "tar", "true", "1")
 _NONTARGET = ("nontarget", "non-target", "non", "imp", "impostor", "imposter", "false", "0")
@@ -20,28 +20,33 @@ _FORMS = (
     "enrolment test score (Kaldi), enrolment test score label (WeSpeaker), score label (compute-eer's), label score; "
     "trials: enrolment test label (Kaldi), label enrolment test (VoxCeleb)"
 )
-
-
-#: Lines at the beginning of a file by which its form is recognised.
-_HEAD = 1000
+#: The first lines of a file, by which its form is recognised.
+_HEAD_LINES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledScores:
-    """Scored trials, and what did not fit."""
+    """Scored trials with their labels, and what had no partner."""
 
-    scores: NDArray[np.float64]  # (trials,)
-    is_target: NDArray[np.bool_]  # (trials,)
-    ids: list[str]  # sorted; empty where the files name no utterances
-    enrolment: NDArray[np.int64]  # numbers of ids (trials,); empty likewise
+    scores: NDArray[np.float64]
+    """Shape ``(trials,)``."""
+    is_target: NDArray[np.bool_]
+    """Shape ``(trials,)``."""
+    ids: list[str]
+    """Sorted; empty when the files have no ids."""
+    enrolment: NDArray[np.int64]
+    """Indices into ``ids``, shape ``(trials,)``; empty when there are no ids."""
     test: NDArray[np.int64]
-    without_trial: list[str]  # "enrolment test" of scores that no trial asks for
-    without_score: list[str]  # of trials that have no score
+    """Indices into ``ids``, shape ``(trials,)``; empty when there are no ids."""
+    without_trial: list[str]
+    """``enrolment test`` of scores whose trial is not in the list."""
+    without_score: list[str]
+    """``enrolment test`` of trials without a score."""
 
 
 @dataclass(frozen=True)
 class _Form:
-    """Which columns of a file, counted from 0, are what; and what parts them where that is one character."""
+    """The meaning of a file's columns, counted from 0, and the single character between them, if it is always one."""
 
     width: int
     score: int | None
@@ -54,15 +59,37 @@ class _Form:
 
 
 def read_labelled_scores(scores: Path, trials: Path | None = None) -> LabelledScores:
-    """Reads a score file, and the trial list that labels it unless it has labels itself.
+    r"""Read a score file, and the trial list that labels it unless the scores have labels.
 
-    Columns stand in any of these orders: Kaldi's ``enrolment test score``, WeSpeaker's ``enrolment test score label``,
-    ``score label`` as Kaldi's compute-eer reads it or ``label score``; trial lists are Kaldi's ``enrolment test label``
-    or VoxCeleb's ``label enrolment test``. Labels are target and nontarget, or 1 and 0. Any blanks part the columns.
-    The first thousand lines tell the order; where every column of ids could be scores too, scores stand last.
+    Score files have the columns ``enrolment test score`` (Kaldi), ``enrolment test score label`` (WeSpeaker), ``score
+    label`` (Kaldi's compute-eer) or ``label score``; trial lists ``enrolment test label`` (Kaldi) or ``label enrolment
+    test`` (VoxCeleb). Labels are target and nontarget, or 1 and 0. Columns are separated by any white space. The first
+    thousand lines decide the order of the columns; if ids look like scores too, the last column holds the scores.
 
-    Raises ``InputError`` that names file and line for lines that are none of these, scores that are not numbers, pairs
-    that come twice, and when scores and trials have no pair in common.
+    Parameters
+    ----------
+    scores
+        The score file.
+    trials
+        The trial list.
+
+    Raises
+    ------
+    InputError
+        Names file and line: a line of another form, a score that is not a number, a duplicated pair; or scores and
+        trials without a common pair.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "scores").write_text("anna-1 ben-1 -0.2\nanna-1 anna-2 0.7\n")
+    >>> _ = (folder / "trials").write_text("1 anna-1 anna-2\n0 anna-1 ben-1\n0 anna-1 ben-2\n")
+    >>> read = read_labelled_scores(folder / "scores", folder / "trials")
+    >>> read.scores, read.is_target
+    (array([-0.2,  0.7]), array([False,  True]))
+    >>> read.without_score
+    ['anna-1 ben-2']
     """
     form = _score_form(scores)
     if trials is None and form.label is None:
@@ -72,46 +99,51 @@ def read_labelled_scores(scores: Path, trials: Path | None = None) -> LabelledSc
     if form.label is not None:
         is_target = _labels(scores, table[str(form.label)])
         if not form.ids:
-            nothing = np.empty(0, dtype=np.int64)
-            return LabelledScores(values, is_target, [], nothing, nothing, [], [])
+            empty = np.empty(0, dtype=np.int64)
+            return LabelledScores(values, is_target, [], empty, empty, [], [])
         ids, (enrolment, test) = numbered(*(table[str(column)] for column in form.ids))
         return LabelledScores(values, is_target, ids, enrolment, test, [], [])
     assert trials is not None
     list_form = _list_form(trials)
-    listed = _columns(trials, list_form)
-    is_target = _labels(trials, listed[str(list_form.label)])
-    ids, (enrolment, test, one, other) = numbered(
-        *(table[str(column)] for column in form.ids), *(listed[str(column)] for column in list_form.ids)
+    trial_table = _columns(trials, list_form)
+    is_target = _labels(trials, trial_table[str(list_form.label)])
+    ids, (enrolment, test, list_enrolment, list_test) = numbered(
+        *(table[str(column)] for column in form.ids), *(trial_table[str(column)] for column in list_form.ids)
     )
 
     def pair(first: NDArray[np.int64], second: NDArray[np.int64], row: int) -> str:
         return f"{ids[int(first[row])]} {ids[int(second[row])]}"
 
-    for path, first, second in ((scores, enrolment, test), (trials, one, other)):
-        twice = first_twice(first * len(ids) + second)
-        if twice is not None:
-            raise InputError(f"{path}:{twice + 1}: {pair(first, second, twice)} comes twice; keep one of its lines")
-    partner, alone = match(enrolment * len(ids) + test, one * len(ids) + other)
-    there = partner >= 0
-    if not there.any():
-        firsts = f"{pair(enrolment, test, 0)} and {pair(one, other, 0)}"
-        raise InputError(f"{scores}: has no pair of {trials}; the first of each: {firsts}")
-    without_trial = [pair(enrolment, test, row) for row in np.flatnonzero(~there).tolist()]
+    for path, first, second in ((scores, enrolment, test), (trials, list_enrolment, list_test)):
+        duplicate = first_duplicate(first * len(ids) + second)
+        if duplicate is not None:
+            raise InputError(
+                f"{path}:{duplicate + 1}: {pair(first, second, duplicate)} appears twice; keep one of its lines"
+            )
+    partner, unmatched = match(enrolment * len(ids) + test, list_enrolment * len(ids) + list_test)
+    matched = partner >= 0
+    if not matched.any():
+        first_pairs = f"{pair(enrolment, test, 0)} and {pair(list_enrolment, list_test, 0)}"
+        raise InputError(f"{scores}: has no pair of {trials}; the first pairs are {first_pairs}")
+    without_trial = [pair(enrolment, test, row) for row in np.flatnonzero(~matched).tolist()]
     if without_trial:
-        values, enrolment, test, partner = values[there], enrolment[there], test[there], partner[there]
-    without_score = [pair(one, other, row) for row in alone.tolist()]
+        values, enrolment, test, partner = values[matched], enrolment[matched], test[matched], partner[matched]
+    without_score = [pair(list_enrolment, list_test, row) for row in unmatched.tolist()]
     return LabelledScores(values, is_target[partner], ids, enrolment, test, without_trial, without_score)
 
 
-def read_foreign_trials(path: Path) -> Trials:
-    """Reads a trial list in Kaldi's or VoxCeleb's order of columns, as ``read_labelled_scores`` does.
+def read_foreign_trials(path: Path) -> TrialList:
+    """Read a trial list in Kaldi's or VoxCeleb's column order, as `read_labelled_scores` does.
 
-    Raises ``InputError`` that names file and line for a line that is neither.
+    Raises
+    ------
+    InputError
+        Names file and line of a line that is neither.
     """
     form = _list_form(path)
     table = _columns(path, form)
     ids, (enrolment, test) = numbered(*(table[str(column)] for column in form.ids))
-    return Trials(ids, enrolment, test, _labels(path, table[str(form.label)]))
+    return TrialList(ids, enrolment, test, _labels(path, table[str(form.label)]), path=path)
 
 
 def _score_form(path: Path) -> _Form:
@@ -144,12 +176,12 @@ def _list_form(path: Path) -> _Form:
 
 
 def _head(path: Path) -> tuple[list[list[str]], str | None]:
-    """The words of the first lines, and the character that parts them if it is always the same one."""
+    """Return the words of the first lines, and the character between them if it is always the same."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with path.open(encoding="utf-8") as stream:
-            lines = [line.rstrip("\n") for line in islice(stream, _HEAD)]
+            lines = [line.rstrip("\n") for line in islice(stream, _HEAD_LINES)]
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text") from None
     if not lines:
@@ -158,7 +190,7 @@ def _head(path: Path) -> tuple[list[list[str]], str | None]:
     if not words[0]:
         raise InputError(f"{path}:1: 0 words; known forms are: {_FORMS}")
     for separator in (" ", "\t"):
-        if all(line.split(separator) == own for line, own in zip(lines, words, strict=True)):
+        if all(line.split(separator) == parts for line, parts in zip(lines, words, strict=True)):
             return words, separator
     return words, None
 
@@ -168,23 +200,23 @@ def _last(of_column: list[bool], otherwise: int) -> int:
 
 
 def _columns(path: Path, form: _Form) -> pl.DataFrame:
-    """Columns "0", "1", ...: the scores as ``Float64`` without NaN, words as ``Categorical``."""
+    """Return columns "0", "1", ...: the scores as ``Float64`` without NaN, words as ``Categorical``."""
     names = [str(column) for column in range(form.width)]
     schema = pl.Schema({name: pl.Float64() if name == str(form.score) else pl.Categorical() for name in names})
     if form.separator is not None:
         try:
             table = pl.read_csv(path, has_header=False, separator=form.separator, quote_char=None, schema=schema)
         except (pl.exceptions.PolarsError, UnicodeDecodeError):
-            pass  # the slower way names the line
+            pass  # the slow path names the line
         else:
-            gaps = any(table[name].null_count() for name in names)
-            if not gaps and (form.score is None or not table[str(form.score)].is_nan().any()):
+            has_nulls = any(table[name].null_count() for name in names)
+            if not has_nulls and (form.score is None or not table[str(form.score)].is_nan().any()):
                 return table
-    return _columns_of_any_blanks(path, form).cast(schema)
+    return _columns_by_white_space(path, form).cast(schema)
 
 
-def _columns_of_any_blanks(path: Path, form: _Form) -> pl.DataFrame:
-    """The columns as text, whatever blanks part them; names the line where something is wrong."""
+def _columns_by_white_space(path: Path, form: _Form) -> pl.DataFrame:
+    """Return the columns as text, split at any white space; name the line where something is wrong."""
     try:
         lines = pl.read_csv(
             path, has_header=False, separator="\x1f", quote_char=None, schema={"line": pl.String}, encoding="utf8"
@@ -193,9 +225,9 @@ def _columns_of_any_blanks(path: Path, form: _Form) -> pl.DataFrame:
         raise InputError(f"{path}: not UTF-8 text") from None
     words = lines.select(pl.col("line").fill_null("").str.strip_chars().str.replace_all(r"\s+", " ").str.split(" "))
     counts = words["line"].list.len()
-    odd = (counts != form.width) | (lines["line"].fill_null("").str.strip_chars() == "")
-    if odd.any():
-        line = int(odd.arg_true()[0])
+    wrong_width = (counts != form.width) | (lines["line"].fill_null("").str.strip_chars() == "")
+    if wrong_width.any():
+        line = int(wrong_width.arg_true()[0])
         raise InputError(f"{path}:{line + 1}: {counts[line]} words, the lines before have {form.width}")
     table = words["line"].list.to_struct(fields=[str(column) for column in range(form.width)]).struct.unnest()
     if form.score is not None:
@@ -204,7 +236,7 @@ def _columns_of_any_blanks(path: Path, form: _Form) -> pl.DataFrame:
         wrong = values.is_null() | values.is_nan()
         if wrong.any():
             line = int(wrong.arg_true()[0])
-            raise InputError(f"{path}:{line + 1}: {column[line]} is no score; a number is wanted")
+            raise InputError(f"{path}:{line + 1}: {column[line]} is not a score; write a number")
     return table
 
 
@@ -226,6 +258,6 @@ def _labels(path: Path, column: pl.Series) -> NDArray[np.bool_]:
     if not known.all():
         line = int(np.flatnonzero(~known[codes])[0])
         word = words[int(codes[line])]
-        raise InputError(f"{path}:{line + 1}: {word} is no label; target and nontarget, or 1 and 0 are")
+        raise InputError(f"{path}:{line + 1}: {word} is not a label; write target or nontarget, or 1 or 0")
     target: NDArray[np.bool_] = np.array([word.lower() in _TARGET for word in words])[codes]
     return target

@@ -27,7 +27,7 @@ def data(seed: int, dim: int = 3, speakers: int = 30) -> tuple[np.ndarray, np.nd
 
 
 def joint(vectors: list[np.ndarray], between: np.ndarray, within: np.ndarray) -> float:
-    """log density of utterances of one speaker (the mean being 0), from the whole covariance matrix."""
+    """Log density of utterances of one speaker (the mean being 0), from the whole covariance matrix."""
     count, dim = len(vectors), len(within)
     covariance = np.kron(np.ones((count, count)), between) + np.kron(np.eye(count), within)
     return float(multivariate_normal.logpdf(np.concatenate(vectors), np.zeros(count * dim), covariance))
@@ -67,7 +67,7 @@ def test_em_finds_the_covariances_that_the_data_were_drawn_from() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ratios_against_the_joint_densities(seed: int) -> None:
-    """log p(enrolment and test of one speaker) - log p(enrolment) - log p(test), for 1 to 4 enrolment utterances."""
+    """Log p(enrolment and test of one speaker) - log p(enrolment) - log p(test), for 1 to 4 enrolment utterances."""
     embeddings, owner, _, _ = data(seed)
     plda = train_plda(embeddings, owner, iterations=5)
     back = np.linalg.inv(plda.transform)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepspeaker.backends import pair_products, products
+from deepspeaker.backends import pair_products
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("pairs", [0, 1, 50, 3000])  # the last are many in each block
 @pytest.mark.parametrize("ascending", [False, True])
 def test_against_a_loop(monkeypatch: pytest.MonkeyPatch, dtype: type, pairs: int, ascending: bool) -> None:
-    monkeypatch.setattr(products, "BLOCK", 16)
-    monkeypatch.setattr(products, "_LOOKED_UP", 37)
-    monkeypatch.setattr(products, "_FETCHED", 5)
+    monkeypatch.setattr("deepspeaker.backends.products.BLOCK", 16)
+    monkeypatch.setattr("deepspeaker.backends.products._LOOKED_UP", 37)
+    monkeypatch.setattr("deepspeaker.backends.products._FETCHED", 5)
     generator = np.random.default_rng(pairs)
     one, other = generator.normal(size=(50, 4)).astype(dtype), generator.normal(size=(70, 4)).astype(dtype)
     rows, columns = generator.integers(0, 50, pairs), generator.integers(3, 66, pairs)

@@ -7,61 +7,18 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from deepspeaker.backends import BACKENDS, Embeddings, build_backend, cosine_scores, registry, train_plda
-from deepspeaker.backends.products import BLOCK as _BLOCK
+from deepspeaker.backends import (
+    BACKENDS,
+    BackEnd,
+    EmbeddedTrials,
+    Embeddings,
+    Options,
+    train_backend,
+    train_plda,
+)
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import cllr, det_points, equal_error_rate, min_cllr
 from deepspeaker.trials import Enrolment
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_against_a_loop_in_float64(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    utterances, trials = int(generator.integers(1, 40)), int(generator.integers(1, 300))
-    lengths = 10.0 ** generator.uniform(-3, 3, (utterances, 1))
-    embeddings = (generator.normal(size=(utterances, 6)) * lengths).astype(np.float32)
-    enrolment, test = generator.integers(0, utterances, (2, trials))
-    scores = cosine_scores(embeddings, enrolment, test)
-    assert scores.shape == (trials,)
-    assert scores.dtype == np.float32
-    for trial in range(trials):
-        one, other = embeddings[enrolment[trial]].astype(np.float64), embeddings[test[trial]].astype(np.float64)
-        cosine = (one * other).sum() / (np.sqrt((one * one).sum()) * np.sqrt((other * other).sum()))
-        assert abs(float(scores[trial]) - cosine) < 1e-6
-
-
-def test_lists_of_more_rows_than_a_block() -> None:
-    generator = np.random.default_rng(0)
-    utterances = 2 * _BLOCK + 37
-    embeddings = generator.normal(size=(utterances, 4)).astype(np.float32)
-    edges = [0, _BLOCK - 1, _BLOCK, _BLOCK + 1, 2 * _BLOCK - 1, 2 * _BLOCK, utterances - 1]
-    enrolment = np.concatenate([np.repeat(edges, len(edges)), generator.integers(0, utterances, 2000)])
-    test = np.concatenate([np.tile(edges, len(edges)), generator.integers(0, utterances, 2000)])
-    unit = embeddings.astype(np.float64)
-    unit /= np.sqrt((unit**2).sum(axis=1, keepdims=True))
-    expected = [float(unit[a] @ unit[b]) for a, b in zip(enrolment, test, strict=True)]
-    np.testing.assert_allclose(cosine_scores(embeddings, enrolment, test), expected, rtol=0, atol=1e-6)
-
-
-def test_a_row_of_zeros_has_cosine_0_with_everything() -> None:
-    embeddings = np.array([[0, 0], [3, 4], [0, 0]], dtype=np.float32)
-    with np.errstate(all="raise"):
-        scores = cosine_scores(embeddings, np.array([0, 1, 0, 1]), np.array([1, 0, 2, 1]))
-    assert scores[:3].tolist() == [0.0, 0.0, 0.0]
-    assert scores[3] == pytest.approx(1.0, abs=1e-6)
-
-
-def test_the_sides_of_a_trial_can_be_swapped() -> None:
-    generator = np.random.default_rng(2)
-    embeddings = generator.normal(size=(20, 5)).astype(np.float32)
-    enrolment, test = generator.integers(0, 20, (2, 100))
-    there, back = cosine_scores(embeddings, enrolment, test), cosine_scores(embeddings, test, enrolment)
-    np.testing.assert_allclose(there, back, rtol=0, atol=1e-6)
-
-
-def test_no_trials_give_no_scores() -> None:
-    none = np.empty(0, dtype=np.int64)
-    assert cosine_scores(np.ones((3, 2), dtype=np.float32), none, none).shape == (0,)
 
 
 def part(seed: int, speakers: int, utterances: int) -> Embeddings:
@@ -76,14 +33,21 @@ def part(seed: int, speakers: int, utterances: int) -> Embeddings:
     return Embeddings((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), owner, frames)
 
 
+OPTIONS = Options(lda_dim=6, cohort_top=20, p_target=0.05)
+
+
+def score_pairs(backend: BackEnd, test: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of all pairs of utterances."""
+    first, second = np.triu_indices(len(test.speaker), 1)
+    single = Enrolment.single(len(test.speaker))
+    scores = backend(EmbeddedTrials(test.vectors, test.frames, single, first, second))
+    return scores, test.speaker[first] == test.speaker[second]
+
+
 def scored(name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of all pairs of 30 test speakers."""
     parts = {"train": part(seed + 1, 60, 6), "dev": part(seed + 2, 30, 6)}
-    test = part(seed + 3, 30, 5)
-    backend = build_backend(name, parts, lda_dim=6, cohort_top=20, p_target=0.05)
-    one, other = np.triu_indices(len(test.speaker), 1)
-    each = Enrolment.single(len(test.speaker))
-    return backend(test.vectors, test.frames, each, one, other), test.speaker[one] == test.speaker[other]
+    return score_pairs(train_backend(name, parts, OPTIONS), part(seed + 3, 30, 5))
 
 
 def eer(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -106,12 +70,9 @@ def test_adapted_plda_is_less_overconfident_where_speech_is_noisier_than_in_trai
 
     parts = {"train": part(1, 60, 6), "dev": noisier(part(2, 30, 6))}
     parts["dev"] = parts["dev"]._replace(speaker=np.zeros(180, dtype=np.int64))
-    test = noisier(part(3, 30, 5))
-    one, other = np.triu_indices(len(test.speaker), 1)
-    labels, bits = test.speaker[one] == test.speaker[other], {}
+    test, bits = noisier(part(3, 30, 5)), {}
     for name in ("plda", "plda-adapted"):
-        backend = build_backend(name, parts, lda_dim=6, cohort_top=20, p_target=0.05)
-        scores = backend(test.vectors, test.frames, Enrolment.single(len(test.speaker)), one, other)
+        scores, labels = score_pairs(train_backend(name, parts, OPTIONS), test)
         bits[name] = cllr(scores[labels], scores[~labels])
     assert bits["plda-adapted"] < bits["plda"]
 
@@ -121,8 +82,7 @@ def test_norms_against_a_loop_over_the_whole_cohort(name: str) -> None:
     training, test = part(1, 12, 4), part(3, 6, 3)
     means = np.stack([training.vectors[training.speaker == s].mean(axis=0) for s in range(12)]).astype(np.float64)
     one, other = np.triu_indices(len(test.speaker), 1)
-    backend = build_backend(name, {"train": training}, lda_dim=6, cohort_top=2, p_target=0.05)
-    found = backend(test.vectors, test.frames, Enrolment.single(len(test.speaker)), one, other)
+    found, _ = score_pairs(train_backend(name, {"train": training}, Options(cohort_top=2)), test)
 
     def cosine(a: np.ndarray, b: np.ndarray) -> float:
         return float(a @ b / np.sqrt(a @ a) / np.sqrt(b @ b))
@@ -148,9 +108,9 @@ def test_trained_on_development_trials_the_scores_are_log_likelihood_ratios(name
 def test_calibration_learns_the_same_from_a_sample_of_the_pairs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It used all pairs: 30,000 development utterances make 4.5e8 of them."""
     scores, labels = scored(name)
-    monkeypatch.setattr(registry, "MOST_CALIBRATION_PAIRS", 180 * 179 // 2)
+    monkeypatch.setattr("deepspeaker.backends.registry.MAX_CALIBRATION_PAIRS", 180 * 179 // 2)
     assert np.array_equal(scored(name)[0], scores)
-    monkeypatch.setattr(registry, "MOST_CALIBRATION_PAIRS", 4000)
+    monkeypatch.setattr("deepspeaker.backends.registry.MAX_CALIBRATION_PAIRS", 4000)
     sampled = scored(name)[0]
     assert np.array_equal(scored(name)[0], sampled)
     assert not np.array_equal(sampled, scores)
@@ -160,10 +120,10 @@ def test_calibration_learns_the_same_from_a_sample_of_the_pairs(name: str, monke
 
 def test_calibration_on_many_utterances_needs_memory_for_a_sample_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """6,000 utterances: the indices of all pairs would take 290 MB, calibration several times that."""
-    monkeypatch.setattr(registry, "MOST_CALIBRATION_PAIRS", 100_000)
+    monkeypatch.setattr("deepspeaker.backends.registry.MAX_CALIBRATION_PAIRS", 100_000)
     development = part(2, 600, 10)
     tracemalloc.start()
-    build_backend("calibrated", {"dev": development}, lda_dim=6, cohort_top=20, p_target=0.05)
+    train_backend("calibrated", {"dev": development}, OPTIONS)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60 * 2**20
@@ -171,66 +131,43 @@ def test_calibration_on_many_utterances_needs_memory_for_a_sample_only(monkeypat
 
 def test_only_the_named_parts_are_needed() -> None:
     parts = {"train": part(1, 60, 6), "dev": part(2, 30, 6)}
-    for name, needed in BACKENDS.items():
-        build_backend(name, {p: parts[p] for p in needed}, lda_dim=6, cohort_top=20, p_target=0.05)
+    for name, definition in BACKENDS.items():
+        train_backend(name, {p: parts[p] for p in definition.parts}, OPTIONS)
 
 
 def test_too_many_dimensions_are_said() -> None:
     with pytest.raises(InputError, match=r"scoring\.lda_dim 9: 60 training speakers allow 8 at most"):
-        build_backend("plda", {"train": part(1, 60, 6)}, lda_dim=9, cohort_top=20, p_target=0.05)
-
-
-def test_models_of_several_utterances() -> None:
-    models = Enrolment.of([[2, 0], [1], [3, 1, 0]])
-    assert not models.is_single
-    assert models.counts.tolist() == [2, 1, 3]
-    vectors = np.array([[1, 0], [0, 2], [3, 4], [5, 6]], dtype=np.float32)
-    np.testing.assert_array_equal(models.means(vectors), np.float32([[2, 2], [0, 2], [2, 8 / 3]]))
-    assert models.means(vectors).dtype == np.float32
-    assert models.totals(np.array([10, 20, 30, 40])).tolist() == [40, 20, 70]
-    assert models.whole(np.array([True, False, True, True])).tolist() == [True, False, False]
-    each = Enrolment.single(4)
-    assert each.is_single
-    assert each.means(vectors).tolist() == vectors.tolist()
+        train_backend("plda", {"train": part(1, 60, 6)}, Options(lda_dim=9))
 
 
 PARTS = {"train": part(1, 60, 6), "dev": part(2, 30, 6)}
-OPTIONS = {"lda_dim": 6, "cohort_top": 20, "p_target": 0.05}
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_model_is_scored_like_one_utterance_that_is_the_mean_of_its_own(name: str) -> None:
     test = part(7, 12, 5)
-    backend = build_backend(name, PARTS, **OPTIONS)
+    backend = train_backend(name, PARTS, OPTIONS)
     models = Enrolment.of([[5 * speaker, 5 * speaker + 1, 5 * speaker + 2][: 1 + speaker % 3] for speaker in range(12)])
     enrolment, tested = np.repeat(np.arange(12), 12), np.tile(5 * np.arange(12) + 4, 12)
-    found = backend(test.vectors, test.frames, models, enrolment, tested)
+    found = backend(EmbeddedTrials(test.vectors, test.frames, models, enrolment, tested))
     for model, row, score in zip(enrolment, tested, found, strict=True):
         own = models.utterances[models.begin[model] : models.begin[model + 1]]
         vectors = np.stack([test.vectors[own].mean(axis=0), test.vectors[row]])
         frames = np.array([test.frames[own].sum(), test.frames[row]])
-        alone = backend(vectors, frames, Enrolment.single(2), np.array([0]), np.array([1]))
+        alone = backend(EmbeddedTrials(vectors, frames, Enrolment.single(2), np.array([0]), np.array([1])))
         assert score == pytest.approx(alone[0], abs=2e-4)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_more_enrolment_utterances_mean_fewer_errors(name: str) -> None:
     test = part(8, 150, 6)
-    backend = build_backend(name, PARTS, **OPTIONS)
+    backend = train_backend(name, PARTS, OPTIONS)
     enrolment, tested = np.repeat(np.arange(150), 150), np.tile(6 * np.arange(150) + 5, 150)
-    rates = [
-        eer(
-            backend(
-                test.vectors,
-                test.frames,
-                Enrolment.of([list(range(6 * speaker, 6 * speaker + number)) for speaker in range(150)]),
-                enrolment,
-                tested,
-            ),
-            test.speaker[tested] == enrolment,
-        )
-        for number in (1, 5)
-    ]
+    rates = []
+    for number in (1, 5):
+        models = Enrolment.of([list(range(6 * speaker, 6 * speaker + number)) for speaker in range(150)])
+        scores = backend(EmbeddedTrials(test.vectors, test.frames, models, enrolment, tested))
+        rates.append(eer(scores, test.speaker[tested] == enrolment))
     assert rates[1] < rates[0] - 0.02
 
 
@@ -257,8 +194,8 @@ def test_exact_enrolment_of_plda_is_the_likelihood_of_all_utterances() -> None:
 
     models = [[0], [4, 5], [8, 9, 10], [12, 13, 14]]
     rows, columns = np.repeat(np.arange(4), 8), np.tile(4 * np.arange(8) + 3, 4)
-    exact = build_backend("plda", PARTS, **(OPTIONS | {"lda_dim": 3}), plda_enrolment="exact")
-    found = exact(test.vectors, test.frames, Enrolment.of(models), rows, columns)
+    exact = train_backend("plda", PARTS, Options(lda_dim=3, plda_enrolment="exact"))
+    found = exact(EmbeddedTrials(test.vectors, test.frames, Enrolment.of(models), rows, columns))
     for score, row, column in zip(found, rows, columns, strict=True):
         expected = density([*models[row], column]) - density(models[row]) - density([column])
         assert score == pytest.approx(expected, abs=1e-4)

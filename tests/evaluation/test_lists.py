@@ -55,7 +55,7 @@ OWN = [("r00-00", "r00-01"), ("r01-00", "r00-01"), ("r02-03", "r02-05"), ("r03-0
 def test_own_lists_are_scored_under_their_names_and_kept(root: Path, tmp_path: Path) -> None:
     first, second = write_list(tmp_path / "mine", OWN), write_list(tmp_path / "other.txt", OWN[:2])
     before = quick(root)
-    results = quick(root, own_lists=[first, second])
+    results = quick(root, given_lists=[first, second])
     assert list(results["trials"])[-2:] == ["mine", "other.txt"]
     assert results["trials"]["mine"]["sha256"] == sha256_of(first)
     kept = [s for s in results["systems"] if s["trials"] not in ("mine", "other.txt")]
@@ -104,7 +104,7 @@ def test_models_are_enrolled_by_the_mean_of_their_embeddings(root: Path, tmp_pat
         path = root / "data" / "test" / "trials"
         write_table(root / "data" / "test" / "enrol_spk2utt", MODELS)
     write_list(path, OF_MODELS)
-    results = quick(root, own_lists=[] if where == "test part" else [path], **more)
+    results = quick(root, given_lists=[] if where == "test part" else [path], **more)
     assert results["trials"][path.name]["models"] == 4
     vectors = vectors_of(root, "triplet")
     found = scores_of(root, "triplet", path.name)
@@ -160,7 +160,7 @@ def add_training_part(root: Path, speakers: int = 30, prefix: str = "train") -> 
 
 
 def test_plda_enrols_both_ways_in_the_table_and_as_configured_elsewhere(root: Path) -> None:
-    write_trials_enrol(root / "data" / "test", read_table(root / "data" / "test" / "utt2spk"), 0, most=3)
+    write_trials_enrol(root / "data" / "test", read_table(root / "data" / "test" / "utt2spk"), 0, max_utterances=3)
     write_list(root / "data" / "test" / "trials", OF_MODELS)
     write_table(root / "data" / "test" / "enrol_spk2utt", MODELS)
     add_training_part(root)
@@ -218,7 +218,7 @@ def test_ids_that_no_embedding_has_are_counted_named_and_left_out(
 ) -> None:
     ids = sorted(read_table(root / "data" / "test" / "utt2spk"))
     trials = [(ids[n], ids[n + 1]) for n in range(0, 238)] + [("r05-00", "r05-nobody"), ("nobody-1", "r06-00")]
-    results = quick(root, own_lists=[write_list(tmp_path / "mine", trials)])
+    results = quick(root, given_lists=[write_list(tmp_path / "mine", trials)])
     assert {system_of(results, name, "mine")["trials_left_out"] for name in NOISE} == {2}
     said = capsys.readouterr().err
     assert "skipped 2 of 241 utterances of mine; all in" in said
@@ -227,7 +227,7 @@ def test_ids_that_no_embedding_has_are_counted_named_and_left_out(
     assert len(scores_of(root, "softmax", "mine")) == 238
     (root / "exp" / "results.json").unlink()
     with pytest.raises(InputError, match=r"3 of 7 utterances of few had to be skipped, more than 5 %"):
-        quick(root, own_lists=[write_list(tmp_path / "few", [*OWN[:2], ("a", "b"), ("c", "r09-00"), OWN[0][::-1]])])
+        quick(root, given_lists=[write_list(tmp_path / "few", [*OWN[:2], ("a", "b"), ("c", "r09-00"), OWN[0][::-1]])])
     assert not (root / "exp" / "results.json").exists()
 
 
@@ -235,7 +235,7 @@ def test_a_model_without_one_of_its_utterances_is_left_out_whole(root: Path, tmp
     ids = sorted(read_table(root / "data" / "test" / "utt2spk"))
     trials = [(ids[n], ids[n + 1]) for n in range(0, 100)] + [("r00-model", "r00-01"), ("r00-model", "r01-01")]
     write_table(tmp_path / "mine.spk2utt", {"r00-model": "r00-00 r00-02 r00-gone"})
-    results = quick(root, own_lists=[write_list(tmp_path / "mine", trials)])
+    results = quick(root, given_lists=[write_list(tmp_path / "mine", trials)])
     assert system_of(results, "softmax", "mine")["trials_left_out"] == 2
     assert list(read_table(root / "exp" / "softmax" / "missing_mine")) == ["r00-gone"]
 
@@ -277,15 +277,15 @@ def test_a_list_that_makes_no_sense_is_named(
 def test_names_that_are_taken_and_files_that_are_not_there(root: Path, tmp_path: Path) -> None:
     mine = write_list(tmp_path / "trials_hard", OWN)
     with pytest.raises(InputError, match="trials_hard is taken; rename it"):
-        quick(root, own_lists=[mine])
+        quick(root, given_lists=[mine])
     mine = mine.rename(tmp_path / "mine")
     (tmp_path / "sub").mkdir()
     with pytest.raises(InputError, match="mine is taken"):
-        quick(root, own_lists=[mine, write_list(tmp_path / "sub" / "mine", OWN)])
+        quick(root, given_lists=[mine, write_list(tmp_path / "sub" / "mine", OWN)])
     with pytest.raises(InputError, match=r"--trials .*none: no such trial list"):
-        quick(root, own_lists=[tmp_path / "none"])
+        quick(root, given_lists=[tmp_path / "none"])
     with pytest.raises(InputError, match=r"--enrolment .*none: no such file"):
-        quick(root, own_lists=[mine], enrolment=tmp_path / "none")
+        quick(root, given_lists=[mine], enrolment=tmp_path / "none")
     with pytest.raises(InputError, match="is for lists that --trials names"):
         quick(root, enrolment=tmp_path / "none")
 

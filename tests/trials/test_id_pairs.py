@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeaker.trials import first_twice, match, numbered
+from deepspeaker.trials import first_duplicate, match, numbered
 
 keys = st.lists(st.integers(0, 30), min_size=1, max_size=25)
 
@@ -24,7 +24,7 @@ def test_match_against_a_dictionary(one: list[int], other: list[int]) -> None:
 @given(keys)
 def test_the_first_key_that_was_there_before(values: list[int]) -> None:
     expected = next((row for row, key in enumerate(values) if key in values[:row]), None)
-    assert first_twice(np.array(values)) == expected
+    assert first_duplicate(np.array(values)) == expected
 
 
 @given(st.lists(st.text('ab\u00e9"', min_size=1), min_size=1), st.lists(st.text("ab", min_size=1), min_size=1))
