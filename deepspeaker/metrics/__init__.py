@@ -1,15 +1,9 @@
-"""How good scores are: error rates, costs, identification, their uncertainty, as pure functions of arrays."""
+"""Metrics of speaker verification and identification: pure functions of arrays."""
 
-from deepspeaker.metrics.bootstrap import (
-    Difference,
-    Interval,
-    Replicates,
-    SpeakerBootstrap,
-    confidence_interval,
-    paired_difference,
-)
+from deepspeaker.metrics.bootstrap import Replicates, SpeakerBootstrap
 from deepspeaker.metrics.calibration import act_dcf, cllr, min_cllr, roc_auc
 from deepspeaker.metrics.identification import OpenSetRate, open_set_identification, rank1, rank_n
+from deepspeaker.metrics.intervals import Difference, Interval, confidence_interval, paired_difference
 from deepspeaker.metrics.verification import (
     P_TARGETS,
     DetPoints,

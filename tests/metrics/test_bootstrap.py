@@ -1,4 +1,4 @@
-"""The bootstrap over speakers against trials that are really repeated."""
+"""The bootstrap over speakers: against repeated trials, and its coverage in simulated corpora."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from deepspeaker.metrics import (
     min_dcf,
     paired_difference,
 )
-from deepspeaker.metrics import bootstrap as bootstrap_module
 
 
 def trial_list(seed: int, speakers: int = 8, utterances: int = 4, ties: bool = False) -> tuple[np.ndarray, ...]:
-    """All pairs of a small corpus: scores, labels, both speakers."""
+    """Return scores, labels, enrolment speakers and test speakers of all pairs in a small corpus."""
     generator = np.random.default_rng(seed)
     owner = np.repeat(np.arange(speakers), utterances)
     embeddings = generator.normal(size=(speakers, 3))[owner] + generator.normal(size=(len(owner), 3))
@@ -33,7 +32,7 @@ def trial_list(seed: int, speakers: int = 8, utterances: int = 4, ties: bool = F
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_weights_count_as_trials_that_come_so_often(seed: int, ties: bool) -> None:
+def test_a_weighted_speaker_equals_repeated_trials(seed: int, ties: bool) -> None:
     scores, labels, one, other = trial_list(seed, ties=ties)
     bootstrap = SpeakerBootstrap(scores, labels, one, other)
     for draw in range(5):
@@ -47,14 +46,14 @@ def test_weights_count_as_trials_that_come_so_often(seed: int, ties: bool) -> No
             assert min_dcf(points, p) == pytest.approx(min_dcf(expected, p), abs=1e-12)
 
 
-def test_weights_of_one_give_the_plain_figures() -> None:
+def test_unit_weights_give_the_error_rates_of_the_list() -> None:
     scores, labels, one, other = trial_list(3)
     points = SpeakerBootstrap(scores, labels, one, other).points(np.ones(8))
     plain = det_points(scores[labels], scores[~labels])
     assert equal_error_rate(points)[0] == pytest.approx(equal_error_rate(plain)[0], abs=1e-12)
 
 
-def test_replicates_are_a_function_of_the_seed() -> None:
+def test_replicates_depend_only_on_the_seed() -> None:
     bootstrap = SpeakerBootstrap(*trial_list(0))
     one, again, other = (bootstrap.replicates(50, seed, (0.05,)) for seed in (0, 0, 1))
     assert np.array_equal(one.eer, again.eer)
@@ -64,7 +63,7 @@ def test_replicates_are_a_function_of_the_seed() -> None:
     assert one.eer.std() > 0
 
 
-def test_wrong_trials_are_refused() -> None:
+def test_invalid_trials_are_rejected() -> None:
     scores, labels, one, other = trial_list(0)
     with pytest.raises(InputError, match="target and non-target"):
         SpeakerBootstrap(scores[labels], labels[labels], one[labels], other[labels])
@@ -77,23 +76,25 @@ def test_wrong_trials_are_refused() -> None:
 
 
 def corpus(generator: np.random.Generator, speakers: int, utterances: int, noise: float) -> tuple[np.ndarray, ...]:
-    """Unit-length embeddings (speakers * utterances, 10) and whose they are; some speakers vary more than others."""
-    own_noise = noise * np.exp(0.3 * generator.normal(size=(speakers, 1, 1)))
+    """Return unit-length embeddings (speakers * utterances, 10) and their speakers; some speakers vary more."""
+    speaker_noise = noise * np.exp(0.3 * generator.normal(size=(speakers, 1, 1)))
     means = generator.normal(size=(speakers, 1, 10))
-    embeddings = (means + own_noise * generator.normal(size=(speakers, utterances, 10))).reshape(-1, 10)
+    embeddings = (means + speaker_noise * generator.normal(size=(speakers, utterances, 10))).reshape(-1, 10)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     return embeddings, np.repeat(np.arange(speakers), utterances)
 
 
 @functools.cache
 def true_rate(utterances: int, noise: float) -> float:
-    """The EER of a population of a hundred thousand speakers: its own error must be small against every interval."""
+    """Return the EER of 100,000 speakers, whose uncertainty is small compared with every interval under test."""
     speakers, pairs = 100_000, 4_000_000
     generator = np.random.default_rng(99)
     embeddings, owner = corpus(generator, speakers, utterances, noise)
     one, other = np.triu_indices(utterances, 1)
-    own = embeddings.reshape(speakers, utterances, 10)
-    targets = np.concatenate([(own[:, a] * own[:, b]).sum(axis=-1) for a, b in zip(one, other, strict=True)])
+    by_speaker = embeddings.reshape(speakers, utterances, 10)
+    targets = np.concatenate(
+        [(by_speaker[:, a] * by_speaker[:, b]).sum(axis=-1) for a, b in zip(one, other, strict=True)]
+    )
     first, second = generator.integers(0, len(embeddings), (2, pairs))
     apart = owner[first] != owner[second]
     nontargets = np.einsum("pd,pd->p", embeddings[first[apart]], embeddings[second[apart]])
@@ -101,7 +102,7 @@ def true_rate(utterances: int, noise: float) -> float:
 
 
 def coverage(speakers: int, utterances: int, noise: float, corpora: int, replicates: int) -> float:
-    """In how many of simulated corpora the 95 % interval of the EER covers the population's."""
+    """Return the fraction of simulated corpora in which the 95 % interval covers the EER of the population."""
     truth, covered = true_rate(utterances, noise), 0
     for number in range(corpora):
         embeddings, owner = corpus(np.random.default_rng([speakers, number]), speakers, utterances, noise)
@@ -116,19 +117,17 @@ def coverage(speakers: int, utterances: int, noise: float, corpora: int, replica
 
 
 @pytest.mark.parametrize("noise", [0.8, 0.5])  # population EER 16 % and 7 %
-def test_the_interval_of_20_speakers_covers_the_truth_about_as_often_as_it_says(noise: float) -> None:
+def test_coverage_of_the_interval_of_20_speakers(noise: float) -> None:
     assert 0.92 <= coverage(20, 6, noise, 500, 200) <= 0.98
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("speakers", "utterances"), [(60, 5), (200, 4)])
-def test_the_interval_of_many_speakers_covers_the_truth_about_as_often_as_it_says(
-    speakers: int, utterances: int
-) -> None:
+def test_coverage_of_the_interval_of_many_speakers(speakers: int, utterances: int) -> None:
     assert 0.92 <= coverage(speakers, utterances, 0.5, 500, 200) <= 0.98
 
 
-def test_the_interval_holds_the_rate_and_stays_between_0_and_1() -> None:
+def test_the_interval_contains_the_rate_and_stays_between_0_and_1() -> None:
     generator = np.random.default_rng(0)
     for rate in (0.0, 0.01, 0.3, 0.99, 1.0):
         drawn = np.clip(rate + generator.normal(0, 0.05, 300), 0, 1)
@@ -139,7 +138,7 @@ def test_the_interval_holds_the_rate_and_stays_between_0_and_1() -> None:
         assert wide.high >= high
 
 
-def test_the_paired_test_finds_a_difference_that_is_there_and_none_where_there_is_none() -> None:
+def test_the_paired_test_finds_only_real_differences() -> None:
     found = {0.0: 0, 0.25: 0}
     for worse in found:
         for number in range(100):
@@ -148,7 +147,7 @@ def test_the_paired_test_finds_a_difference_that_is_there_and_none_where_there_i
             one, other = np.triu_indices(len(owner), 1)
             labels = owner[one] == owner[other]
             rates, drawn = [], []
-            for extra in (0.25, 0.25 + worse):  # two systems that hear the same speech with noise of their own
+            for extra in (0.25, 0.25 + worse):  # two systems with independent noise on the same speech
                 heard = embeddings + extra * generator.normal(size=embeddings.shape)
                 heard /= np.linalg.norm(heard, axis=1, keepdims=True)
                 bootstrap = SpeakerBootstrap((heard @ heard.T)[one, other], labels, owner[one], owner[other])
@@ -162,12 +161,12 @@ def test_the_paired_test_finds_a_difference_that_is_there_and_none_where_there_i
     assert found[0.25] >= 90
 
 
-def test_scores_in_bins_give_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binned_scores_give_nearly_the_same_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings, owner = corpus(np.random.default_rng(0), 40, 10, 0.5)
     one, other = np.triu_indices(len(owner), 1)
     trials = ((embeddings @ embeddings.T)[one, other], owner[one] == owner[other], owner[one], owner[other])
     exact = SpeakerBootstrap(*trials).replicates(40, 0, (0.05, 0.01))
-    monkeypatch.setattr(bootstrap_module, "MOST_EXACT", 1000)
+    monkeypatch.setattr("deepspeaker.metrics.bootstrap.MAX_EXACT_TRIALS", 1000)
     binned = SpeakerBootstrap(*trials).replicates(40, 0, (0.05, 0.01))
     np.testing.assert_allclose(binned.eer, exact.eer, atol=5e-4)
     np.testing.assert_allclose(binned.min_dcf, exact.min_dcf, atol=0.02)

@@ -1,4 +1,4 @@
-"""Calibration figures against their formulas written out, loops, and scikit-learn."""
+"""Calibration metrics against loops over their formulas and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_cllr_and_actual_cost_against_loops(seed: int, ties: bool) -> None:
 def test_min_cllr_against_scikit_learns_isotonic_regression(targets: list[float], nontargets: list[float]) -> None:
     values = np.array(targets + nontargets)
     labels = np.array([1.0] * len(targets) + [0.0] * len(nontargets))
-    share = IsotonicRegression(y_min=0, y_max=1).fit(values, labels).predict(values)
+    posteriors = IsotonicRegression(y_min=0, y_max=1).fit(values, labels).predict(values)
     prior = len(targets) / len(nontargets)
     cost = 0.0
-    for own, is_target in zip(share.tolist(), labels, strict=True):
+    for p, is_target in zip(posteriors.tolist(), labels, strict=True):
         if is_target:
-            cost += math.log2(1 + prior * (1 - own) / own) / len(targets) / 2
-        elif own > 0:
-            cost += math.log2(1 + own / (1 - own) / prior) / len(nontargets) / 2
+            cost += math.log2(1 + prior * (1 - p) / p) / len(targets) / 2
+        elif p > 0:
+            cost += math.log2(1 + p / (1 - p) / prior) / len(nontargets) / 2
     assert min_cllr(targets, nontargets) == pytest.approx(cost, abs=1e-9)
 
 
@@ -64,17 +64,17 @@ def test_auc_against_scikit_learn(targets: list[float], nontargets: list[float])
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_increasing_maps_change_nothing_but_calibration(seed: int) -> None:
+def test_increasing_maps_change_only_the_calibration(seed: int) -> None:
     targets, nontargets = draw(seed)
     assert min_cllr(np.exp(targets), np.exp(nontargets)) == pytest.approx(min_cllr(targets, nontargets), abs=1e-12)
     assert roc_auc(targets**3, nontargets**3) == pytest.approx(roc_auc(targets, nontargets), abs=1e-12)
     assert cllr(5 * targets, 5 * nontargets) > cllr(targets, nontargets) >= min_cllr(targets, nontargets)
 
 
-def test_scores_that_are_log_likelihood_ratios_are_calibrated() -> None:
-    """Two Gaussians of one variance: the ratio is known, so actual and least cost meet on many trials."""
+def test_true_log_likelihood_ratios_are_calibrated() -> None:
+    """For two Gaussians of equal variance the ratio is known: actual and minimum cost agree on many trials."""
     generator = np.random.default_rng(0)
-    llr = lambda x: 2.0 * x  # noqa: E731 - of N(1, 1) against N(-1, 1)
+    llr = lambda x: 2.0 * x  # noqa: E731 - N(1, 1) versus N(-1, 1)
     targets, nontargets = llr(generator.normal(1, 1, 200_000)), llr(generator.normal(-1, 1, 200_000))
     assert cllr(targets, nontargets) == pytest.approx(min_cllr(targets, nontargets), abs=2e-3)
     points = det_points(targets, nontargets)
@@ -82,7 +82,7 @@ def test_scores_that_are_log_likelihood_ratios_are_calibrated() -> None:
         assert act_dcf(targets, nontargets, p) == pytest.approx(min_dcf(points, p), rel=0.02)
 
 
-def test_edges() -> None:
+def test_extreme_and_invalid_scores() -> None:
     assert cllr([0.0], [0.0]) == pytest.approx(1.0)
     assert min_cllr([0.0, 0.0], [0.0]) == pytest.approx(1.0)
     assert min_cllr([1.0], [0.0]) == 0.0

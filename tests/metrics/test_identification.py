@@ -11,16 +11,16 @@ from deepspeaker.errors import InputError
 from deepspeaker.metrics import open_set_identification, rank1, rank_n
 
 
-def one_target_a_row(rows: int, row_length: int, seed: int = 0) -> np.ndarray:
+def one_target_per_row(rows: int, row_length: int, seed: int = 0) -> np.ndarray:
     columns = np.random.default_rng(seed).integers(0, row_length, rows)
     return np.arange(row_length) == columns[:, None]
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_against_a_loop(seed: int) -> None:
+def test_rank1_against_a_loop(seed: int) -> None:
     generator = np.random.default_rng(seed)
     row_length = int(generator.integers(2, 12))
-    is_target = one_target_a_row(25, row_length, seed)
+    is_target = one_target_per_row(25, row_length, seed)
     scores = generator.integers(0, 4, is_target.shape).astype(np.float32) + is_target
     total = 0.0
     for row, labels in zip(scores.tolist(), is_target.tolist(), strict=True):
@@ -31,16 +31,16 @@ def test_against_a_loop(seed: int) -> None:
     assert rank1(scores.ravel(), is_target.ravel(), row_length) == rank1(scores, is_target, row_length)
 
 
-def test_known_values() -> None:
-    is_target = one_target_a_row(40, 100)
+def test_rank1_of_known_scores() -> None:
+    is_target = one_target_per_row(40, 100)
     assert rank1(is_target.astype(float), is_target) == 1.0
     assert rank1(-is_target.astype(float), is_target) == 0.0
     assert rank1(np.zeros((40, 100)), is_target) == pytest.approx(0.01, abs=1e-12)
     assert rank1(np.where(is_target, np.inf, -np.inf), is_target) == 1.0
 
 
-def test_wrong_input() -> None:
-    is_target = one_target_a_row(3, 100)
+def test_rank1_rejects_invalid_input() -> None:
+    is_target = one_target_per_row(3, 100)
     scores = np.zeros((3, 100))
     with pytest.raises(InputError, match="299 scores for 300 trials"):
         rank1(scores.ravel()[:-1], is_target.ravel())
@@ -59,9 +59,9 @@ def test_wrong_input() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_rank_n_is_what_breaking_ties_every_way_gives_on_average(seed: int) -> None:
+def test_rank_n_is_the_average_over_all_ways_to_break_ties(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    is_target = one_target_a_row(4, 5, seed)
+    is_target = one_target_per_row(4, 5, seed)
     scores = generator.integers(0, 3, is_target.shape)
     for n in range(1, 6):
         found = []
@@ -76,7 +76,7 @@ def test_rank_n_is_what_breaking_ties_every_way_gives_on_average(seed: int) -> N
 
 
 def brute_open_set(scores: np.ndarray, is_target: np.ndarray, rate: float, n: int) -> tuple[float, float]:
-    """False-alarm rate and DIR: every score as a threshold, from the lowest, until few enough alarms are left."""
+    """Return false-alarm rate and DIR at the lowest score that keeps to the rate, found by trying every score."""
     unknown, known = scores[~is_target.any(axis=1)], is_target.any(axis=1)
     for threshold in [*sorted(set(scores.ravel().tolist())), np.inf]:
         alarms = np.mean([max(row) >= threshold for row in unknown.tolist()])
@@ -84,9 +84,9 @@ def brute_open_set(scores: np.ndarray, is_target: np.ndarray, rate: float, n: in
             break
     hits = 0.0
     for row, labels in zip(scores[known], is_target[known], strict=True):
-        own = row[labels][0]
-        better, same = int((row > own).sum()), int((row == own).sum())
-        hits += (own >= threshold) * min(max((n - better) / same, 0), 1)
+        target = row[labels][0]
+        better, same = int((row > target).sum()), int((row == target).sum())
+        hits += (target >= threshold) * min(max((n - better) / same, 0), 1)
     return float(alarms), hits / known.sum()
 
 
@@ -94,7 +94,9 @@ def brute_open_set(scores: np.ndarray, is_target: np.ndarray, rate: float, n: in
 def test_open_set_identification_against_every_threshold(seed: int) -> None:
     generator = np.random.default_rng(seed)
     probes, enrolled = 20, 5
-    is_target = one_target_a_row(probes, enrolled, seed) & (np.arange(probes) < generator.integers(1, probes))[:, None]
+    is_target = (
+        one_target_per_row(probes, enrolled, seed) & (np.arange(probes) < generator.integers(1, probes))[:, None]
+    )
     scores = generator.integers(0, 8, is_target.shape) + 3.0 * is_target
     for rate in (0.0, 0.1, 0.3, 1.0):
         for n in (1, 2, 5):
@@ -108,17 +110,17 @@ def test_open_set_identification_against_every_threshold(seed: int) -> None:
 
 @settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(-4, 4), min_size=4, max_size=4), min_size=3, max_size=10))
-def test_identification_depends_on_the_order_only(rows: list[list[int]]) -> None:
+def test_identification_depends_only_on_the_order_of_scores(rows: list[list[int]]) -> None:
     scores = np.array(rows, dtype=float)
-    is_target = one_target_a_row(len(rows), 4)
+    is_target = one_target_per_row(len(rows), 4)
     assert rank_n(np.exp(scores), is_target, 2, 4) == rank_n(scores, is_target, 2, 4)
     is_target[0] = False
-    plain, mapped = (open_set_identification(own, is_target, 0.5) for own in (scores, np.exp(scores)))
+    plain, mapped = (open_set_identification(values, is_target, 0.5) for values in (scores, np.exp(scores)))
     assert mapped[1:] == plain[1:]
     assert mapped.threshold == np.exp(plain.threshold)
 
 
-def test_what_open_set_identification_refuses() -> None:
+def test_open_set_identification_rejects_invalid_input() -> None:
     known = np.array([[True, False], [False, False]])
     scores = np.array([[1.0, 0.0], [0.5, 0.2]])
     assert open_set_identification(scores, known, 0.0) == (1.0, 0.0, 1.0)

@@ -13,12 +13,12 @@ from deepspeaker.errors import InputError
 from deepspeaker.metrics import det_points, equal_error_rate, false_acceptance_point, min_dcf, min_dcf_point
 
 Floats = NDArray[np.float64]
-# Few distinct values, so that ties within and across the classes are the rule.
+# Few distinct values, so that ties within and across the classes are common.
 score_lists = st.lists(st.integers(-6, 6).map(float), min_size=1, max_size=40)
 
 
 def every_operating_point(targets: Floats, nontargets: Floats) -> list[tuple[float, float, float]]:
-    """(threshold, p_miss, p_fa) at every distinct score and above them all, each counted by a loop."""
+    """Return (threshold, p_miss, p_fa) at every distinct score and above all scores, counted by a loop."""
     thresholds = [*sorted({*targets.tolist(), *nontargets.tolist()}), None]
     points = []
     for threshold in thresholds:
@@ -30,7 +30,7 @@ def every_operating_point(targets: Floats, nontargets: Floats) -> list[tuple[flo
 
 
 def brute_eer(points: list[tuple[float, float, float]]) -> float:
-    """Walks the segments until one crosses p_miss = p_fa and bisects it."""
+    """Find the segment that crosses p_miss = p_fa and bisect it."""
     for (_, miss_a, fa_a), (_, miss_b, fa_b) in pairwise(points):
         if miss_a <= fa_a and miss_b > fa_b:
             low, high = 0.0, 1.0
@@ -63,7 +63,7 @@ def test_against_every_threshold(seed: int) -> None:
         assert (miss, fa) == rates[threshold]
     eer, threshold = equal_error_rate(points)
     assert eer == pytest.approx(brute_eer(expected), abs=1e-12)
-    # No operating point at all is nearer to equal error than the threshold that is returned.
+    # No operating point is nearer to equal error than the returned threshold.
     miss, fa = rates[threshold]
     assert abs(miss - fa) <= min(abs(miss - fa) for _, miss, fa in expected) + 1e-12
     for p_target, c_miss, c_fa in ((0.05, 1, 1), (0.01, 1, 1), (0.001, 1, 1), (0.5, 1, 1), (0.3, 10, 2)):
@@ -80,7 +80,7 @@ def test_against_every_threshold(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_the_points_left_out_lie_on_straight_pieces(seed: int) -> None:
+def test_omitted_points_lie_on_straight_pieces(seed: int) -> None:
     targets, nontargets = random_scores(seed)
     points = det_points(targets, nontargets)
     assert np.all(np.diff(points.thresholds) > 0)
@@ -97,18 +97,18 @@ def test_against_scikit_learn(seed: int) -> None:
     targets, nontargets = random_scores(seed)
     labels = np.repeat([1, 0], [len(targets), len(nontargets)])
     p_fa, p_miss, thresholds = det_curve(labels, np.concatenate((targets, nontargets)))
-    theirs = {t: (m, f) for t, m, f in zip(thresholds, p_miss, p_fa, strict=True)}
+    reference = {t: (m, f) for t, m, f in zip(thresholds, p_miss, p_fa, strict=True)}
     points = det_points(targets, nontargets)
     compared = 0
     for threshold, miss, fa in zip(points.thresholds, points.p_miss, points.p_fa, strict=True):
-        if threshold in theirs and np.isfinite(threshold):
-            assert theirs[threshold] == pytest.approx((miss, fa), abs=1e-12)
+        if threshold in reference and np.isfinite(threshold):
+            assert reference[threshold] == pytest.approx((miss, fa), abs=1e-12)
             compared += 1
     assert compared >= min(2, len(thresholds))
 
 
 @given(score_lists, score_lists)
-def test_strictly_increasing_maps_change_nothing(targets: list[float], nontargets: list[float]) -> None:
+def test_strictly_increasing_maps_change_no_error_rate(targets: list[float], nontargets: list[float]) -> None:
     points = det_points(targets, nontargets)
     mapped = det_points(np.exp(targets), np.exp(nontargets))
     assert equal_error_rate(points)[0] == equal_error_rate(mapped)[0]
@@ -119,7 +119,7 @@ def test_strictly_increasing_maps_change_nothing(targets: list[float], nontarget
 
 
 @given(score_lists, score_lists)
-def test_swapping_classes_and_sign_swaps_the_errors(targets: list[float], nontargets: list[float]) -> None:
+def test_swapping_the_classes_and_the_sign_swaps_the_errors(targets: list[float], nontargets: list[float]) -> None:
     points = det_points(targets, nontargets)
     swapped = det_points(-np.array(nontargets), -np.array(targets))
     assert equal_error_rate(points)[0] == pytest.approx(equal_error_rate(swapped)[0], abs=1e-12)
@@ -148,9 +148,8 @@ def test_known_values() -> None:
     assert min_dcf(reversed_scores, 0.01) == 1.0
 
 
-def test_the_threshold_lies_amid_a_run_of_nontargets() -> None:
-    # One of two targets is missed all along the run; equal error is where half of the 1000 non-targets get
-    # through.
+def test_the_threshold_may_lie_within_a_run_of_nontargets() -> None:
+    # One of the two targets is missed throughout the run. The EER is where half of the 1000 non-targets are accepted.
     points = det_points([0.0, 2000.0], np.arange(1.0, 1001.0))
     eer, threshold = equal_error_rate(points)
     assert (eer, threshold) == (0.5, 501.0)
@@ -171,7 +170,7 @@ def test_infinite_scores_rank_at_the_ends() -> None:
     assert equal_error_rate(infinite) == equal_error_rate(finite)
 
 
-def test_precision_shape_and_input_are_kept() -> None:
+def test_precision_is_kept_and_the_input_unchanged() -> None:
     generator = np.random.default_rng(0)
     targets = generator.normal(1, 1, (5, 4)).astype(np.float32)
     nontargets = generator.normal(0, 1, (30, 20)).astype(np.float32)
@@ -183,7 +182,7 @@ def test_precision_shape_and_input_are_kept() -> None:
     assert det_points([1, 2], [0]).thresholds.dtype == np.float64
 
 
-def test_wrong_input() -> None:
+def test_invalid_input_is_rejected() -> None:
     with pytest.raises(InputError, match="no target trials"):
         det_points([], [1.0])
     with pytest.raises(InputError, match="no non-target trials"):
