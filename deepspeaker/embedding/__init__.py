@@ -1,6 +1,6 @@
 """Utterance and speaker embeddings from a checkpoint."""
 
-from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
+from deepspeaker.embedding.extractor import embed_utterances, evenly_spaced, speaker_means
 from deepspeaker.embedding.shard import (
     SYSTEMS,
     collect_embeddings,
@@ -17,7 +17,7 @@ __all__ = [
     "embed_systems",
     "embed_utterances",
     "embeddings_dir",
-    "evenly",
+    "evenly_spaced",
     "speaker_means",
     "system_checkpoint",
 ]

@@ -20,10 +20,26 @@ def embed_utterances(
     batch_frames: int = 8192,
     autocast: bool = False,
 ) -> NDArray[np.float32]:
-    """Unit-length embeddings (len(utterances), embedding_dim) of whole utterances, in the order given.
+    """Return unit-length embeddings of whole utterances.
 
-    Utterances of similar length share a padded batch of at most ``batch_frames`` frames; padding does not enter the
-    result beyond rounding. ``autocast`` computes in bfloat16. The network is left in evaluation mode.
+    Parameters
+    ----------
+    network
+        The network, which stays in evaluation mode.
+    index
+        The features of the utterances.
+    utterances
+        Their numbers in the index.
+    batch_frames
+        The size of a batch in frames, with padding. Utterances of similar length share a batch; padding affects the
+        result by rounding errors only.
+    autocast
+        Whether to compute in bfloat16.
+
+    Returns
+    -------
+    NDArray
+        (len(utterances), embedding_dim), in the order of ``utterances``.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -45,19 +61,43 @@ def embed_utterances(
     return embeddings
 
 
-def evenly(utterances: NDArray[np.int32], most: int | None) -> NDArray[np.int32]:
-    """``most`` of the utterances at most, spread evenly over their order."""
-    if most is None or len(utterances) <= most:
+def evenly_spaced(utterances: NDArray[np.int32], limit: int | None) -> NDArray[np.int32]:
+    """Return at most ``limit`` of the utterances, evenly spaced in their order.
+
+    Examples
+    --------
+    >>> evenly_spaced(np.arange(10, dtype=np.int32), 4)
+    array([0, 3, 6, 9], dtype=int32)
+    """
+    if limit is None or len(utterances) <= limit:
         return utterances
-    return np.asarray(utterances[np.linspace(0, len(utterances) - 1, most).round().astype(int)])
+    return np.asarray(utterances[np.linspace(0, len(utterances) - 1, limit).round().astype(int)])
 
 
 def speaker_means(
     embeddings: NDArray[np.float32], speaker: NDArray[np.int32], speakers: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Mean embedding (speakers, dim) and number of utterances (speakers,) of each speaker, as ivector-mean has them.
+    """Return the mean embedding and the number of utterances of each speaker, like Kaldi's ``ivector-mean``.
 
-    ``speaker`` (utterances,) numbers each utterance's speaker; each must have one utterance at least.
+    Parameters
+    ----------
+    embeddings
+        (utterances, dim).
+    speaker
+        The speaker number of each utterance, (utterances,). Every speaker needs an utterance.
+    speakers
+        The number of speakers.
+
+    Returns
+    -------
+    tuple of NDArray
+        (speakers, dim) and (speakers,).
+
+    Examples
+    --------
+    >>> means, counts = speaker_means(np.float32([[1, 0], [0, 1], [4, 4]]), np.int32([0, 0, 1]), speakers=2)
+    >>> means.tolist(), counts.tolist()
+    ([[0.5, 0.5], [4.0, 4.0]], [2, 1])
     """
     counts = np.bincount(speaker, minlength=speakers)
     sums = np.zeros((speakers, embeddings.shape[1]), dtype=np.float64)

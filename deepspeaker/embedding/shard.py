@@ -1,4 +1,4 @@
-"""Stage 5 in shards: each job embeds a run of utterances, then their tables are collected."""
+"""Stage 5 in shards: each job embeds some utterances, then the shards are collected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from deepspeaker.corpora import DEV_REMEDY
-from deepspeaker.embedding.extractor import embed_utterances, evenly, speaker_means
+from deepspeaker.embedding.extractor import embed_utterances, evenly_spaced, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, check_normalised, shard_of
 from deepspeaker.files import remove_folder
@@ -18,12 +18,12 @@ from deepspeaker.models import choose_device, load_checkpoint, network_of
 
 _SHARDS = ".shards"
 
-#: The networks that stage 5 embeds, by the name of their folder.
+#: The networks that stage 5 embeds with, by the names of their folders.
 SYSTEMS = ("untrained", "softmax", "triplet")
 
 
 def embeddings_dir(exp_dir: Path, system: str, part: str) -> Path:
-    """Where the embeddings of a part by a system lie."""
+    """Return the folder of a part's embeddings by a system."""
     return exp_dir / system / f"embeddings_{part}"
 
 
@@ -38,40 +38,45 @@ def embed_systems(
     which: str = "last",
     training_utterances: int | None = None,
 ) -> None:
-    """Embed one shard of each part by each system; a shard that an interrupted job has finished stays.
+    """Embed one shard of each part with each system. Shards that an interrupted job finished are kept.
 
     Parameters
     ----------
     data_dir, exp_dir
-        Hold ``PART_nosil`` and the systems' checkpoints.
+        The folders of ``PART_nosil``, and of the systems with their checkpoints.
     parts
-        Such as ``["test", "train"]``.
+        The parts, for example ``["test", "train"]``.
     job, num_jobs
-        The shard, from 1, and their number.
+        The number of this shard, from 1, and the number of shards.
     device
-        Where networks run, see ``choose_device``.
+        See ``deepspeaker.models.choose_device``.
     which
-        The checkpoint, see ``system_checkpoint``.
+        See ``system_checkpoint``.
     training_utterances
-        The most utterances of a speaker of ``train``.
+        How many utterances of each ``train`` speaker to embed at most.
+
+    Raises
+    ------
+    InputError
+        A part or a checkpoint is missing, or an input of ``embed_shard`` is wrong.
     """
     for part in parts:
         if not (data_dir / f"{part}_nosil").is_dir():
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
-            raise InputError(f"{data_dir}/{part}_nosil: no such part, and scoring.backends learn from it{remedy}")
+            raise InputError(f"{data_dir}/{part}_nosil: no such part, but scoring.backends train on it{remedy}")
     for system in SYSTEMS:
         checkpoint = system_checkpoint(exp_dir / system, which)
         for part in parts:
             output = embeddings_dir(exp_dir, system, part)
             if not (output / _SHARDS / f"xvector.{job}").is_file():
-                most = training_utterances if part == "train" else None
-                embed_shard(data_dir / f"{part}_nosil", checkpoint, output, job, num_jobs, device, most)
+                limit = training_utterances if part == "train" else None
+                embed_shard(data_dir / f"{part}_nosil", checkpoint, output, job, num_jobs, device, limit)
 
 
 def system_checkpoint(system_dir: Path, which: str) -> Path:
-    """The checkpoint of a trained system: the "last", the "best" on development speakers, or the "average".
+    """Return the path of a system's "last", "best" (by development EER) or "average" checkpoint.
 
-    The untrained network has only one.
+    The untrained network has a "last" one only.
     """
     return system_dir / f"checkpoint_{'last' if system_dir.name == 'untrained' else which}.pt"
 
@@ -85,52 +90,64 @@ def embed_shard(
     device: str = "auto",
     per_speaker: int | None = None,
 ) -> None:
-    """Writes ``xvector.JOB.ark`` with the unit-length embeddings of one shard of a data directory.
+    """Write the unit-length embeddings of one shard of a data directory to ``xvector.JOB.ark``.
 
-    With ``per_speaker`` it takes so many utterances of each speaker at most, evenly spread over their sorted ids.
+    Each utterance is computed alone, in float32 and on one thread. So the bytes do not depend on the number of jobs or
+    on other utterances.
 
-    Each utterance is computed alone, in float32 and on one thread, so that neither the number of jobs nor the
-    company of other utterances changes a bit of it.
+    Parameters
+    ----------
+    data_dir
+        A ``_nosil`` directory.
+    checkpoint, output
+        The checkpoint of the network, and the folder of the embeddings.
+    job, num_jobs
+        The number of this shard, from 1, and the number of shards.
+    device
+        See ``deepspeaker.models.choose_device``.
+    per_speaker
+        How many utterances of each speaker to embed at most, evenly spaced over their sorted ids. Default: all.
+
+    Raises
+    ------
+    InputError
+        The features are not normalised or do not fit the network, or the checkpoint cannot be read.
     """
     content = load_checkpoint(checkpoint)
     network = network_of(content)
     index = FeatureIndex(data_dir)
     if index.feature_dim != network.feature_dim:
         raise InputError(
-            f"{data_dir}/feats.scp: has {index.feature_dim} bins, the network of {checkpoint} wants "
-            f"{network.feature_dim}; take features of the same configuration"
+            f"{data_dir}/feats.scp: has {index.feature_dim} bins, but the network of {checkpoint} needs "
+            f"{network.feature_dim}; use features of the same configuration"
         )
     torch.set_num_threads(1)
     network.to(choose_device(device))
-    chosen = np.sort(np.concatenate([evenly(own, per_speaker) for own in index.of_speaker])).tolist()
-    mine = shard_of(chosen, job, num_jobs)
+    chosen = np.sort(
+        np.concatenate([evenly_spaced(utterances, per_speaker) for utterances in index.of_speaker])
+    ).tolist()
     with ArkWriter(output / f"xvector.{job}.ark", output / _SHARDS / f"xvector.{job}") as writer:
-        for utterance in mine:
+        for utterance in shard_of(chosen, job, num_jobs):
             check_normalised(index.read(utterance), index.utterance_id(utterance), data_dir)
             writer.write(index.utterance_id(utterance), embed_utterances(network, index, [utterance])[0])
 
 
 def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
-    """Join the shards into ``xvector.scp``; write the mean embedding of each speaker and of all.
+    """Join the shards into ``xvector.scp``, and average the embeddings.
 
-    These are ``spk_xvector.{ark,scp}``, ``num_utts.ark`` and ``mean.vec``, as Kaldi's ``ivector-mean`` has them.
+    The means of each speaker (``spk_xvector.ark``, ``spk_xvector.scp``, ``num_utts.ark``) and of all utterances
+    (``mean.vec``) are the files that Kaldi's ``ivector-mean`` writes.
 
     Returns
     -------
     str
-        A line that says what is there now.
+        A line for the user: the number of utterances and speakers.
 
     Raises
     ------
     InputError
         A shard is missing.
     """
-    line = _collected(data_dir, output, num_jobs)
-    remove_folder(output / _SHARDS)
-    return line
-
-
-def _collected(data_dir: Path, output: Path, num_jobs: int) -> str:
     shards = output / _SHARDS
     locations: dict[str, str] = {}
     for job in range(1, num_jobs + 1):
@@ -141,9 +158,9 @@ def _collected(data_dir: Path, output: Path, num_jobs: int) -> str:
     utt2spk = read_table(data_dir / "utt2spk")
     speakers = sorted({utt2spk[utterance] for utterance in locations})
     number = {speaker: index for index, speaker in enumerate(speakers)}
-    owner = np.array([number[utt2spk[utterance]] for utterance in locations], dtype=np.int32)
+    speaker_numbers = np.array([number[utt2spk[utterance]] for utterance in locations], dtype=np.int32)
     embeddings = np.stack([read_vector(location) for location in locations.values()])
-    means, counts = speaker_means(embeddings, owner, len(speakers))
+    means, counts = speaker_means(embeddings, speaker_numbers, len(speakers))
     with ArkWriter(output / "spk_xvector.ark", output / "spk_xvector.scp") as writer:
         for speaker, mean in zip(speakers, means, strict=True):
             writer.write(speaker, mean)
@@ -152,4 +169,5 @@ def _collected(data_dir: Path, output: Path, num_jobs: int) -> str:
     for ark in output.glob("xvector.*.ark"):
         if ark.name.split(".")[1].isdigit() and int(ark.name.split(".")[1]) > num_jobs:
             ark.unlink()
+    remove_folder(shards)
     return f"{output}: {len(locations)} utterances, {len(speakers)} speakers, dimension {embeddings.shape[1]}"

@@ -39,15 +39,15 @@ def alone(network: ResCNN, index: FeatureIndex, utterance: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch_frames", [1, 60, 250, 8192])
-def test_embeddings_come_in_the_order_asked_whatever_shares_their_batch(
+def test_embeddings_do_not_depend_on_order_or_batch_size(
     network: ResCNN, index: FeatureIndex, batch_frames: int
 ) -> None:
     expected = np.stack([alone(network, index, utterance) for utterance in range(len(index))])
-    for asked in ([*range(len(index))], [7, 0, 11, 0, 10], [3], np.random.default_rng(1).permutation(12).tolist()):
-        embeddings = embed_utterances(network.train(), index, asked, batch_frames=batch_frames)
+    for utterances in ([*range(len(index))], [7, 0, 11, 0, 10], [3], np.random.default_rng(1).permutation(12).tolist()):
+        embeddings = embed_utterances(network.train(), index, utterances, batch_frames=batch_frames)
         assert embeddings.dtype == np.float32
-        assert embeddings.shape == (len(asked), 7)
-        np.testing.assert_allclose(embeddings, expected[asked], rtol=0, atol=1e-5)
+        assert embeddings.shape == (len(utterances), 7)
+        np.testing.assert_allclose(embeddings, expected[utterances], rtol=0, atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(embeddings.astype(np.float64), axis=1), 1, rtol=0, atol=1e-6)
     assert not network.training
 
@@ -56,7 +56,7 @@ def test_no_utterances_give_no_embeddings(network: ResCNN, index: FeatureIndex) 
     assert embed_utterances(network, index, []).shape == (0, 7)
 
 
-def test_bfloat16_is_near_float32(network: ResCNN, index: FeatureIndex) -> None:
+def test_bfloat16_is_close_to_float32(network: ResCNN, index: FeatureIndex) -> None:
     exact = embed_utterances(network, index, range(len(index)))
     rough = embed_utterances(network, index, range(len(index)), autocast=True)
     assert rough.dtype == np.float32
@@ -65,7 +65,7 @@ def test_bfloat16_is_near_float32(network: ResCNN, index: FeatureIndex) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_speaker_means_against_a_loop(seed: int) -> None:
+def test_speaker_means_match_a_loop(seed: int) -> None:
     generator = np.random.default_rng(seed)
     speakers = int(generator.integers(1, 8))
     speaker = generator.permutation([*range(speakers), *generator.integers(0, speakers, 20)]).astype(np.int32)
@@ -73,6 +73,6 @@ def test_speaker_means_against_a_loop(seed: int) -> None:
     means, counts = speaker_means(embeddings, speaker, speakers)
     assert means.dtype == np.float32
     for number in range(speakers):
-        own = [row.astype(np.float64) for row, of in zip(embeddings, speaker, strict=True) if of == number]
-        assert counts[number] == len(own)
-        np.testing.assert_allclose(means[number], sum(own) / len(own), rtol=1e-6, atol=1e-7)
+        rows = [row.astype(np.float64) for row, other in zip(embeddings, speaker, strict=True) if other == number]
+        assert counts[number] == len(rows)
+        np.testing.assert_allclose(means[number], sum(rows) / len(rows), rtol=1e-6, atol=1e-7)

@@ -62,9 +62,7 @@ def arks_of(output: Path, jobs: int) -> bytes:
     return b"".join((output / f"xvector.{job}.ark").read_bytes() for job in range(1, jobs + 1))
 
 
-def test_any_number_of_jobs_and_threads_writes_the_same_bytes(
-    data_dir: Path, checkpoint: Path, tmp_path: Path
-) -> None:
+def test_number_of_jobs_and_threads_does_not_change_the_bytes(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     for jobs in (1, 3, 11):
         torch.set_num_threads(2 if jobs == 3 else 1)
         embed(data_dir, checkpoint, tmp_path / f"jobs_{jobs}", jobs)
@@ -74,7 +72,7 @@ def test_any_number_of_jobs_and_threads_writes_the_same_bytes(
             assert (tmp_path / f"jobs_{jobs}" / name).read_bytes() == (tmp_path / "jobs_1" / name).read_bytes()
 
 
-def test_tables_name_every_embedding_and_speaker(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_tables_hold_every_embedding_and_speaker(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "embeddings"
     assert embed(data_dir, checkpoint, output, 3) == f"{output}: 11 utterances, 3 speakers, dimension 7"
     index = FeatureIndex(data_dir)
@@ -87,8 +85,8 @@ def test_tables_name_every_embedding_and_speaker(data_dir: Path, checkpoint: Pat
     means = {speaker: read_vector(place) for speaker, place in read_table(output / "spk_xvector.scp").items()}
     assert list(means) == ["s0", "s1", "s2"]
     for speaker, mean in means.items():
-        own = [embeddings[row] for row, utterance in enumerate(index.utterances) if utterance.startswith(speaker)]
-        np.testing.assert_allclose(mean, sum(own) / len(own), rtol=0, atol=1e-6)
+        rows = [row for row, utterance in enumerate(index.utterances) if utterance.startswith(speaker)]
+        np.testing.assert_allclose(mean, embeddings[rows].mean(axis=0), rtol=0, atol=1e-6)
     assert read_table(output / "num_utts.ark") == {"s0": "4", "s1": "1", "s2": "6"}
     assert {path.name for path in output.iterdir()} == {
         *(f"xvector.{job}.ark" for job in (1, 2, 3)),
@@ -102,7 +100,7 @@ def test_tables_name_every_embedding_and_speaker(data_dir: Path, checkpoint: Pat
     np.testing.assert_allclose(read_vector(str(output / "mean.vec")), mean, rtol=0, atol=1e-7)
 
 
-def test_kaldi_native_io_reads_what_was_written(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_kaldi_native_io_reads_the_arks(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "embeddings"
     embed(data_dir, checkpoint, output, 2)
     for name in ("xvector", "spk_xvector"):
@@ -125,7 +123,7 @@ def test_arks_of_an_earlier_run_with_more_jobs_are_removed(data_dir: Path, check
     assert arks == {"xvector.1.ark", "xvector.2.ark"}
 
 
-def test_a_missing_shard_stops_the_collecting(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_missing_shard_is_an_error(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     for job in (1, 3):
         embed_shard(data_dir, checkpoint, tmp_path / "embeddings", job, 3, "cpu")
     with pytest.raises(InputError, match="shard 2 of 3 is missing; run stage 5 again"):
@@ -135,7 +133,7 @@ def test_a_missing_shard_stops_the_collecting(data_dir: Path, checkpoint: Path, 
 
 def test_features_of_another_dimension_are_refused(data_dir: Path, tmp_path: Path) -> None:
     other = write_checkpoint(tmp_path / "other.pt", bins=12)
-    with pytest.raises(InputError, match=r"feats\.scp: has 9 bins, the network of .*other\.pt wants 12"):
+    with pytest.raises(InputError, match=r"feats\.scp: has 9 bins, the network of .*other\.pt needs 12"):
         embed_shard(data_dir, other, tmp_path / "embeddings", 1, 1, "cpu")
     assert not (tmp_path / "embeddings").exists()
 
@@ -147,7 +145,7 @@ def test_a_broken_checkpoint_leaves_no_embeddings(data_dir: Path, checkpoint: Pa
     assert not (tmp_path / "embeddings").exists()
 
 
-def test_which_checkpoint_a_system_embeds_with(tmp_path: Path) -> None:
+def test_system_checkpoint(tmp_path: Path) -> None:
     assert system_checkpoint(tmp_path / "triplet", "best") == tmp_path / "triplet" / "checkpoint_best.pt"
     assert system_checkpoint(tmp_path / "triplet", "last") == tmp_path / "triplet" / "checkpoint_last.pt"
     assert system_checkpoint(tmp_path / "untrained", "best") == tmp_path / "untrained" / "checkpoint_last.pt"
@@ -162,13 +160,13 @@ def test_features_that_are_not_normalised_are_refused(data_dir: Path, checkpoint
             writer.write(name, 12 + 3 * index.read(utterance))  # as log-mel energies are
     for table in ("utt2spk", "utt2num_frames"):
         (raw / table).write_bytes((data_dir / table).read_bytes())
-    said = f"^{raw}: the features of s0-00 are not normalised .*; embed {data_dir}, which"
-    with pytest.raises(InputError, match=said):
+    message = f"^{raw}: the features of s0-00 are not normalised .*; embed {data_dir}, which"
+    with pytest.raises(InputError, match=message):
         embed_shard(raw, checkpoint, tmp_path / "out", 1, 1, "cpu")
     assert not list((tmp_path / "out").glob("*.ark"))
 
 
-def test_systems_are_embedded_and_an_interrupted_job_keeps_what_it_has_finished(tmp_path: Path, data_dir: Path) -> None:
+def test_an_interrupted_job_keeps_finished_shards(tmp_path: Path, data_dir: Path) -> None:
     for system in SYSTEMS:
         write_checkpoint(tmp_path / "exp" / system / "checkpoint_last.pt")
     embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 2, device="cpu")
@@ -177,7 +175,7 @@ def test_systems_are_embedded_and_an_interrupted_job_keeps_what_it_has_finished(
     shards[1].unlink()
     embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 2, device="cpu")
     assert [shard.stat().st_mtime_ns == old for shard, old in zip(shards, times, strict=True)] == [True, False, True]
-    with pytest.raises(InputError, match=r"dev_nosil: no such part, and scoring\.backends learn.*; .* speakers"):
+    with pytest.raises(InputError, match=r"dev_nosil: no such part, but scoring\.backends train.*; .* speakers"):
         embed_systems(tmp_path, tmp_path / "exp", ["dev"], 1, 2, device="cpu")
 
 
