@@ -12,7 +12,7 @@ from pathlib import Path
 from deepspeaker.audio import audio_file
 from deepspeaker.errors import InputError
 from deepspeaker.files import sha256_of
-from deepspeaker.kaldi import has_own_features
+from deepspeaker.kaldi import has_precomputed_features
 
 #: Of the test part alone, with the utt2X tables.
 _OF_TEST = ("trials", "enrol_spk2utt")
@@ -60,7 +60,7 @@ def fingerprint_of_data_dir(data_dir: Path) -> str:
     sizes of the files that are named. What stage 2 adds to the directory does not count.
     """
     digest = hashlib.sha256()
-    given = ("feats.scp", "vad.scp") if has_own_features(data_dir) else ("wav.scp", "segments")
+    given = ("feats.scp", "vad.scp") if has_precomputed_features(data_dir) else ("wav.scp", "segments")
     for name in ("utt2spk", *given):
         if (data_dir / name).is_file():
             content = (data_dir / name).read_bytes()

@@ -19,7 +19,7 @@ from deepspeaker.corpora import librispeech
 from deepspeaker.corpora.manifests import utterance_samples, write_manifests
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write, sha256_of
-from deepspeaker.kaldi import DataDir, has_own_features, read_header_of, read_table, write_table
+from deepspeaker.kaldi import DataDir, has_precomputed_features, read_header_of, read_table, write_table
 from deepspeaker.skipped import list_all, report_skipped
 from deepspeaker.trials import write_trials_1p99, write_trials_all, write_trials_enrol
 
@@ -230,7 +230,7 @@ def _is_there(directory: DataDir, path: Path) -> bool:
         there = DataDir.read(path)
     except InputError:
         return False
-    if not has_own_features(path):
+    if not has_precomputed_features(path):
         there = replace(there, feats_scp={}, vad_scp={}, utt2num_frames={})
     return there == directory
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import MatrixHeader, parse_location, read_header, read_rows, read_rows_into, read_table
+from deepspeaker.kaldi import MatrixHeader, parse_location, read_header, read_rows, read_rows_into, scan_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -237,8 +237,8 @@ def _joined_tables(data_dir: Path) -> pl.DataFrame:
     """Return a table sorted by id with columns path, offset, speaker, frames, and line: its byte in feats.scp."""
     import polars as pl
 
-    feats, utt2spk = _table(data_dir / "feats.scp"), _table(data_dir / "utt2spk").drop("line")
-    num_frames = _table(data_dir / "utt2num_frames").drop("line")
+    feats, utt2spk = scan_table(data_dir / "feats.scp"), scan_table(data_dir / "utt2spk").drop("line")
+    num_frames = scan_table(data_dir / "utt2num_frames").drop("line")
     if not len(feats):
         raise InputError(f"{data_dir}/feats.scp: has no utterance")
     if not feats["key"].is_sorted():
@@ -262,35 +262,3 @@ def _joined_tables(data_dir: Path) -> pl.DataFrame:
     if len(wrong):
         raise InputError(f"{data_dir}/utt2num_frames: {wrong['key'][0]} has no frames; run stage 2 again")
     return table.with_columns(pl.col("offset", "frames").cast(pl.Int64)).drop("key")
-
-
-def _table(path: Path) -> pl.DataFrame:
-    """``read_table`` for millions of lines: columns key, value and line, the byte at which the line begins."""
-    import polars as pl
-
-    try:
-        lines = pl.read_csv(
-            path, has_header=False, separator="\x1f", quote_char=None, schema={"text": pl.String}, encoding="utf8"
-        )
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (pl.exceptions.PolarsError, OSError):
-        lines = pl.DataFrame({"text": [None]}, schema={"text": pl.String})
-    # Where the last line ends if each one's end is a single byte.
-    end = lines.select(pl.col("text").str.len_bytes().cast(pl.Int64).sum() + pl.len() - 1).item()
-    table = lines.select(
-        pl.col("text").str.splitn(" ", 2).struct.rename_fields(["key", "value"]).alias("entry"),
-        line=(pl.col("text").str.len_bytes().cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0),
-    ).unnest("entry")
-    odd = pl.col("key").is_null() | pl.col("value").is_null() | pl.col("key").str.contains(r"\s")
-    odd |= pl.col("value").str.contains(r"^\s|\s$") | (pl.col("key") == "")
-    regular = len(table) and not table.select(odd.any()).item() and path.stat().st_size in (end, end + 1)
-    if regular and table["key"].n_unique() == len(table):
-        return table
-    # Something out of the ordinary: a blank more, another line end, an error that read_table names.
-    plain = read_table(path)
-    begins = np.cumsum([0, *(len(line) + 1 for line in path.read_bytes().split(b"\n"))])[: len(plain)]
-    return pl.DataFrame(
-        {"key": list(plain), "value": list(plain.values()), "line": begins},
-        schema={"key": pl.String, "value": pl.String, "line": pl.Int64},
-    )

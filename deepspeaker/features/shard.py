@@ -21,7 +21,7 @@ from deepspeaker.files import remove_folder
 from deepspeaker.kaldi import (
     ArkWriter,
     DataDir,
-    has_own_features,
+    has_precomputed_features,
     read_matrix,
     read_table,
     read_vector,
@@ -92,7 +92,7 @@ def compute_shard(
     """
     torch.set_num_threads(1)  # the jobs share the machine
     data = DataDir.read(data_dir)
-    given = has_own_features(data_dir)
+    given = has_precomputed_features(data_dir)
     extractor = FbankExtractor(sampling_rate=sampling_rate, **fbank)
     shards = data_dir / _SHARDS
     tables: dict[str, dict[str, str]] = {name: {} for name in ("num_frames", "num_speech", "skipped", "converted")}
@@ -154,7 +154,7 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
         A shard is missing, or too many utterances were skipped. All shards must then be computed again.
     """
     data = DataDir.read(data_dir)
-    given = has_own_features(data_dir)
+    given = has_precomputed_features(data_dir)
     shards = data_dir / _SHARDS
     names = ["skipped", "num_frames", "num_speech", "nosil", "converted", *([] if given else ["feats", "vad"])]
     try:

@@ -13,21 +13,22 @@ from deepspeaker.kaldi.ark import (
     read_vector,
     write_vector,
 )
-from deepspeaker.kaldi.datadir import DataDir, Segment, has_own_features, parse_segment
-from deepspeaker.kaldi.lines import (
+from deepspeaker.kaldi.combine import combine_data, copy_data_dir
+from deepspeaker.kaldi.datadir import DataDir, Segment, has_precomputed_features, parse_segment
+from deepspeaker.kaldi.repair import fix_data_dir
+from deepspeaker.kaldi.subset import split_data, subset_data_dir
+from deepspeaker.kaldi.tables import read_lines, read_table, scan_table, spk2utt_of, write_spk2utt, write_table
+from deepspeaker.kaldi.text_utils import (
     filter_lines,
     keys_of,
-    read_lines,
     speaker_of_utterance,
     spk2utt_lines,
     split_bounds,
     split_by_speaker,
     split_lines,
+    spread,
     utt2spk_lines,
 )
-from deepspeaker.kaldi.repair import fix_data_dir
-from deepspeaker.kaldi.surgery import combine_data, copy_data_dir, split_data, subset_data_dir
-from deepspeaker.kaldi.tables import read_table, spk2utt_of, write_spk2utt, write_table
 from deepspeaker.kaldi.validation import Finding, validate_data_dir
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
     "copy_data_dir",
     "filter_lines",
     "fix_data_dir",
-    "has_own_features",
+    "has_precomputed_features",
     "keys_of",
     "parse_location",
     "parse_segment",
@@ -53,6 +54,7 @@ __all__ = [
     "read_rows_into",
     "read_table",
     "read_vector",
+    "scan_table",
     "speaker_of_utterance",
     "spk2utt_lines",
     "spk2utt_of",
@@ -60,6 +62,7 @@ __all__ = [
     "split_by_speaker",
     "split_data",
     "split_lines",
+    "spread",
     "subset_data_dir",
     "utt2spk_lines",
     "validate_data_dir",

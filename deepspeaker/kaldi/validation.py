@@ -1,4 +1,4 @@
-"""What is wrong with a data directory: the checks of Kaldi's ``utils/validate_data_dir.sh``, each with its place."""
+"""Find errors in a data directory, with the checks of Kaldi's ``utils/validate_data_dir.sh``."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from deepspeaker.kaldi.lines import KEYS, key_of, keys_of, text_of
+from deepspeaker.kaldi.datadir import TABLE_KEYS
+from deepspeaker.kaldi.text_utils import key_of, keys_of, text_of
 
-#: White space that is neither blank nor tab, of which Kaldi's validate_text.pl wants none.
+#: White space other than blank and tab, which Kaldi's validate_text.pl rejects.
 _OTHER_BLANKS = re.compile("[\r\v\f\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)
-_FIX = "utils/fix_data_dir.sh mends it"
+_RUN_FIX = "utils/fix_data_dir.sh fixes it"
 
 
 class Finding(NamedTuple):
-    """Something that is wrong, or (``warning``) only unwise."""
+    """An error in a data directory, or (``warning``) something unwise."""
 
     file: Path
     line: int | None
-    what: str
-    mend: str
+    problem: str
+    fix: str
     warning: bool = False
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        return f"{place}: {'warning: ' if self.warning else ''}{self.what}; {self.mend}"
+        return f"{place}: {'warning: ' if self.warning else ''}{self.problem}; {self.fix}"
 
 
 def validate_data_dir(
@@ -42,48 +43,56 @@ def validate_data_dir(
     spk_sort: bool = True,
     printable: bool = True,
 ) -> list[Finding]:
-    """All that is wrong with a data directory.
+    """Return everything that is wrong with a data directory.
 
-    ``feats``, ``wav`` and ``text``: these must be there (whatever is there is checked). ``spk_sort``: utt2spk is
-    sorted by speakers too. ``printable``: no control characters in ``text``.
+    Parameters
+    ----------
+    path
+        The data directory.
+    feats, wav, text
+        Whether ``feats.scp``, ``wav.scp`` or ``text`` must exist. If they exist, they are always checked.
+    spk_sort
+        Whether ``utt2spk`` must be sorted by speaker too.
+    printable
+        Whether ``text`` must be free of control characters.
     """
-    return _Check(Path(path)).run(feats, wav, text, spk_sort, printable)
+    return _Validator(Path(path)).run(feats, wav, text, spk_sort, printable)
 
 
-class _Check:
+class _Validator:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.findings: list[Finding] = []
         self.tables: dict[str, list[bytes]] = {}
-        self.numbers: dict[str, dict[bytes, int]] = {}  # of lines that something is wrong with
+        self.numbers: dict[str, dict[bytes, int]] = {}  # table -> line -> line number
         utt2spk, spk2utt = (shlex.quote(str(folder / name)) for name in ("utt2spk", "spk2utt"))
-        self.make_spk2utt = f"make it: utils/utt2spk_to_spk2utt.pl {utt2spk} > {spk2utt}"
+        self.create_spk2utt = f"create it: utils/utt2spk_to_spk2utt.pl {utt2spk} > {spk2utt}"
 
-    def found(self, name: str, line: int | None, what: str, mend: str, warning: bool = False) -> None:
-        self.findings.append(Finding(self.folder / name if name else self.folder, line, what, mend, warning))
+    def report(self, name: str, line: int | None, problem: str, fix: str, warning: bool = False) -> None:
+        self.findings.append(Finding(self.folder / name if name else self.folder, line, problem, fix, warning))
 
     def run(self, feats: bool, wav: bool, text: bool, spk_sort: bool, printable: bool) -> list[Finding]:
         if not self.folder.is_dir():
-            self.found("", None, "no such data directory", "name one that is there")
+            self.report("", None, "no such data directory", "give an existing one")
             return self.findings
         for file in sorted(self.folder.iterdir()):
-            if file.name in KEYS and file.is_file():
+            if file.name in TABLE_KEYS and file.is_file():
                 self.tables[file.name] = file.read_bytes().split(b"\n")
                 self.check_lines(file.name)
         for name, missing, empty in (
-            ("utt2spk", "make it; nothing else tells the speakers", "write a line for each utterance"),
-            ("spk2utt", self.make_spk2utt, self.make_spk2utt),
+            ("utt2spk", "create it; it is the only source of the speakers", "write a line for each utterance"),
+            ("spk2utt", self.create_spk2utt, self.create_spk2utt),
         ):
             if name not in self.tables:
-                self.found(name, None, "no such file", missing)
+                self.report(name, None, "no such file", missing)
             elif not self.tables[name]:
-                self.found(name, None, "is empty", empty)
+                self.report(name, None, "is empty", empty)
         if self.tables.get("utt2spk"):
             self.check_speakers(spk_sort)
-        for name, wanted in (("feats.scp", feats), ("wav.scp", wav), ("text", text)):
-            if wanted and name not in self.tables:
+        for name, required in (("feats.scp", feats), ("wav.scp", wav), ("text", text)):
+            if required and name not in self.tables:
                 option = f"--no-{name.partition('.')[0]}"
-                self.found(name, None, "no such file", f"make it, or give {option} if this is meant")
+                self.report(name, None, "no such file", f"create it, or give {option} if it is not needed")
         self.check_text(printable)
         self.check_recordings()
         self.check_ids()
@@ -94,10 +103,10 @@ class _Check:
         return keys_of(self.tables[name])
 
     def check_lines(self, name: str) -> None:
-        """Line ends, empty lines, order and repetitions; keeps the lines that are not empty."""
+        """Check line ends, empty lines, order and duplicates, then remove empty lines."""
         lines = self.tables[name]
         if lines[-1]:
-            self.found(name, len(lines), "the last line does not end", f"end it with a newline; {_FIX}")
+            self.report(name, len(lines), "the last line does not end", f"end it with a newline; {_RUN_FIX}")
         else:
             lines.pop()
         seen: dict[bytes, int] = {}
@@ -106,53 +115,50 @@ class _Check:
         for number, line in enumerate(lines, 1):
             key = key_of(line)
             if not key:
-                self.found(name, number, "empty line", _FIX)
+                self.report(name, number, "empty line", _RUN_FIX)
             elif key in seen:
-                self.found(name, number, f"{text_of(key)} stands in line {seen[key]} already", f"keep one; {_FIX}")
+                self.report(name, number, f"{text_of(key)} is already in line {seen[key]}", f"keep one; {_RUN_FIX}")
             else:
                 if key < before and sorted_so_far:
-                    what = f"{text_of(key)} after {text_of(before)} is not the order of LC_ALL=C sort"
-                    self.found(name, number, what, _FIX)
+                    problem = f"{text_of(key)} after {text_of(before)} is not the order of LC_ALL=C sort"
+                    self.report(name, number, problem, _RUN_FIX)
                     sorted_so_far = False
                 seen[key] = number
                 before = key
             if line.endswith(b"\r"):
-                self.found(name, number, "ends in a carriage return", _FIX)
+                self.report(name, number, "ends in a carriage return", _RUN_FIX)
         self.tables[name] = [line for line in lines if key_of(line)]
 
     def check_speakers(self, spk_sort: bool) -> None:
-        if not self.columns("utt2spk", 2, "an utterance and its speaker"):
+        bad = [line for line in self.tables["utt2spk"] if len(line.split()) != 2]
+        for line in bad[:10]:
+            self.report_line("utt2spk", line, "an utterance and its speaker")
+        if bad:
             return
-        pairs = [line.split() for line in self.tables["utt2spk"]]
+        pairs = [(utterance, speaker) for utterance, speaker in map(bytes.split, self.tables["utt2spk"])]
         if spk_sort and [u for u, _ in pairs] == sorted(u for u, _ in pairs):
             for number, ((_, before), (utterance, speaker)) in enumerate(itertools.pairwise(pairs), 2):
                 if speaker < before:
-                    what = f"the speaker {text_of(speaker)} of {text_of(utterance)} comes after {text_of(before)}"
-                    self.found("utt2spk", number, what, "let ids begin with their speaker's, or give --no-spk-sort")
+                    problem = f"the speaker {text_of(speaker)} of {text_of(utterance)} comes after {text_of(before)}"
+                    fix = "start each id with that of its speaker, or give --no-spk-sort"
+                    self.report("utt2spk", number, problem, fix)
                     break
         if not self.tables.get("spk2utt"):
             return
-        told = [(u, columns[0]) for columns in map(bytes.split, self.tables["spk2utt"]) for u in columns[1:]]
-        if told != [(u, s) for u, s in pairs]:
-            differ = set(told) ^ {(u, s) for u, s in pairs}
-            what = "has other utterances than utt2spk, or another order"
-            if differ:
-                utterance, speaker = min(differ)
-                where = "here" if (utterance, speaker) in set(told) else "in utt2spk"
-                what = f"does not fit utt2spk: only {where} is {text_of(utterance)} of {text_of(speaker)}"
-            self.found("spk2utt", None, what, self.make_spk2utt)
+        found = [(u, columns[0]) for columns in map(bytes.split, self.tables["spk2utt"]) for u in columns[1:]]
+        if found != pairs:
+            problem = "has other utterances than utt2spk, or another order"
+            if differences := set(found) ^ set(pairs):
+                utterance, speaker = min(differences)
+                where = "here" if (utterance, speaker) in set(found) else "in utt2spk"
+                problem = f"contradicts utt2spk: {text_of(utterance)} of {text_of(speaker)} is only {where}"
+            self.report("spk2utt", None, problem, self.create_spk2utt)
         if len(self.tables["spk2utt"]) == 1:
-            self.found("spk2utt", 1, "there is one speaker only", "a bad idea, unless it is meant", warning=True)
+            self.report("spk2utt", 1, "there is only one speaker", "check that this is intended", warning=True)
 
-    def columns(self, name: str, count: int, wanted: str) -> bool:
-        """Whether all lines of a table have so many columns."""
-        bad = [line for line in self.tables[name] if len(line.split()) != count]
-        for line in bad[:10]:
-            self.bad_line(name, line, f"{wanted} wanted")
-        return not bad
-
-    def bad_line(self, name: str, line: bytes, what: str) -> None:
-        self.found(name, self.number_of(name, line), f"{what}, there is {text_of(line.strip())!r}", "mend the line")
+    def report_line(self, name: str, line: bytes, expected: str) -> None:
+        problem = f"expected {expected}, found {text_of(line.strip())!r}"
+        self.report(name, self.number_of(name, line), problem, "correct the line")
 
     def number_of(self, name: str, line: bytes) -> int:
         if name not in self.numbers:
@@ -165,67 +171,68 @@ class _Check:
             try:
                 words = line.decode().rstrip("\r")
             except UnicodeDecodeError:
-                self.bad_line("text", line, "UTF-8 wanted")
+                self.report_line("text", line, "UTF-8")
                 continue
             if other := _OTHER_BLANKS.search(words):
-                self.bad_line("text", line, f"no white space but blanks and tabs (U+{ord(other[0]):04X}) wanted")
+                self.report_line("text", line, f"no white space but blanks and tabs (U+{ord(other[0]):04X})")
             elif printable and any(unicodedata.category(c) in ("Cc", "Cn", "Cs") and c not in " \t" for c in words):
-                self.bad_line("text", line, "printable characters (or --non-print) wanted")
+                self.report_line("text", line, "printable characters (or --non-print)")
             if illegal := _ILLEGAL.search(words):
-                self.bad_line("text", line, f"a text without Kaldi's symbol {illegal[1]} wanted")
+                self.report_line("text", line, f"a text without Kaldi's symbol {illegal[1]}")
 
     def check_recordings(self) -> None:
         for line in self.tables.get("wav.scp", []):
             columns = line.split(maxsplit=1)
             if len(columns) < 2:
-                self.bad_line("wav.scp", line, "a file or a command after the id wanted")
+                self.report_line("wav.scp", line, "a file or a command after the id")
             elif columns[1].startswith(b"~"):
-                self.bad_line("wav.scp", line, "a path without ~, which nobody expands, wanted")
+                self.report_line("wav.scp", line, "a path without ~, which is not expanded")
         if "segments" not in self.tables:
             return
         if "wav.scp" not in self.tables:
-            self.found("segments", None, "is there without wav.scp", "add wav.scp, or remove segments")
+            self.report("segments", None, "needs wav.scp, which does not exist", "add wav.scp, or remove segments")
         for line in self.tables["segments"]:
             if not _is_segment(line.split()):
-                self.bad_line("segments", line, "an utterance, its recording, start and a later end in seconds")
+                self.report_line("segments", line, "an utterance, its recording, start and a later end in seconds")
 
     def check_ids(self) -> None:
-        """The same utterances, speakers and recordings everywhere."""
+        """Check that all tables have the same utterances, speakers and recordings."""
         recordings = "wav.scp"
         if "segments" in self.tables and "wav.scp" in self.tables:
             recordings = "segments"
-            wanted = {c[1] for c in map(bytes.split, self.tables["segments"]) if len(c) > 1}
-            self.same_ids("wav.scp", wanted, "segments", "recording")
-        for name, kind in KEYS.items():
+            expected = {c[1] for c in map(bytes.split, self.tables["segments"]) if len(c) > 1}
+            self.compare_ids("wav.scp", expected, "segments", "recording")
+        for name, kind in TABLE_KEYS.items():
             if name not in self.tables or name in ("utt2spk", "spk2utt"):
                 continue
             if kind == "recording" and name != "wav.scp" and "wav.scp" in self.tables:
-                self.same_ids(name, set(self.keys("wav.scp")), "wav.scp", "recording")
+                self.compare_ids(name, set(self.keys("wav.scp")), "wav.scp", "recording")
             elif kind == "speaker" and self.tables.get("spk2utt"):
-                self.same_ids(name, set(self.keys("spk2utt")), "spk2utt", "speaker")
+                self.compare_ids(name, set(self.keys("spk2utt")), "spk2utt", "speaker")
             elif (kind == "utterance" or name == recordings == "wav.scp") and self.tables.get("utt2spk"):
-                self.same_ids(name, set(self.keys("utt2spk")), "utt2spk", "utterance")
+                self.compare_ids(name, set(self.keys("utt2spk")), "utt2spk", "utterance")
 
-    def same_ids(self, name: str, wanted: set[bytes], other: str, kind: str) -> None:
-        there = self.keys(name)
-        for ids, where, whose in ((wanted - set(there), other, name), (set(there) - wanted, name, other)):
+    def compare_ids(self, name: str, expected: set[bytes], other: str, kind: str) -> None:
+        found = set(self.keys(name))
+        for ids, present, absent in ((expected - found, other, name), (found - expected, name, other)):
             if not ids:
                 continue
             first = min(ids)
-            column = 1 if where == "segments" and kind == "recording" else 0
-            line = next(x for x in self.tables[where] if x.split()[column : column + 1] == [first])
-            what = f"{len(ids)} {kind}{'s' if len(ids) > 1 else ''} not in {whose} (first: {text_of(first)})"
-            self.found(where, self.number_of(where, line), what, f"add to {whose} or remove here; {_FIX}")
+            column = 1 if present == "segments" and kind == "recording" else 0
+            line = next(x for x in self.tables[present] if x.split()[column : column + 1] == [first])
+            problem = f"{len(ids)} {kind}{'s' if len(ids) > 1 else ''} not in {absent} (first: {text_of(first)})"
+            fix = f"add to {absent} or remove here; {_RUN_FIX}"
+            self.report(present, self.number_of(present, line), problem, fix)
 
     def check_values(self) -> None:
-        for name, (fits, wanted) in _VALUES.items():
+        for name, (fits, expected) in _VALUES.items():
             bad = [line for line in self.tables.get(name, []) if not fits(line.split()[1:])]
             for line in bad[:10]:
-                self.bad_line(name, line, f"{wanted} wanted")
+                self.report_line(name, line, expected)
         for line in self.tables.get("reco2file_and_channel", []):
             if line.split()[2:] == [b"1"]:
                 number = self.number_of("reco2file_and_channel", line)
-                self.found("reco2file_and_channel", number, "the channel is 1", "write A or B", warning=True)
+                self.report("reco2file_and_channel", number, "the channel is 1", "write A or B", warning=True)
 
 
 def _number(value: bytes) -> float:
@@ -239,21 +246,21 @@ def _is_segment(columns: Sequence[bytes]) -> bool:
     if len(columns) != 4:
         return False
     start, end = _number(columns[2]), _number(columns[3])
-    return 0 <= start < math.inf and (start < end < math.inf or end == -1)  # -1: the recording's end
+    return 0 <= start < math.inf and (start < end < math.inf or end == -1)  # -1: the end of the recording
 
 
-def _one(fits: Callable[[float], bool]) -> Callable[[list[bytes]], bool]:
+def _single(fits: Callable[[float], bool]) -> Callable[[list[bytes]], bool]:
     return lambda values: len(values) == 1 and fits(_number(values[0]))
 
 
-#: Table -> what its values must be.
+#: Table -> check of the values after the key, and a description of a correct line.
 _VALUES: dict[str, tuple[Callable[[list[bytes]], bool], str]] = {
     "spk2gender": (lambda values: values in ([b"m"], [b"f"]), "a speaker and m or f"),
-    "utt2dur": (_one(lambda x: 0 < x < math.inf), "an utterance and its seconds"),
-    "reco2dur": (_one(lambda x: 0 < x < math.inf), "a recording and its seconds"),
-    "utt2num_frames": (_one(lambda x: x > 0 and x.is_integer()), "an utterance and its number of frames"),
-    "spk2warp": (_one(lambda x: 0.5 < x < 1.5), "a speaker and a factor between 0.5 and 1.5"),
-    "utt2warp": (_one(lambda x: 0.5 < x < 1.5), "an utterance and a factor between 0.5 and 1.5"),
+    "utt2dur": (_single(lambda x: 0 < x < math.inf), "an utterance and its seconds"),
+    "reco2dur": (_single(lambda x: 0 < x < math.inf), "a recording and its seconds"),
+    "utt2num_frames": (_single(lambda x: x > 0 and x.is_integer()), "an utterance and its number of frames"),
+    "spk2warp": (_single(lambda x: 0.5 < x < 1.5), "a speaker and a factor between 0.5 and 1.5"),
+    "utt2warp": (_single(lambda x: 0.5 < x < 1.5), "an utterance and a factor between 0.5 and 1.5"),
     "reco2file_and_channel": (
         lambda values: len(values) == 2 and values[1] in (b"A", b"B", b"1"),
         "a recording, a file and the channel A or B",

@@ -1,4 +1,4 @@
-"""Kaldi's small text utilities as functions of lines: properties, and examples worked out by hand from their rules."""
+"""Kaldi's text utilities: properties, and examples worked out by hand from the rules of the programs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import filter_lines, spk2utt_lines, split_by_speaker, split_lines, utt2spk_lines
-from deepspeaker.kaldi.lines import spread
+from deepspeaker.kaldi import filter_lines, split_by_speaker, split_lines, spk2utt_lines, spread, utt2spk_lines
 
 ids = st.binary(min_size=1, max_size=6).filter(lambda word: not set(word) & set(b" \t\n\r\f\v"))
 blanks = st.sampled_from([b" ", b"\t", b"  ", b" \t "])
 
 
 @st.composite
-def tables(draw: st.DrawFn, least: int = 0) -> list[bytes]:
-    """Lines ``key value...`` with any bytes, several blanks and perhaps no line end at the last."""
+def tables(draw: st.DrawFn, min_size: int = 0) -> list[bytes]:
+    """Lines ``key value...`` with any bytes and blanks, the last perhaps without a line end."""
     lines = []
-    for key in draw(st.lists(ids, min_size=least, max_size=20, unique=True)):
+    for key in draw(st.lists(ids, min_size=min_size, max_size=20, unique=True)):
         words = [key, *draw(st.lists(ids, max_size=3))]
         lines.append(draw(blanks).join(words) + draw(st.sampled_from([b"\n", b" \n"])))
     if lines and draw(st.booleans()):
@@ -30,7 +29,7 @@ def tables(draw: st.DrawFn, least: int = 0) -> list[bytes]:
 
 
 @given(st.dictionaries(ids, ids, max_size=20))
-def test_utt2spk_and_spk2utt_turn_into_each_other(pairs: dict[bytes, bytes]) -> None:
+def test_utt2spk_and_spk2utt_convert_into_each_other(pairs: dict[bytes, bytes]) -> None:
     utt2spk = [b"%s %s\n" % pair for pair in pairs.items()]
     spk2utt = spk2utt_lines(utt2spk)
     assert [line.split()[0] for line in spk2utt] == list(dict.fromkeys(pairs.values()))
@@ -39,16 +38,16 @@ def test_utt2spk_and_spk2utt_turn_into_each_other(pairs: dict[bytes, bytes]) -> 
 
 
 @given(tables(), st.sets(ids, max_size=5), st.booleans())
-def test_filtering_keeps_lines_as_they_are(lines: list[bytes], more: set[bytes], exclude: bool) -> None:
-    wanted = more | {line.split()[0] for line in lines[::2]}
-    kept = filter_lines(lines, wanted, exclude=exclude)
-    assert kept == [line for line in lines if (line.split()[0] in wanted) is not exclude]
-    rest = filter_lines(lines, wanted, exclude=not exclude)
+def test_filtering_does_not_change_lines(lines: list[bytes], more: set[bytes], exclude: bool) -> None:
+    ids = more | {line.split()[0] for line in lines[::2]}
+    kept = filter_lines(lines, ids, exclude=exclude)
+    assert kept == [line for line in lines if (line.split()[0] in ids) is not exclude]
+    rest = filter_lines(lines, ids, exclude=not exclude)
     assert sorted(kept + rest) == sorted(lines)
 
 
-@given(tables(least=1), st.integers(1, 8))
-def test_pieces_are_of_equal_length_and_lose_nothing(lines: list[bytes], pieces: int) -> None:
+@given(tables(min_size=1), st.integers(1, 8))
+def test_pieces_have_equal_lengths_and_all_lines(lines: list[bytes], pieces: int) -> None:
     if len(lines) < pieces:
         with pytest.raises(InputError, match=f"x: {len(lines)} lines cannot be split into {pieces} pieces"):
             split_lines(lines, pieces, "x")
@@ -61,7 +60,7 @@ def test_pieces_are_of_equal_length_and_lose_nothing(lines: list[bytes], pieces:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=25), st.integers(1, 8))
-def test_no_speaker_is_parted_and_no_border_can_be_bettered(sizes: list[int], pieces: int) -> None:
+def test_speakers_stay_whole_and_no_move_makes_pieces_more_equal(sizes: list[int], pieces: int) -> None:
     utt2spk = {b"%03d-%d" % (speaker, n): b"%03d" % speaker for speaker, size in enumerate(sizes) for n in range(size)}
     lines = [utterance + b" x\n" for utterance in utt2spk]
     try:
@@ -70,17 +69,17 @@ def test_no_speaker_is_parted_and_no_border_can_be_bettered(sizes: list[int], pi
         assert len(sizes) < pieces or "would be empty" in str(error)
         return
     assert [line for piece in split for line in piece] == lines
-    owners = [[utt2spk[line.split()[0]] for line in piece] for piece in split]
-    for left, right in itertools.pairwise(owners):
+    speakers = [[utt2spk[line.split()[0]] for line in piece] for piece in split]
+    for left, right in itertools.pairwise(speakers):
         assert not set(left) & set(right)
-        apart = abs(len(left) - len(right))
+        difference = abs(len(left) - len(right))
         for speaker, change in ((left[-1], -1), (right[0], 1)):
             count = change * (left + right).count(speaker)
-            assert abs((len(left) + count) - (len(right) - count)) >= apart
+            assert abs((len(left) + count) - (len(right) - count)) >= difference
 
 
-@given(tables(least=1), st.data())
-def test_a_spread_subset_takes_half_of_its_lines_from_each_half(lines: list[bytes], data: st.DataObject) -> None:
+@given(tables(min_size=1), st.data())
+def test_half_of_a_spread_subset_is_from_each_half(lines: list[bytes], data: st.DataObject) -> None:
     count = data.draw(st.integers(0, len(lines)))
     chosen = spread(lines, count)
     assert len(chosen) == count
@@ -89,21 +88,21 @@ def test_a_spread_subset_takes_half_of_its_lines_from_each_half(lines: list[byte
         assert len([line for line in chosen if line in lines[: len(lines) // 2]]) == count // 2
 
 
-def test_by_hand() -> None:
+def test_hand_worked_examples() -> None:
     lines = [b"%d\n" % number for number in range(10)]
     assert b"".join(spread(lines, 4)) == b"1\n4\n6\n9\n"
     speakers = {b"%d" % number: b"a" if number < 7 else b"bcd"[number - 7 : number - 6] for number in range(10)}
-    # Two speakers each at first (8 and 2 lines); then b goes over, which makes 7 and 3.
+    # First two speakers each (8 and 2 lines), then b moves, which gives 7 and 3.
     assert [len(piece) for piece in split_by_speaker(lines, 2, speakers, "x")] == [7, 3]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: spk2utt_lines([b"u s\n", b"u\n"]), "utt2spk:2: an utterance and its speaker wanted, there is 'u'"),
-        (lambda: utt2spk_lines([b"s\n"]), "spk2utt:1: a speaker and utterances wanted, there is 's'"),
-        (lambda: filter_lines([b"a 1\n", b" \n"], {b"a"}), "input:2: a key wanted, there is ''"),
-        (lambda: filter_lines([b"a\n"], {b"a"}, column=2), "input:1: 2 columns wanted, there is 'a'"),
+        (lambda: spk2utt_lines([b"u s\n", b"u\n"]), "utt2spk:2: expected an utterance and its speaker, found 'u'"),
+        (lambda: utt2spk_lines([b"s\n"]), "spk2utt:1: expected a speaker and utterances, found 's'"),
+        (lambda: filter_lines([b"a 1\n", b" \n"], {b"a"}), "input:2: expected a key, found ''"),
+        (lambda: filter_lines([b"a\n"], {b"a"}, column=2), "input:1: expected 2 columns, found 'a'"),
         (lambda: split_by_speaker([b"a\n"], 1, {}, Path("f")), "f:1: a is not in utt2spk"),
         (lambda: split_by_speaker([b"a\n"], 2, {b"a": b"s"}, "f"), "f: 1 speakers cannot be split into 2 pieces"),
     ],
