@@ -1,6 +1,6 @@
 """Anonymous memory of the reader while it goes through corpora of two sizes: it grows by the index only.
 
-    python -m benchmarks.memory
+python -m benchmarks.memory
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ import torch
 from benchmarks.corpus import make_features
 from benchmarks.index import anonymous_bytes
 from deepspeaker.features import FeatureIndex
-from deepspeaker.training import UtteranceSampler
-from deepspeaker.training.batches import Batches
+from deepspeaker.training import BatchLoader, UtteranceSampler
 
 
 def measure(folder: Path) -> None:
     """In a fresh process: RssAnon with the index, and after every utterance was read twice."""
     index = FeatureIndex(folder)
     sampler = UtteranceSampler(len(index), 64, 0)
-    batches = Batches(sampler, index, 160, [], (20.0, 7600.0), torch.device("cpu"))
-    for _ in batches.numbers(0, 20):
+    loader = BatchLoader(sampler, index, 160, [], (20.0, 7600.0), torch.device("cpu"))
+    for _ in loader.load(0, 20):
         pass
     before = anonymous_bytes()
-    for _ in batches.numbers(20, 20 + 2 * len(index) // 64):
+    for _ in loader.load(20, 20 + 2 * len(index) // 64):
         pass
     after = anonymous_bytes()
     size = sum(path.stat().st_size for path in folder.glob("*.ark"))

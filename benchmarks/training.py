@@ -32,12 +32,15 @@ from benchmarks.corpus import make_features
 from deepspeaker.config import Config, load_config
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import Network, build_model, choose_device, describe, parameter_count
-from deepspeaker.training import Batch, UtteranceSampler
-from deepspeaker.training.batches import Batches
-from deepspeaker.training.checkpoints import Checkpoints
-from deepspeaker.training.loop import train
-from deepspeaker.training.losses import SoftmaxObjective
-from deepspeaker.training.stages import fast_precision
+from deepspeaker.training import (
+    Batch,
+    BatchLoader,
+    Checkpoints,
+    SoftmaxObjective,
+    UtteranceSampler,
+    fast_precision,
+    train,
+)
 
 #: Steps of a measurement, of which the first are not timed, and how often all measurements are made.
 STEPS, WARM_UP, ROUNDS = 14, 4, 4
@@ -111,8 +114,8 @@ def of_the_network(
     forward: Callable[[Tensor], Tensor] = torch.compile(network) if compiled else network
     parameters = [*network.parameters(), *classifier.parameters()]
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(parameters, lr=1e-3)
-    if options.optimiser.name == "sgd":
-        optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=options.optimiser.momentum)
+    if options.optimizer.name == "sgd":
+        optimizer = torch.optim.SGD(parameters, lr=1e-3, momentum=options.optimizer.momentum)
     features = torch.randn(options.batch_size, options.crop_frames, index.feature_dim, device=device)
     speakers = torch.arange(options.batch_size, device=device) % len(index.speakers)
     begin = 0.0
@@ -154,9 +157,9 @@ def of_the_loader(config: Config, index: FeatureIndex) -> float:
     """Seconds a batch takes to be read and made a tensor."""
     options = config.softmax
     sampler = UtteranceSampler(len(index), options.batch_size, 1)
-    batches = Batches(sampler, index, options.crop_frames, [], (20.0, 7600.0), torch.device("cpu"))
+    loader = BatchLoader(sampler, index, options.crop_frames, [], (20.0, 7600.0), torch.device("cpu"))
     begin = time.perf_counter()
-    for _ in batches.numbers(0, 100):
+    for _ in loader.load(0, 100):
         pass
     return (time.perf_counter() - begin) / 100
 

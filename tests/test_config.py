@@ -48,7 +48,7 @@ def test_the_defaults_are_the_documented_features() -> None:
 
 
 def test_dump_and_load_give_the_same(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text("model: {channels: [8, 16]}\ntriplet: {margin: 0.2, optimiser: {name: sgd}}\n")
+    (tmp_path / "x.yaml").write_text("model: {channels: [8, 16]}\ntriplet: {margin: 0.2, optimizer: {name: sgd}}\n")
     config = load_config(tmp_path / "x.yaml", ["softmax.epochs=3", "features.vad.frames_context=5"])
     (tmp_path / "complete.yaml").write_text(dump_config(config))
     assert load_config(tmp_path / "complete.yaml") == config
@@ -77,11 +77,11 @@ def test_set_takes_a_yaml_value(tmp_path: Path, override: str, section: str, key
 
 
 def test_set_reaches_nested_sections_and_the_last_one_counts(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text("softmax: {optimiser: {learning_rate: 0.5}}\n")
-    overrides = ["softmax.optimiser.momentum=0.5", "softmax.epochs=1", "softmax.epochs=2"]
+    (tmp_path / "x.yaml").write_text("softmax: {optimizer: {learning_rate: 0.5}}\n")
+    overrides = ["softmax.optimizer.momentum=0.5", "softmax.epochs=1", "softmax.epochs=2"]
     config = load_config(tmp_path / "x.yaml", overrides)
-    assert config.softmax.optimiser.learning_rate == 0.5
-    assert config.softmax.optimiser.momentum == 0.5
+    assert config.softmax.optimizer.learning_rate == 0.5
+    assert config.softmax.optimizer.momentum == 0.5
     assert config.softmax.epochs == 2
     assert config.triplet == Config().triplet
 
@@ -92,10 +92,10 @@ def test_set_reaches_nested_sections_and_the_last_one_counts(tmp_path: Path) -> 
         ("modell: {}\n", "x.yaml: modell is unknown; did you mean model?"),
         ("model: {chanels: [1]}\n", "x.yaml: model.chanels is unknown; did you mean channels?"),
         (
-            "softmax: {optimiser: {lerning_rate: 1}}\n",
-            "x.yaml: softmax.optimiser.lerning_rate is unknown; did you mean learning_rate?",
+            "softmax: {optimizer: {lerning_rate: 1}}\n",
+            "x.yaml: softmax.optimizer.lerning_rate is unknown; did you mean learning_rate?",
         ),
-        ("features: {vad: {zzz: 1}}\n", "x.yaml: features.vad.zzz is unknown; known here: energy_threshold, "),
+        ("features: {vad: {zzz: 1}}\n", "x.yaml: features.vad.zzz is unknown; known keys: energy_threshold, "),
         ("model: {blocks: many}\n", "x.yaml: model.blocks: "),
         ("model: {channels: [64, 0]}\n", "x.yaml: model.channels.1: "),
         ("model: {channels: [64, no]}\n", "x.yaml: model.channels.1: "),
@@ -104,8 +104,8 @@ def test_set_reaches_nested_sections_and_the_last_one_counts(tmp_path: Path) -> 
         ("triplet: {margin: .nan}\n", "x.yaml: triplet.margin: "),
         ("features: {compression: zip}\n", "x.yaml: features.compression: "),
         ("model: 3\n", "x.yaml: model: "),
-        ("- model\n", "x.yaml: sections with keys are wanted"),
-        ("just words\n", "x.yaml: sections with keys are wanted"),
+        ("- model\n", "x.yaml: expected sections with keys"),
+        ("just words\n", "x.yaml: expected sections with keys"),
         ("model: [\n", "x.yaml: not valid YAML"),
         ("a: b: c\n", "x.yaml: not valid YAML"),
         ("model: !!python/object/apply:os.getcwd []\n", "x.yaml: not valid YAML"),

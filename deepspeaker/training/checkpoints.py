@@ -1,9 +1,8 @@
-"""The checkpoints of a training: what they hold, and to which training they belong."""
+"""The checkpoints of a training: what they contain, and to which training they belong."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from deepspeaker.errors import InputError
 from deepspeaker.models import save_checkpoint
+from deepspeaker.stages import flattened, with_defaults
 from deepspeaker.training.collapse import DivergedError, all_finite
 from deepspeaker.training.distributed import rank
 
@@ -22,17 +22,19 @@ class Checkpoints:
 
     Parameters
     ----------
-    about : dict
-        What each checkpoint holds beside the weights: "config", the complete configuration with the values in use;
-        "stage", the section that is trained by; "seed", "feature_dim" and "speakers" of the training data; "origin",
-        the ``digest_of_weights`` that training began with, empty for fresh ones, which the seed decides.
-    begun : dict, optional
-        What ``checkpoint_last.pt`` holds of a training that was begun in the folder.
+    folder
+        The folder of the training.
+    about
+        What each checkpoint contains besides the weights. "config" is the complete configuration with the values in
+        use. "stage" is the section that is trained. "seed" is the seed; "feature_dim" and "speakers" describe the
+        training data. "origin" is the ``digest_of_weights`` of given initial weights, empty for fresh ones.
+    begun
+        The content of ``checkpoint_last.pt`` if a training has begun in the folder.
 
     Raises
     ------
     InputError
-        If the training that was begun is another one, naming what differs. Nothing is written before.
+        If ``begun`` belongs to another training. The line names what differs.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any], begun: dict[str, Any] | None = None) -> None:
@@ -41,9 +43,10 @@ class Checkpoints:
             self._check(begun)
 
     def _check(self, begun: dict[str, Any]) -> None:
-        if not {"optimiser", "watch"} <= begun.keys():
+        if not {"optimizer", "watch"} <= begun.keys():
             raise InputError(f"{self.last}: holds no training to continue; remove {self.folder} to start anew")
-        ours, theirs = _identity(self.about), _identity(begun)
+        ours = _identity(self.about)
+        theirs = with_defaults(_identity(begun), ours)
         differences = []
         for key in dict.fromkeys([*ours, *theirs]):
             was, now = theirs.get(key, _ABSENT), ours.get(key, _ABSENT)
@@ -60,38 +63,41 @@ class Checkpoints:
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
             raise InputError(
-                f"{self.last}: is of another training: {', '.join(differences[:3])}{more}; remove {self.folder} to "
-                "start anew, or continue with what it was begun with"
+                f"{self.last}: belongs to another training: {', '.join(differences[:3])}{more}; remove {self.folder} "
+                "to start anew, or continue with the settings it was begun with"
             )
 
     def save(self, which: str, weights: dict[str, Tensor], **more: Any) -> None:
-        """Writes ``checkpoint_WHICH.pt`` with the network's weights and ``more``; rank 0 does.
+        """Write ``checkpoint_WHICH.pt`` with the network's weights and ``more``; only rank 0 writes.
 
-        Raises ``DivergedError`` in all ranks, and leaves the file as it was, if weights are not finite.
+        Raises
+        ------
+        DivergedError
+            In all ranks, if weights are not finite. The file then stays as it was.
         """
         if not all_finite([*weights.values(), *more.get("objective", {}).values()]):
-            raise self.diverged("the weights are not finite numbers any more")
+            raise self.divergence("the weights are no longer finite numbers")
         if rank() == 0:
             network = {name: tensor.detach().cpu() for name, tensor in weights.items()}
             save_checkpoint(self.folder / f"checkpoint_{which}.pt", {**self.about, "network": network, **more})
 
-    def diverged(self, what: str) -> DivergedError:
-        """The error for what has gone wrong: how to prevent it, and which checkpoint is left."""
-        section = self.about["stage"]
+    def divergence(self, problem: str) -> DivergedError:
+        """Return the error for a problem, with the cure and the checkpoint that remains."""
+        optimizer = f"{self.about['stage']}.optimizer"
         return DivergedError(
-            f"{self.folder}: {what}; lower {section}.optimiser.learning_rate or set "
-            f"{section}.optimiser.gradient_clip ({self.kept()})"
+            f"{self.folder}: {problem}; lower {optimizer}.learning_rate or set {optimizer}.gradient_clip "
+            f"({self.remaining()})"
         )
 
-    def kept(self) -> str:
-        """Which checkpoint there is, in words."""
+    def remaining(self) -> str:
+        """Say which checkpoint remains."""
         return f"{self.last} is kept as it was before" if self.last.is_file() else "no checkpoint was saved yet"
 
 
 def _identity(about: dict[str, Any]) -> dict[str, object]:
-    """What must be the same for a training to continue: the model, its section, data, seed and initial weights."""
+    """Return what must be equal for a training to continue: model, section, data, seed and initial weights."""
     config, section = about["config"], about["stage"]
-    # Compiled or not, the same is computed.
+    # torch.compile does not change the result.
     options = {key: value for key, value in config[section].items() if key != "compile"}
     settings = {"model": config["model"], section: options}
     if options["vtlp"]:
@@ -99,16 +105,8 @@ def _identity(about: dict[str, Any]) -> dict[str, object]:
     return flattened(settings) | {key: about[key] for key in ("seed", "feature_dim", "speakers", "origin")}
 
 
-def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    """Nested settings as ``section.key`` -> value."""
-    flat: dict[str, object] = {}
-    for key, value in settings.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
 def digest_of_weights(weights: dict[str, Tensor]) -> str:
-    """The SHA-256 of names and values: it tells given initial weights from others."""
+    """Return the SHA-256 of names, shapes and values of weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tuple(tensor.shape)} ".encode())

@@ -1,4 +1,4 @@
-"""How training fails by itself: all embeddings coincide, or numbers are no longer finite."""
+"""How training fails by itself: all embeddings coincide, or values are no longer finite."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from deepspeaker.errors import InputError
 
-#: Embeddings coincide when 1 - the squared length of their mean is below this.
+#: Embeddings coincide when the metric ``spread`` is below this.
 SPREAD = 0.01
-#: The loss sits at the margin when it is this near, as a share of the margin, with nearly all triplets active.
+#: The loss is at the margin when it differs from it by less than this share, with nearly all triplets active.
 NEAR_MARGIN, ALL_ACTIVE = 0.02, 0.99
-#: Fewer such steps in a row are no collapse while training goes on, unless the patience is smaller.
+#: Fewer bad steps in a row are no collapse while training continues, unless the patience is smaller.
 LEAST_PATIENCE = 50
-#: A training has collapsed if its last steps, at least this many, were such: for embeddings that coincide, and for a
-#: loss at the margin, which chance can bring about for some steps.
+#: A training has collapsed if it ends with this many steps on which embeddings coincide, or on which the loss is at the
+#: margin. The latter can happen by chance for some steps.
 COINCIDING_END, END_AT_MARGIN = 5, 20
 
 
 class DivergedError(InputError):
-    """Training has gone wrong by itself; the last good checkpoint is kept."""
+    """Training has failed by itself; the last good checkpoint is kept."""
 
 
 class CollapseError(DivergedError):
@@ -29,66 +29,92 @@ class CollapseError(DivergedError):
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether all values are finite, and small enough to be squared, as those of every healthy training are."""
+    """Return whether all values are finite, and small enough to be squared, as those of every healthy training are.
+
+    Examples
+    --------
+    >>> all_finite([torch.ones(2)]), all_finite([torch.ones(2), torch.tensor([torch.nan])])
+    (True, False)
+    """
     squares = [tensor.detach().square().sum() for tensor in tensors if tensor.is_floating_point()]
     return not squares or bool(torch.stack([total.to(squares[0]) for total in squares]).isfinite().all())
 
 
 class CollapseWatch:
-    """Counts the steps in a row on which all embeddings coincide or the triplet loss sits at the margin.
+    """Count the steps in a row on which embeddings coincide or the triplet loss is at the margin.
 
-    More than ``patience`` such steps are a collapse, and so are more than a quarter of the training's ``steps``, since
-    the rest would not be enough to recover. A fresh network begins like that: until the first good step, half of the
-    steps are allowed. With a patience of 0, only the end of the training is judged. Softmax training has no such
-    figures and never collapses.
+    More than ``patience`` such steps in a row are a collapse. So are more than a quarter of all steps, because too few
+    would be left to recover. A fresh network begins in this state, so half of all steps are allowed before the first
+    good one. Softmax training lacks these metrics and never collapses.
+
+    Parameters
+    ----------
+    margin
+        The margin of the triplet loss.
+    patience
+        Allowed steps in a row. With 0, only the end of the training is judged.
+    steps
+        All steps of the training.
     """
 
     def __init__(self, margin: float, patience: int, steps: int) -> None:
         self.margin, self.patience, self.all_steps = margin, patience, steps
-        self.steps = 0  # in a row, up to now
+        self.bad_steps = 0  # in a row, up to now
         self.begun = False  # whether there was a good step
-        self._what, self._bad_end = "all embeddings coincided or the loss sat at the margin", END_AT_MARGIN
+        self._problem, self._bad_end = "all embeddings coincided or the loss sat at the margin", END_AT_MARGIN
 
     @property
     def doubtful(self) -> bool:
-        """Whether a network that was good may be collapsing: then it must not replace a good checkpoint."""
-        return self.begun and self.steps > 0
+        """Whether a network that was good may be collapsing; it must then not replace a good checkpoint."""
+        return self.begun and self.bad_steps > 0
 
     def state_dict(self) -> dict[str, int | bool]:
-        """What a resumed training needs."""
-        return {"steps": self.steps, "begun": self.begun}
+        """Return what a resumed training needs."""
+        return {"steps": self.bad_steps, "begun": self.begun}
 
     def load_state_dict(self, state: Mapping[str, int | bool]) -> None:
-        """Takes what ``state_dict`` gave."""
-        self.steps, self.begun = int(state["steps"]), bool(state["begun"])
+        """Restore what ``state_dict`` returned."""
+        self.bad_steps, self.begun = int(state["steps"]), bool(state["begun"])
 
-    def see(self, figures: Mapping[str, float]) -> None:
-        """Takes the figures of a step; raises ``CollapseError`` if there were too many bad ones in a row."""
-        if "spread" not in figures:
+    def see(self, metrics: Mapping[str, float]) -> None:
+        """Judge the metrics of a step.
+
+        Raises
+        ------
+        CollapseError
+            If there were too many bad steps in a row.
+        """
+        if "spread" not in metrics:
             return
-        coincide = figures["spread"] < SPREAD
-        near = abs(figures["loss"] - self.margin) < NEAR_MARGIN * self.margin
-        if not coincide and not (near and figures["active_triplets"] > ALL_ACTIVE):
-            self.steps, self.begun = 0, True
+        coincide = metrics["spread"] < SPREAD
+        near = abs(metrics["loss"] - self.margin) < NEAR_MARGIN * self.margin
+        if not coincide and not (near and metrics["active_triplets"] > ALL_ACTIVE):
+            self.bad_steps, self.begun = 0, True
             return
-        self.steps += 1
+        self.bad_steps += 1
         self._bad_end = COINCIDING_END if coincide else END_AT_MARGIN
-        self._what = (
-            f"{'all embeddings coincided' if coincide else 'the loss sat at the margin'} (loss {figures['loss']:.4f}, "
-            f"cosine {figures['positive_cosine']:.4f} positive {figures['negative_cosine']:.4f} negative, spread "
-            f"{figures['spread']:.5f})"
+        self._problem = (
+            f"{'all embeddings coincided' if coincide else 'the loss sat at the margin'} (loss {metrics['loss']:.4f}, "
+            f"cosine {metrics['positive_cosine']:.4f} positive {metrics['negative_cosine']:.4f} negative, spread "
+            f"{metrics['spread']:.5f})"
         )
         allowed = min(self.patience, max(self.all_steps // (4 if self.begun else 2), LEAST_PATIENCE))
-        if self.patience and self.steps > allowed:
-            raise self._error(f"for {self.steps} steps")
+        if self.patience and self.bad_steps > allowed:
+            raise self._error(f"for {self.bad_steps} steps")
 
     def end(self) -> None:
-        """Raises ``CollapseError`` if the training, which ends here, ends with a collapsed network."""
-        if self.steps >= (self._bad_end if self.begun else LEAST_PATIENCE):
-            raise self._error(f"for its last {self.steps} steps")
+        """Judge the end of the training.
 
-    def _error(self, since: str) -> CollapseError:
+        Raises
+        ------
+        CollapseError
+            If it ends with a collapsed network.
+        """
+        if self.bad_steps >= (self._bad_end if self.begun else LEAST_PATIENCE):
+            raise self._error(f"for its last {self.bad_steps} steps")
+
+    def _error(self, duration: str) -> CollapseError:
         return CollapseError(
-            f"triplet training collapsed: {since} {self._what}; lower triplet.optimiser.learning_rate, choose "
+            f"triplet training collapsed: {duration} {self._problem}; lower triplet.optimizer.learning_rate, choose "
             "triplet.early_negatives with triplet.early_steps, or pre-train longer (softmax.epochs)"
         )

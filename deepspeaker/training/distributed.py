@@ -1,7 +1,7 @@
 """Several processes train as one, each on its shard of every batch.
 
-Losses and statistics are those of the whole batch, so the number of processes changes the speed and not the result.
-Without torch.distributed everything here does nothing.
+Losses and statistics are those of the whole batch. So the world size changes the speed and not the result. In a single
+process the functions here do nothing.
 """
 
 from __future__ import annotations
@@ -18,22 +18,28 @@ from deepspeaker.errors import InputError
 
 
 def world_size() -> int:
-    """The number of processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0; rank 0 writes the files."""
+    """Return the number of this process, counted from 0; rank 0 writes the files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def shard(batch: int) -> slice:
-    """This rank's rows of a batch of ``batch`` rows; shards differ by one row at most."""
+    """Return the rows of a batch that belong to this rank; shards differ by one row at most.
+
+    Examples
+    --------
+    >>> shard(8)  # in a single process
+    slice(0, 8, None)
+    """
     return slice(batch * rank() // world_size(), batch * (rank() + 1) // world_size())
 
 
 def check_batch(batch: int, setting: str) -> None:
-    """Raises ``InputError`` if a batch of ``batch`` rows, as ``setting`` has it, leaves some rank without a row."""
+    """Raise ``InputError`` that names ``setting`` if a batch of ``batch`` rows leaves a rank without a row."""
     if batch < world_size():
         raise InputError(
             f"{setting}: a batch of {batch} is too small for {world_size()} processes, each needs a row; take larger "
@@ -42,7 +48,7 @@ def check_batch(batch: int, setting: str) -> None:
 
 
 def check_agreement(facts: dict[str, object], folder: Path) -> None:
-    """Raises ``InputError`` if some rank has other ``facts`` than rank 0, such as another checkpoint in ``folder``."""
+    """Raise ``InputError`` if a rank has other ``facts`` than rank 0, such as another checkpoint in ``folder``."""
     if world_size() == 1:
         return
     found: list[Any] = [None] * world_size()
@@ -53,27 +59,38 @@ def check_agreement(facts: dict[str, object], folder: Path) -> None:
             if value != first[name]:
                 raise InputError(
                     f"{name} is {first[name]} for rank 0 (on {first_host}) and {value} for rank {number} (on {host}); "
-                    f"all machines need the same {folder} and data, on a file system that they share"
+                    f"all machines need the same {folder} and data, on a shared file system"
                 )
 
 
-def all_gather(mine: Tensor, batch: int) -> Tensor:
-    """The rows of all ranks, (batch, ...), from this rank's shard; the gradient flows to this rank's own rows.
+def all_gather(local: Tensor, batch: int) -> Tensor:
+    """Gather the rows of all ranks; the gradient flows to the rows of this rank only.
 
-    If each rank computes the loss of the whole batch, the gradients of the ranks add up to the whole one's.
+    If each rank computes the loss of the whole batch, the sum of the ranks' gradients is the gradient of that loss.
+
+    Parameters
+    ----------
+    local : Tensor, shape (rows, ...)
+        This rank's shard.
+    batch
+        Rows of all ranks together.
+
+    Returns
+    -------
+    Tensor, shape (batch, ...)
     """
     if world_size() == 1:
-        return mine
-    own = shard(batch)
-    # A sum with zeros, because shards may differ in size, which gloo's all_gather does not take.
-    rows = mine.new_zeros((batch, *mine.shape[1:]))
-    rows[own] = mine.detach()
-    dist.all_reduce(rows)
-    return torch.cat([rows[: own.start], mine, rows[own.stop :]])
+        return local
+    rows = shard(batch)
+    # A sum with zeros, because shards may differ in size, which gloo's all_gather does not accept.
+    gathered = local.new_zeros((batch, *local.shape[1:]))
+    gathered[rows] = local.detach()
+    dist.all_reduce(gathered)
+    return torch.cat([gathered[: rows.start], local, gathered[rows.stop :]])
 
 
-def all_reduced(values: Tensor) -> Tensor:
-    """``values`` summed over the ranks, without gradient."""
+def all_reduce(values: Tensor) -> Tensor:
+    """Return ``values`` summed over the ranks, without gradient."""
     if world_size() > 1:
         values = values.detach().clone()
         dist.all_reduce(values)
@@ -81,9 +98,9 @@ def all_reduced(values: Tensor) -> Tensor:
 
 
 def synchronise_batch_norm(network: nn.Module, device: torch.device, compiled: bool = False) -> None:
-    """Gives each batch norm of ``network`` the statistics of all ranks; names and values of weights stay.
+    """Make each batch norm of ``network`` use the statistics of all ranks; weights keep their names and values.
 
-    On GPUs this is torch's SyncBatchNorm, which refuses tensors on the CPU. ``compiled`` prepares the network for
+    On GPUs this is torch's SyncBatchNorm, which does not run on CPUs. ``compiled`` prepares the network for
     ``torch.compile``.
     """
     if device.type == "cuda":
@@ -94,8 +111,8 @@ def synchronise_batch_norm(network: nn.Module, device: torch.device, compiled: b
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.__class__ = GlobalBatchNorm  # type: ignore[assignment]
             if compiled:
-                # Dynamo traces the all-reduces into a graph that silently computes something else (torch 2.13). Not a
-                # decorator of the class: that imports Dynamo, which takes two seconds.
+                # Dynamo traces the all-reduces into a graph that silently computes something else (torch 2.13). A
+                # decorator on the class would import Dynamo, which takes two seconds.
                 module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign, no-untyped-call]
 
 
@@ -106,6 +123,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         pass
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise the rows of this rank, shape (rows, channels, ...)."""
         if not self.training:
             return super().forward(input)
         output, mean, variance, total = _Normalised.apply(input, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
@@ -119,7 +137,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class _Normalised(torch.autograd.Function):
-    """Batch norm over all ranks of x (rows, channels, ...), with statistics in float32 or float64."""
+    """Batch norm over all ranks for x of shape (rows, channels, ...); the statistics have the weights' precision."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -127,7 +145,7 @@ class _Normalised(torch.autograd.Function):
         shape = [1, -1] + [1] * (x.ndim - 2)
         values = x.to(weight.dtype)
         count = values.new_tensor([x.numel() / x.shape[1]])
-        # Each rank's mean and squares about it, joined (Chan, Golub and LeVeque 1979): no cancellation.
+        # Join each rank's mean and squares about it (Chan, Golub and LeVeque 1979), which avoids cancellation.
         mean = values.mean(dims)
         squares = (values - mean.view(shape)).square().sum(dims)
         first = torch.cat([count, count * mean])
@@ -148,9 +166,9 @@ class _Normalised(torch.autograd.Function):
         shape = [1, -1] + [1] * (x.ndim - 2)
         normal = (x.to(weight.dtype) - mean.view(shape)) * scale.view(shape)
         gradient = gradient.to(weight.dtype)
-        own = torch.stack([gradient.sum(dims), (gradient * normal).sum(dims)])
-        whole = own.clone()
+        local = torch.stack([gradient.sum(dims), (gradient * normal).sum(dims)])
+        whole = local.clone()
         dist.all_reduce(whole)
         inner = gradient - (whole[0] / total).view(shape) - normal * (whole[1] / total).view(shape)
-        # Weight and bias get this rank's part only: DistributedDataParallel adds the others'.
-        return ((weight * scale).view(shape) * inner).to(x.dtype), own[1], own[0], None
+        # Weight and bias get the part of this rank; DistributedDataParallel adds the others.
+        return ((weight * scale).view(shape) * inner).to(x.dtype), local[1], local[0], None

@@ -16,18 +16,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deepspeaker.config import Softmax, Triplet
 from deepspeaker.features import FeatureIndex
-from deepspeaker.training.batches import Batches, Sampler
+from deepspeaker.training.batches import BatchLoader, Sampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseWatch
 from deepspeaker.training.distributed import rank, synchronise_batch_norm, world_size
-from deepspeaker.training.losses import Objective
 from deepspeaker.training.monitoring import Development, Monitor
+from deepspeaker.training.objectives import Objective
 from deepspeaker.training.processes import Interrupted, stop_signals
 
 #: Weights are averaged over this last share of the epochs.
 AVERAGED_SHARE = 0.25
 
-#: ``checkpoint_last.pt`` is saved after each epoch, and within one every so many steps.
+#: Steps between two saves of ``checkpoint_last.pt`` within an epoch; it is also saved after each epoch.
 SAVE_STEPS = 500
 
 
@@ -43,27 +43,46 @@ def train(
     device: torch.device,
     progress: bool,
 ) -> None:
-    """Trains the network of ``objective`` as ``options`` say, and leaves it in ``checkpoints``.
+    """Train the network of ``objective`` and leave it in ``checkpoints``.
 
-    ``sampler`` chooses from the training utterances of ``index``; ``dev_index`` has the development speakers, ``band``
-    the lowest and highest frequency of the bins (for vtlp).
+    After each epoch this writes ``checkpoint_last.pt`` (everything that a resumed training needs),
+    ``checkpoint_best.pt`` (the lowest development EER so far; the last epoch without one), ``train.csv`` and
+    TensorBoard scalars, and at the end ``checkpoint_average.pt``.
 
-    After each epoch it writes ``checkpoint_last.pt`` (everything that a resumed training needs),
-    ``checkpoint_best.pt`` (the lowest development EER so far; the last if there is none), ``train.csv`` and TensorBoard
-    scalars, and at the end ``checkpoint_average.pt``. It resumes a training that was begun: batches, crops and mining
-    are functions of seed and step and nothing else is random, so a resumed training equals an uninterrupted one.
-    Within ``process_group()`` each rank computes its shard of every batch; rank 0 writes.
+    Parameters
+    ----------
+    objective
+        The network and its loss.
+    sampler
+        Chooses the utterances of each batch from ``index``.
+    index, dev_index
+        Features of the training and of the development speakers.
+    options
+        The section of the configuration.
+    band
+        Lowest and highest frequency of the bins in Hz, for VTLP augmentation.
+    checkpoints
+        Where the result goes; a training that has begun there is resumed.
+    device
+        Where to train.
+    progress
+        Whether to show a progress bar on stderr.
 
     Raises
     ------
     Interrupted
         After SIGTERM or Ctrl-C, when the step has ended and is saved.
     CollapseError
-        If embeddings coincide or the loss sits at the margin for long, or when training ends (see ``CollapseWatch``).
+        If embeddings coincide or the loss is at the margin for long, or at the end (see ``CollapseWatch``).
     DivergedError
-        If loss, gradient or weights are no longer finite. No such network replaces a good checkpoint.
+        If loss, gradient or weights are not finite. Such a network never replaces a good checkpoint.
     InputError
-        If features cannot be read or are not finite. What was saved last stays.
+        If features cannot be read or are not finite. The last checkpoint is kept.
+
+    Notes
+    -----
+    Batches, crops and mining are functions of seed and step, and nothing else is random. So a resumed training equals
+    an uninterrupted one. Within ``process_group()`` each rank computes its shard of every batch, and rank 0 writes.
     """
     network: Any = objective.network.to(device)  # a Network
     objective.to(device)
@@ -72,34 +91,34 @@ def train(
     if world_size() > 1:
         synchronise_batch_norm(network, device, options.compile)
         with warnings.catch_warnings():
-            # torch 2.13 deprecates broadcast_buffers; earlier versions do not know its successor.
+            # torch 2.13 deprecates broadcast_buffers; earlier versions lack its successor.
             warnings.simplefilter("ignore", FutureWarning)
-            # find_unused_parameters keeps the buckets as they are: a resumed training adds in the same order.
+            # find_unused_parameters keeps the buckets as they are, so a resumed training adds in the same order.
             model = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
     if options.compile:
         objective.compile_network()
-    batches = Batches(sampler, index, options.crop_frames, options.vtlp, band, device)
+    loader = BatchLoader(sampler, index, options.crop_frames, options.vtlp, band, device)
     development = Development(dev_index, device) if dev_index else None
-    optimiser = options.optimiser  # the settings
-    optimizer = build_optimizer(objective, optimiser.name, optimiser.momentum, optimiser.weight_decay)
-    schedule = optimiser.model_dump(include={"learning_rate", "final_learning_rate", "schedule", "warmup_steps"})
+    settings = options.optimizer
+    optimizer = build_optimizer(objective, settings.name, settings.momentum, settings.weight_decay)
+    schedule = settings.model_dump(include={"learning_rate", "final_learning_rate", "schedule", "warmup_steps"})
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     steps_per_epoch, epochs, accumulate = options.steps_per_epoch, options.epochs, options.accumulate
     steps = steps_per_epoch * epochs
     watch = CollapseWatch(options.margin, getattr(options, "collapse_patience", 0), steps)
     done = 0  # steps
-    history: list[dict[str, float]] = []  # a row for each epoch
-    totals: dict[str, float] = {}  # sums of the figures over the epoch
-    best: float | None = None  # development EER
-    average: dict[str, Tensor] = {}  # of the weights of the last epochs
+    history: list[dict[str, float]] = []  # one row for each epoch
+    totals: dict[str, float] = {}  # sums of the metrics over the epoch
+    best: float | None = None  # lowest development EER
+    average: dict[str, Tensor] = {}  # mean weights of the last epochs
     averaged, averaged_from = 0, epochs - max(1, round(epochs * AVERAGED_SHARE))
 
     if checkpoints.begun is not None:
         state, checkpoints.begun = checkpoints.begun, None
         network.load_state_dict(state["network"])
-        objective.load_state_dict(state["objective"], strict=False)  # without the network's part
-        optimizer.load_state_dict(state["optimiser"])
+        objective.load_state_dict(state["objective"], strict=False)  # the network is not part of it
+        optimizer.load_state_dict(state["optimizer"])
         done, history, totals, best = state["step"], state["history"], state["totals"], state["best_dev_eer"]
         average = {name: tensor.to(device) for name, tensor in state["average"].items()}
         averaged = state["averaged"]
@@ -111,8 +130,8 @@ def train(
         checkpoints.save(
             "last",
             network.state_dict(),
-            objective=objective.own_state(),
-            optimiser=optimizer.state_dict(),
+            objective=objective.state_without_network(),
+            optimizer=optimizer.state_dict(),
             step=done,
             history=history,
             totals=totals,
@@ -123,18 +142,18 @@ def train(
         )
 
     def stop() -> Interrupted:
-        """Saves, unless the network may be collapsing."""
+        """Save, unless the network may be collapsing, and return the exception to raise."""
         if not watch.doubtful:
             save_last()
-        saved = f"it may be collapsing and is not saved, {checkpoints.kept()}" if watch.doubtful else "saved"
-        name = signals[0].name if signals else "SIGTERM"  # which another rank received
+        saved = f"it may be collapsing and is not saved, {checkpoints.remaining()}" if watch.doubtful else "saved"
+        name = signals[0].name if signals else "SIGTERM"  # another rank received the signal
         return Interrupted(f"stopped by {name} at step {done} of {steps}; {saved}")
 
     with (
         stop_signals() as signals,
         deterministic(device),
         Monitor(checkpoints.folder, checkpoints.about["stage"], steps, done, progress) as monitor,
-        contextlib.closing(batches.numbers(done * accumulate, steps * accumulate)) as inputs,
+        contextlib.closing(loader.load(done * accumulate, steps * accumulate)) as inputs,
     ):
         stopping = False
         for epoch in range(done // steps_per_epoch + 1, epochs + 1):
@@ -144,27 +163,27 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad(set_to_none=True)
-                figures = torch.zeros(len(objective.figures), dtype=torch.float64, device=device)
+                metrics = torch.zeros(len(objective.metrics), dtype=torch.float64, device=device)
                 for micro in range(accumulate):
                     features, speakers = next(inputs)
-                    with all_reduce_of_gradients(model, micro == accumulate - 1):
+                    with gradient_sync(model, micro == accumulate - 1):
                         loss, parts = model(features, speakers, step * accumulate + micro)
                         # Gradients are averaged over the ranks; their sum is the gradient of the whole batch.
                         (loss * world_size() / accumulate).backward()
-                    figures = figures + parts / accumulate
-                norm = clip_gradient(parameters, optimiser.gradient_clip)
+                    metrics = metrics + parts / accumulate
+                norm = clip_gradient(parameters, settings.gradient_clip)
                 optimizer.step()
 
-                # All work of the step is launched. This is the only place that waits for the device.
+                # All work of the step is launched. Only here does the loop wait for the device.
                 stop_requests = torch.tensor(float(bool(signals)), dtype=torch.float64, device=device)
                 if world_size() > 1:
                     dist.all_reduce(stop_requests)
-                *values, length, requests = torch.cat([figures, norm.double()[None], stop_requests[None]]).tolist()
+                *values, length, requests = torch.cat([metrics, norm.double()[None], stop_requests[None]]).tolist()
                 done, stopping = step + 1, requests > 0
-                seen = dict(zip(objective.figures, values, strict=True))
+                seen = dict(zip(objective.metrics, values, strict=True))
                 for what, value in (("loss", seen["loss"]), ("gradient", length)):
                     if not math.isfinite(value):
-                        raise checkpoints.diverged(f"the {what} of step {done} is not a finite number")
+                        raise checkpoints.divergence(f"the {what} of step {done} is not a finite number")
                 for name, value in seen.items():
                     totals[name] = totals.get(name, 0.0) + value
                 watch.see(seen)
@@ -192,7 +211,7 @@ def train(
                 if eer is None or best is None or eer < best:
                     checkpoints.save("best", network.state_dict())
                     best = eer
-                # Before checkpoint_last: a training killed between the two repeats the epoch and writes the same row.
+                # Before checkpoint_last: a training killed in between repeats the epoch and writes the same row.
                 monitor.write(history)
                 save_last()
             monitor.epoch(row, epochs)
@@ -213,10 +232,20 @@ def learning_rate(
     schedule: str,
     warmup_steps: int,
 ) -> float:
-    """The learning rate of a step counted from 0.
+    """Return the learning rate of a step, counted from 0.
 
-    Over ``warmup_steps`` it rises linearly to ``learning_rate``, then falls to ``final_learning_rate`` at ``steps``:
-    "linear" evenly, "cosine" along half a cosine (SGDR, arXiv 1608.03983, without restarts).
+    It rises linearly to ``learning_rate`` over ``warmup_steps``, then falls to ``final_learning_rate`` at ``steps``:
+    linearly, or along half a cosine (SGDR [1]_ without restarts).
+
+    References
+    ----------
+    .. [1] Loshchilov and Hutter, "SGDR: Stochastic gradient descent with warm restarts", arXiv 1608.03983.
+
+    Examples
+    --------
+    >>> schedule = {"learning_rate": 0.1, "final_learning_rate": 0.0, "schedule": "linear", "warmup_steps": 3}
+    >>> [round(learning_rate(step, 7, **schedule), 3) for step in range(7)]
+    [0.025, 0.05, 0.075, 0.1, 0.075, 0.05, 0.025]
     """
     if step < warmup_steps:
         return learning_rate * (step + 1) / (warmup_steps + 1)
@@ -226,9 +255,9 @@ def learning_rate(
 
 
 def build_optimizer(module: nn.Module, name: str, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW or SGD with momentum; weight decay is for weights of two dimensions or more, not for norms and biases.
+    """Return AdamW or SGD with momentum; set the learning rate before every step.
 
-    The loop sets the learning rate before every step.
+    Weight decay applies to weights with two dimensions or more, not to biases and batch norms.
     """
     parameters = list(module.parameters())
     groups: list[dict[str, Any]] = [
@@ -240,29 +269,29 @@ def build_optimizer(module: nn.Module, name: str, momentum: float, weight_decay:
     return torch.optim.AdamW(groups, lr=0.0)
 
 
-def clip_gradient(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
-    """The length of the whole gradient, a scalar; if ``most`` is above 0, a longer gradient is cut to it."""
-    if most:
-        return nn.utils.clip_grad_norm_(parameters, most)
+def clip_gradient(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Return the L2 norm of the whole gradient; if ``max_norm`` is above 0, scale a longer gradient down to it."""
+    if max_norm:
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
-def all_reduce_of_gradients(model: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[None]:
-    """A context in which a backward pass sums the gradients over the ranks only if ``wanted``, once per step."""
-    if wanted or not isinstance(model, DistributedDataParallel):
+def gradient_sync(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Return a context for a backward pass that sums the gradients over the ranks in the last batch of a step only."""
+    if last or not isinstance(model, DistributedDataParallel):
         return contextlib.nullcontext()
     return model.no_sync()
 
 
 @contextlib.contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
-    """On a CPU, operations give the same bits in every run; afterwards torch's settings are as they were."""
+    """Make operations on a CPU give the same bits in every run, and restore torch's settings afterwards."""
     mode, memory = torch.get_deterministic_debug_mode(), cast(Any, torch.utils.deterministic)
     fill = memory.fill_uninitialized_memory
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
-        # Filling fresh memory takes 5 % of a step and changes no result. What needs this mode is the gradient of the
-        # indexing in triplet_loss: threads add it up in any order if there are 32768 pairs or more.
+        # The gradient of the indexing in triplet_loss needs this mode: from 32768 pairs on, threads add it up in any
+        # order. Filling fresh memory would take 5 % of a step and changes no result.
         memory.fill_uninitialized_memory = False
     try:
         yield
@@ -272,7 +301,7 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 
 def add_to_average(average: dict[str, Tensor], weights: dict[str, Tensor], count: int) -> None:
-    """Updates the running mean over ``count`` sets of weights, these included."""
+    """Update the running mean of weights in place; ``weights`` is the ``count``-th set."""
     for name, tensor in weights.items():
         if name not in average or not tensor.is_floating_point():
             average[name] = tensor.detach().clone()

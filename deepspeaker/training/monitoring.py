@@ -1,4 +1,4 @@
-"""What a training shows while it runs: the development EER, a bar or lines, TensorBoard scalars and a CSV."""
+"""What a training reports while it runs: development EER, progress, TensorBoard scalars and ``train.csv``."""
 
 from __future__ import annotations
 
@@ -14,57 +14,70 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepspeaker.embedding import embed_utterances, evenly
+from deepspeaker.embedding import embed_utterances, evenly_spaced
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
 from deepspeaker.metrics import det_points, equal_error_rate
 from deepspeaker.models import Network
-from deepspeaker.training.batches import not_finite
+from deepspeaker.training.batches import not_finite_error
 from deepspeaker.training.distributed import all_gather, rank, shard
 
-#: This many utterances of each development speaker are taken, evenly spread over their sorted ids.
+#: Most utterances of each development speaker, evenly spread over their sorted ids.
 UTTERANCES_PER_SPEAKER = 10
 
-#: TensorBoard has the figures of every so many steps.
+#: Steps between two entries in TensorBoard.
 LOG_STEPS = 20
 
-#: Without a bar, a line comes at least this often, in seconds.
+#: Seconds between two lines of progress within an epoch, when there is no bar.
 LINE_SECONDS = 60.0
 
 
 class Development:
-    """The development EER: over all pairs of whole utterances, at most ten of each speaker.
+    """The development EER over all pairs of whole utterances, at most ten of each speaker.
 
-    Each rank reads and embeds its shard of them. All are read once before training: one with values that are not
-    finite raises ``InputError`` that names it.
+    Each rank reads and embeds its shard. All utterances are read once before training.
+
+    Raises
+    ------
+    InputError
+        If an utterance has values that are not finite. The line names it.
     """
 
     def __init__(self, index: FeatureIndex, device: torch.device) -> None:
         self.index, self.device = index, device
-        self.chosen = np.sort(np.concatenate([evenly(own, UTTERANCES_PER_SPEAKER) for own in index.of_speaker]))
-        self._own = self.chosen[shard(len(self.chosen))].tolist()
-        for utterance in self._own:
+        of_speaker = [evenly_spaced(utterances, UTTERANCES_PER_SPEAKER) for utterances in index.of_speaker]
+        self.chosen = np.sort(np.concatenate(of_speaker))
+        self._shard = self.chosen[shard(len(self.chosen))].tolist()
+        for utterance in self._shard:
             if not np.isfinite(index.read(utterance)).all():
-                raise not_finite(index, utterance)
+                raise not_finite_error(index, utterance)
 
     def eer(self, network: Network, autocast: bool) -> float | None:
-        """The equal error rate; None if there is no target or no non-target pair."""
+        """Return the equal error rate, or None without target or without non-target pairs."""
         speaker = self.index.speaker[self.chosen]
         first, second = np.triu_indices(len(self.chosen), 1)
         same = speaker[first] == speaker[second]
         if same.all() or not same.any():
             return None
-        mine = torch.from_numpy(embed_utterances(network, self.index, self._own, autocast=autocast)).to(self.device)
-        embeddings = all_gather(mine, len(self.chosen)).cpu().numpy()
+        local = torch.from_numpy(embed_utterances(network, self.index, self._shard, autocast=autocast)).to(self.device)
+        embeddings = all_gather(local, len(self.chosen)).cpu().numpy()
         scores = (embeddings @ embeddings.T)[first, second]
         return equal_error_rate(det_points(scores[same], scores[~same]))[0]
 
 
 class Monitor:
-    """What rank 0 shows of a training of ``steps`` steps that begins after ``step``: on the screen and in ``folder``.
+    """Report a training on the screen, in ``train.csv`` and to TensorBoard; only rank 0 does.
 
-    ``folder`` gets ``train.csv`` and ``tensorboard/``, with scalars named ``SECTION_step/...`` and
-    ``SECTION_epoch/...``. With ``bar`` there is a bar on stderr, else now and then a line.
+    Parameters
+    ----------
+    folder
+        Gets ``train.csv`` and ``tensorboard/``, with scalars named ``SECTION_step/...`` and ``SECTION_epoch/...``.
+    section
+        "softmax" or "triplet".
+    steps, step
+        All steps of the training, and those already done.
+    bar
+        Whether to show a progress bar on stderr instead of lines.
     """
 
     def __init__(self, folder: Path, section: str, steps: int, step: int, bar: bool) -> None:
@@ -73,9 +86,9 @@ class Monitor:
             total=steps, initial=step, unit="step", disable=not (bar and self._first), dynamic_ncols=True, leave=False
         )
         self._lines = self._first and not bar
-        self._said = time.monotonic()
-        # When the last hundred steps ended, and the utterances up to then.
-        self._seen = deque([(self._said, 0)], maxlen=101)
+        self._last_line = time.monotonic()
+        # When each of the last hundred steps ended, and the utterances up to then.
+        self._seen = deque([(self._last_line, 0)], maxlen=101)
 
     def __enter__(self) -> Monitor:
         if self._first:
@@ -91,20 +104,20 @@ class Monitor:
         if self._first:
             self._board.close()
 
-    def step(self, step: int, figures: Mapping[str, float], utterances: int) -> None:
-        """A step with so many utterances is done."""
+    def step(self, step: int, metrics: Mapping[str, float], utterances: int) -> None:
+        """Report a step, with its metrics and its number of utterances."""
         self._step = step
         self._seen.append((time.monotonic(), self._seen[-1][1] + utterances))
         self._bar.update()
-        self._bar.set_postfix_str(f"loss {figures['loss']:.3f}, {self._speed():.0f} utterances/s", refresh=False)
+        self._bar.set_postfix_str(f"loss {metrics['loss']:.3f}, {self._speed():.0f} utterances/s", refresh=False)
         if step % LOG_STEPS == 0:
-            self._scalars("step", figures)
-        if self._lines and time.monotonic() - self._said > LINE_SECONDS:
-            print(f"  step {step}/{self._steps}, loss {figures['loss']:.3f}, {self._pace()}", flush=True)
-            self._said = time.monotonic()
+            self._scalars("step", metrics)
+        if self._lines and time.monotonic() - self._last_line > LINE_SECONDS:
+            print(f"  step {step}/{self._steps}, loss {metrics['loss']:.3f}, {self._pace()}", flush=True)
+            self._last_line = time.monotonic()
 
     def write(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Writes ``train.csv`` anew, and the last epoch to TensorBoard."""
+        """Rewrite ``train.csv`` and add the last epoch to TensorBoard."""
         if not self._first:
             return
         stream = io.StringIO()
@@ -117,7 +130,7 @@ class Monitor:
         self._board.flush()
 
     def epoch(self, row: Mapping[str, float], epochs: int) -> None:
-        """Prints the line of an epoch."""
+        """Print the line of an epoch."""
         if not self._first:
             return
         shown = [f"epoch {row['epoch']:.0f}/{epochs}", f"loss {row['loss']:.3f}"]
@@ -129,15 +142,15 @@ class Monitor:
         shown.append(f"dev EER {100 * row['dev_eer']:.2f} %" if "dev_eer" in row else "no dev EER")
         self._bar.clear()
         print(", ".join([*shown, self._pace()]), flush=True)
-        self._said = time.monotonic()
+        self._last_line = time.monotonic()
 
-    def _scalars(self, kind: str, figures: Mapping[str, float]) -> None:
+    def _scalars(self, kind: str, metrics: Mapping[str, float]) -> None:
         if self._first:
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 self._board.add_scalar(f"{self._section}_{kind}/{name}", value, self._step)
 
     def _speed(self) -> float:
-        """Utterances a second, over the last hundred steps."""
+        """Return the utterances per second over the last hundred steps."""
         (begin, first), (end, last) = self._seen[0], self._seen[-1]
         return (last - first) / max(end - begin, 1e-9)
 

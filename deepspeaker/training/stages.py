@@ -1,4 +1,4 @@
-"""Stages 3 and 4: from a prepared corpus and a configuration to trained checkpoints."""
+"""Stages 3 and 4: train on a prepared corpus as a configuration says."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from deepspeaker.models import (
     parameter_count,
     save_checkpoint,
 )
+from deepspeaker.stages import flattened, with_defaults
 from deepspeaker.training.batches import SpeakerSampler, UtteranceSampler
-from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights, flattened
+from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
 from deepspeaker.training.collapse import all_finite
 from deepspeaker.training.distributed import check_agreement, check_batch, rank, world_size
 from deepspeaker.training.loop import train
-from deepspeaker.training.losses import SoftmaxObjective, TripletObjective
+from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
 from deepspeaker.training.processes import local_device, process_group
 
 Options = TypeVar("Options", Softmax, Triplet)
@@ -44,33 +45,42 @@ def train_softmax(
     init_from: Path | None = None,
     record: dict[str, Any] | None = None,
 ) -> None:
-    """Stage 3: a network learns to classify the speakers; the result goes to ``exp_dir/softmax``.
+    """Run stage 3: train a network as a classifier of the speakers.
 
-    The network as it was before goes to ``exp_dir/untrained``.
+    The result goes to ``exp_dir/softmax``, the network before training to ``exp_dir/untrained``.
 
     Parameters
     ----------
-    config : Config
-        Of it, the sections ``model`` and ``softmax`` and the band of ``features`` are read.
-    data_dir : Path
-        Holds ``train_nosil`` and, if there are development speakers, ``dev_nosil``.
-    device : {"auto", "cpu", "cuda"}
-    progress : bool
-        Whether to show a bar on stderr.
-    init_from : Path, optional
-        A checkpoint of a network of the same shape to start from, instead of fresh weights; its speakers may differ.
-    record : dict, optional
-        The experiment's complete configuration, to be kept with the result; by default that of ``config``.
+    config
+        The sections ``model`` and ``softmax`` and the band of ``features`` are read.
+    data_dir
+        Contains ``train_nosil`` and, if there are development speakers, ``dev_nosil``.
+    exp_dir
+        The folder of the experiment.
+    seed
+        Decides the initial weights, the batches and the crops.
+    device
+        "auto", "cpu" or "cuda".
+    progress
+        Whether to show a progress bar on stderr.
+    init_from
+        A checkpoint to start from instead of fresh weights. Its network has the same shape; its speakers may differ.
+    record
+        The complete configuration of the experiment, kept with the result; by default that of ``config``.
 
     Raises
     ------
     InputError
-        If something does not fit, in one line; nothing is written before. ``train`` names what can happen later.
+        If something does not fit. Nothing is written before.
+
+    See Also
+    --------
+    deepspeaker.training.train : The loop, with the errors that can happen later.
     """
-    with process_group(where := local_device(choose_device(device))):
+    with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "softmax"
         index, dev_index = _open_features(data_dir)
-        options, begun = _settled(config.softmax, folder, where)
+        options, begun = _resolve_precision(config.softmax, folder, torch_device)
         check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
         torch.manual_seed(seed)
@@ -79,17 +89,17 @@ def train_softmax(
             network, network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
         )
         if init_from is not None:
-            network.load_state_dict(_fitting(init_from, config, index)["network"])
+            network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
             _say(f"starts from the weights of {init_from}")
-        given = None if init_from is None else network
-        checkpoints = _checkpoints(folder, config, options, record, seed, index, given, begun)
+        initial = None if init_from is None else network
+        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, initial, begun)
         if rank() == 0:
             untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
             save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
         sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
         band = (config.features.low_freq, config.features.high_freq)
-        _say(_plan(config, options, network, where))
-        train(objective, sampler, index, dev_index, options, band, checkpoints, device=where, progress=progress)
+        _say(_summary(config, options, network, torch_device))
+        train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
         _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
@@ -102,15 +112,16 @@ def train_triplet(
     progress: bool,
     record: dict[str, Any] | None = None,
 ) -> None:
-    """Stage 4: the triplet loss trains the network of ``exp_dir/softmax``; the result goes to ``exp_dir/triplet``.
+    """Run stage 4: train the network of ``exp_dir/softmax`` with the triplet loss.
 
-    Parameters and errors are those of ``train_softmax``, with the section ``triplet``.
+    The result goes to ``exp_dir/triplet``. Parameters and errors are those of ``train_softmax``; the section
+    ``triplet`` is read instead of ``softmax``.
     """
-    with process_group(where := local_device(choose_device(device))):
+    with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "triplet"
         index, dev_index = _open_features(data_dir)
-        options, begun = _settled(config.triplet, folder, where)
-        network = network_of(_fitting(exp_dir / "softmax" / "checkpoint_last.pt", config, index))
+        options, begun = _resolve_precision(config.triplet, folder, torch_device)
+        network = network_of(_compatible_checkpoint(exp_dir / "softmax" / "checkpoint_last.pt", config, index))
         sampler = SpeakerSampler(
             index.of_speaker,
             options.speakers_per_batch,
@@ -138,19 +149,19 @@ def train_triplet(
             options.negatives,
             early_negatives=options.early_negatives,
             early_steps=options.early_steps * options.accumulate,
-            history=options.history,
+            cross_batch_memory=options.cross_batch_memory,
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
-        checkpoints = _checkpoints(folder, config, options, record, seed, index, network, begun)
+        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, network, begun)
         band = (config.features.low_freq, config.features.high_freq)
-        _say(_plan(config, options, network, where))
-        train(objective, sampler, index, dev_index, options, band, checkpoints, device=where, progress=progress)
+        _say(_summary(config, options, network, torch_device))
+        train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
         _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
 def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
-    """The features of training and, if there are any, of development speakers."""
+    """Return the features of the training speakers and, if there are any, of the development speakers."""
     index = FeatureIndex(data_dir / "train_nosil")
     _check_spk2utt(index)
     if len(index.speakers) < 2:
@@ -169,27 +180,29 @@ def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
 
 
 def _check_spk2utt(index: FeatureIndex) -> None:
-    """A ``spk2utt`` must say what ``utt2spk`` says, which is read. Only its counts are compared: it may have millions
-    of utterances."""
+    """Raise ``InputError`` if ``spk2utt`` contradicts ``utt2spk``.
+
+    Only the numbers of utterances are compared, because a corpus may have millions.
+    """
     path = index.data_dir / "spk2utt"
     if not path.is_file():
         return
-    told = {}
+    listed = {}
     with path.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             if words := line.split():
-                told[words[0]] = len(words) - 1
-    known = dict(zip(index.speakers, index.of_speaker.sizes().tolist(), strict=True))
-    for speaker in [*known, *told]:
-        if told.get(speaker, 0) != known.get(speaker, 0):
+                listed[words[0]] = len(words) - 1
+    expected = dict(zip(index.speakers, index.of_speaker.sizes().tolist(), strict=True))
+    for speaker in [*expected, *listed]:
+        if listed.get(speaker, 0) != expected.get(speaker, 0):
             raise InputError(
-                f"{path}: {speaker} has {told.get(speaker, 0)} utterances, by utt2spk and feats.scp "
-                f"{known.get(speaker, 0)}; fix them by utils/fix_data_dir.sh {index.data_dir}"
+                f"{path}: {speaker} has {listed.get(speaker, 0)} utterances, by utt2spk and feats.scp "
+                f"{expected.get(speaker, 0)}; fix them by utils/fix_data_dir.sh {index.data_dir}"
             )
 
 
-def _settled(options: Options, folder: Path, device: torch.device) -> tuple[Options, dict[str, Any] | None]:
-    """The options with the precision that "auto" stands for, and the checkpoint of a training that was begun."""
+def _resolve_precision(options: Options, folder: Path, device: torch.device) -> tuple[Options, dict[str, Any] | None]:
+    """Return the options with the precision that "auto" means, and the checkpoint of a training that has begun."""
     last = folder / "checkpoint_last.pt"
     begun = load_checkpoint(last) if last.is_file() else None
     if options.precision == "auto":
@@ -199,15 +212,15 @@ def _settled(options: Options, folder: Path, device: torch.device) -> tuple[Opti
 
 
 def fast_precision(device: torch.device) -> str:
-    """The precision that "auto" stands for: bfloat16 if the hardware computes in it, else float32."""
+    """Return the precision that "auto" means: "bfloat16" if the hardware computes in it, else "float32"."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     flags = _CPUINFO.read_text(encoding="utf-8", errors="replace").split() if _CPUINFO.is_file() else []
     return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
 
 
-def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str, Any]:
-    """A checkpoint whose network is that of the configuration and features."""
+def _compatible_checkpoint(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str, Any]:
+    """Read a checkpoint, and raise ``InputError`` if its network does not fit the configuration and the features."""
     content = load_checkpoint(checkpoint)
     if content["feature_dim"] != index.feature_dim:
         raise InputError(
@@ -215,25 +228,29 @@ def _fitting(checkpoint: Path, config: Config, index: FeatureIndex) -> dict[str,
             "train on such features (stage 3)"
         )
     if not all_finite(content["network"].values()):
-        raise InputError(f"{checkpoint}: its weights are not finite numbers; train it anew, or take another")
-    if content["config"]["model"] != config.model.model_dump():
+        raise InputError(f"{checkpoint}: its weights are not finite numbers; train it again, or use another")
+    model = flattened({"model": config.model.model_dump()})
+    if with_defaults(flattened({"model": content["config"]["model"]}), model) != model:
         raise InputError(
-            f"{checkpoint}: its model is not this configuration's; run stage 3 again, or take its model section"
+            f"{checkpoint}: its model differs from this configuration's; run stage 3 again, or use its model section"
         )
     return content
 
 
-def _checkpoints(
+def _open_checkpoints(
     folder: Path,
     config: Config,
     options: Options,
     record: dict[str, Any] | None,
     seed: int,
     index: FeatureIndex,
-    given: Network | None,
+    initial: Network | None,
     begun: dict[str, Any] | None,
 ) -> Checkpoints:
-    """The checkpoints of this training, and ``config.yaml``; ``given`` has the weights it starts from, if not fresh."""
+    """Return the checkpoints of this training, and write ``config.yaml``.
+
+    ``initial`` has the weights that training starts from, if they are not fresh.
+    """
     record = config.model_dump() if record is None else record
     about: dict[str, Any] = {
         "config": {**record, "model": config.model.model_dump(), folder.name: options.model_dump()},
@@ -241,7 +258,7 @@ def _checkpoints(
         "seed": seed,
         "feature_dim": index.feature_dim,
         "speakers": index.speakers,
-        "origin": "" if given is None else digest_of_weights(given.state_dict()),
+        "origin": "" if initial is None else digest_of_weights(initial.state_dict()),
     }
     checkpoints = Checkpoints(folder, about, begun)
     facts: dict[str, object] = {
@@ -258,7 +275,7 @@ def _checkpoints(
     return checkpoints
 
 
-def _plan(config: Config, options: Softmax | Triplet, network: Network, device: torch.device) -> str:
+def _summary(config: Config, options: Softmax | Triplet, network: Network, device: torch.device) -> str:
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     section = "softmax" if isinstance(options, Softmax) else "triplet"
     return (

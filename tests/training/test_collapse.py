@@ -12,10 +12,7 @@ import torch
 from deepspeaker.config import Config, ResCNNModel, Triplet
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint
-from deepspeaker.training import CollapseError, Interrupted, SpeakerSampler
-from deepspeaker.training.collapse import CollapseWatch
-from deepspeaker.training.loop import train
-from deepspeaker.training.losses import TripletObjective
+from deepspeaker.training import CollapseError, CollapseWatch, Interrupted, SpeakerSampler, TripletObjective, train
 from tests.training.tiny import checkpoints_of
 
 GOOD = {"loss": 0.04, "active_triplets": 0.4, "positive_cosine": 0.8, "negative_cosine": 0.6, "spread": 0.4}
@@ -41,7 +38,7 @@ def steps_until_collapse(watch: CollapseWatch) -> int:
     with pytest.raises(CollapseError):
         for _ in range(10_000):
             watch.see(TOGETHER)
-    return watch.steps
+    return watch.bad_steps
 
 
 @pytest.mark.parametrize(("patience", "steps", "fresh", "later"), [

@@ -21,11 +21,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 import deepspeaker
 from deepspeaker.models import Network, build_model
-from deepspeaker.training import Interrupted
-from deepspeaker.training.distributed import rank, shard, synchronise_batch_norm, world_size
-from deepspeaker.training.loop import all_reduce_of_gradients
-from deepspeaker.training.losses import Objective, SoftmaxObjective, TripletObjective
-from deepspeaker.training.processes import process_group
+from deepspeaker.training import (
+    Interrupted,
+    Objective,
+    SoftmaxObjective,
+    TripletObjective,
+    gradient_sync,
+    process_group,
+    rank,
+    shard,
+    synchronise_batch_norm,
+    world_size,
+)
 from tests.training.tiny import assert_same_training, kill_me, train_once
 
 BATCH = 13  # no multiple of 2 or 3: shares of different sizes
@@ -36,8 +43,8 @@ def objective_of(name: str, network: nn.Module) -> Objective:
         return SoftmaxObjective(network, 6, 5)
     if name.startswith("additive"):
         return SoftmaxObjective(network, 6, 5, name, 10.0, 0.2)
-    if name == "history":
-        return TripletObjective(network, 0.3, "hardest", history=9, embedding_dim=6)
+    if name == "memory":
+        return TripletObjective(network, 0.3, "hardest", cross_batch_memory=9, embedding_dim=6)
     return TripletObjective(network, 0.3, name)  # type: ignore[arg-type]
 
 
@@ -69,7 +76,7 @@ def train_five_steps(kind: str, objective_name: str) -> dict[str, Any]:
             others = torch.randint(0, 5, (BATCH - 10,), generator=generator)
             speakers = torch.cat([torch.arange(5), torch.arange(5), others])
             features = torch.randn(BATCH, 12, 7, generator=generator, dtype=torch.float64) + speakers[:, None, None] / 3
-            with all_reduce_of_gradients(model, micro == 1):
+            with gradient_sync(model, micro == 1):
                 loss, figures = model(features[shard(BATCH)], speakers, 2 * step + micro)
                 (loss * world_size() / 2).backward()
             losses.append(figures[0])
@@ -84,7 +91,7 @@ def train_five_steps(kind: str, objective_name: str) -> dict[str, Any]:
 
 
 KINDS = ["rescnn-channel", "rescnn-sequence", "gru-sequence"]
-OBJECTIVES = ["affine", "additive_margin", "additive_angular_margin", "hardest", "semi-hard", "random", "history"]
+OBJECTIVES = ["affine", "additive_margin", "additive_angular_margin", "hardest", "semi-hard", "random", "memory"]
 
 
 def main() -> None:
@@ -95,7 +102,7 @@ def main() -> None:
             for name, stop_at in (("stopped", 7), ("stopped", -1), ("straight", -1)):
                 with contextlib.suppress(Interrupted):
                     dist.barrier()  # rank 0 has written what the next one reads
-                    train_once(folder, folder / name, "triplet", dev=False, history=12, before=stops(stop_at))
+                    train_once(folder, folder / name, "triplet", dev=False, cross_batch_memory=12, before=stops(stop_at))
         return
     with process_group(torch.device("cpu")):
         results = {(kind, name): train_five_steps(kind, name) for kind in KINDS for name in OBJECTIVES}
@@ -165,15 +172,14 @@ def run_all(count: int, body: str, program: Path) -> list[tuple[str, int]]:
         "import os, torch\n"
         "from pathlib import Path\n"
         "from deepspeaker.errors import InputError\n"
-        "from deepspeaker.training import processes\n"
-        "from deepspeaker.training.distributed import *\n"
-        "from deepspeaker.training.distributed import check_agreement, check_batch\n"
-        "processes.GRACE = 0.1\n"
+        "import deepspeaker.training.processes\n"
+        "from deepspeaker.training import all_reduce, check_agreement, check_batch, process_group\n"
+        "deepspeaker.training.processes.GRACE = 0.1\n"
         "rank = int(os.environ['RANK'])\n"
         "try:\n"
-        "    with processes.process_group(torch.device('cpu')):\n"
-        f"        all_reduced(torch.ones(1)); {body}\n"
-        "        all_reduced(torch.ones(1)); all_reduced(torch.ones(1))\n"
+        "    with process_group(torch.device('cpu')):\n"
+        f"        all_reduce(torch.ones(1)); {body}\n"
+        "        all_reduce(torch.ones(1)); all_reduce(torch.ones(1))\n"
         "except InputError as error:\n"
         "    raise SystemExit(str(error))\n"
     )
@@ -215,7 +221,7 @@ def test_processes_that_found_other_things_are_named(tmp_path: Path) -> None:
         assert status == 1
         assert "the step is 0 for rank 0 (on " in said
         assert " and 1 for rank 2 (on " in said
-        assert "all machines need the same e and data, on a file system that they share" in said
+        assert "all machines need the same e and data, on a shared file system" in said
 
 
 if __name__ == "__main__":

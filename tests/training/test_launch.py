@@ -25,8 +25,7 @@ from deepspeaker.config import Config, dump_config
 from deepspeaker.features import FeatureIndex
 from deepspeaker.kaldi import ArkWriter
 from deepspeaker.models import load_checkpoint
-from deepspeaker.training import UtteranceSampler
-from deepspeaker.training.processes import cause_of
+from deepspeaker.training import UtteranceSampler, failure_cause
 from tests.training.tiny import SMALL
 
 
@@ -213,7 +212,7 @@ def test_machines_without_a_shared_folder_are_refused_before_anything_is_written
     for line in said:
         assert re.fullmatch(
             r"deepspeaker: training stopped: rank [01] of 2: the step to continue from is [08] for rank 0 "
-            r"\(on .*\) and [08] for rank 1 \(on .*\); all machines need the same .* file system that they share\n",
+            r"\(on .*\) and [08] for rank 1 \(on .*\); all machines need the same .* shared file system\n",
             line,
         ), line
     assert begun == {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
@@ -236,7 +235,7 @@ def test_what_ended_a_process_is_said(tmp_path: Path) -> None:
         if recorded is not None:
             message = {"message": recorded, "extraInfo": {"timestamp": "1"}}
             (tmp_path / "error").write_text(json.dumps({"message": message}))
-        return cause_of(ProcessFailure(0, 11, status, str(tmp_path / ("none" if recorded is None else "error"))))
+        return failure_cause(ProcessFailure(0, 11, status, str(tmp_path / ("none" if recorded is None else "error"))))
 
     assert cause(-9) == "was killed by SIGKILL; the same command continues from the last checkpoint"
     assert cause(7) == "ended with status 7; the same command continues from the last checkpoint"
@@ -250,7 +249,7 @@ def test_what_ended_a_process_is_said(tmp_path: Path) -> None:
 def test_compiled_processes_compute_what_plain_ones_do(data_dir: Path, tmp_path: Path, norm: str) -> None:
     """Two processes plain and compiled, one compiled; and stopped half of the way, to go on in the other manner."""
     waits = {"DEEPSPEAKER_TIMEOUT": "300", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")}
-    training = {"epochs": 40, "steps_per_epoch": 1, "optimiser": {"name": "sgd", "learning_rate": 0.01}}
+    training = {"epochs": 40, "steps_per_epoch": 1, "optimizer": {"name": "sgd", "learning_rate": 0.01}}
 
     def words(exp: str, count: int, compiled: bool) -> list[str]:
         options = training | {"compile": compiled}

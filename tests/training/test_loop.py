@@ -15,12 +15,10 @@ import torch
 from sklearn.metrics import roc_curve
 
 import deepspeaker
-from deepspeaker.config import Optimiser
+from deepspeaker.config import Optimizer
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint, network_of
-from deepspeaker.training import Interrupted, loop
-from deepspeaker.training.loop import learning_rate
-from deepspeaker.training.monitoring import Development
+from deepspeaker.training import Development, Interrupted, learning_rate
 from tests.training.tiny import (
     CONFIG,
     assert_same_training,
@@ -137,7 +135,7 @@ def test_the_second_ctrl_c_ends_at_once(data_dir: Path, tmp_path: Path) -> None:
 def test_within_an_epoch_it_saves_every_so_many_steps(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "SAVE_STEPS", 3)
+    monkeypatch.setattr("deepspeaker.training.loop.SAVE_STEPS", 3)
     seen = {}
 
     def look(step: int) -> None:
@@ -207,7 +205,7 @@ def test_a_step_reads_nothing_of_its_results_before_backward(
         inside[0] = False
 
     monkeypatch.setattr(torch.Tensor, "backward", end)
-    more = {"history": 20} if section == "triplet" else {}
+    more = {"cross_batch_memory": 20} if section == "triplet" else {}
     train_once(data_dir, tmp_path, section, before=begin, accumulate=2, epochs=1, **more)
     assert (len(steps), reads) == (10, [])
 
@@ -229,10 +227,10 @@ def test_training_twice_leaves_a_finished_one_as_it_is(data_dir: Path, tmp_path:
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_accumulation_history_and_bfloat16_are_resumed_too(data_dir: Path, tmp_path: Path, section: str) -> None:
+def test_accumulation_memory_and_bfloat16_are_resumed_too(data_dir: Path, tmp_path: Path, section: str) -> None:
     options: dict[str, Any] = {"accumulate": 2, "precision": "bfloat16", "epochs": 3}
     if section == "triplet":
-        options |= {"history": 20, "early_steps": 6}
+        options |= {"cross_batch_memory": 20, "early_steps": 6}
     train_once(data_dir, tmp_path / "straight", section, **options)
     for batch in (9, 13, 21):
         folder = tmp_path / f"stopped_{batch}"
@@ -253,7 +251,7 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_tensorboard_has_the_figures_of_the_csv_and_of_some_steps(
+def test_tensorboard_has_the_metrics_of_the_csv_and_of_some_steps(
     data_dir: Path, tmp_path: Path, section: str
 ) -> None:
     shape = {"epochs": 2, "steps_per_epoch": 25}
@@ -309,7 +307,7 @@ def test_history_checkpoints_and_figures_say_what_they_mean(data_dir: Path, tmp_
     rows = rows_of(folder)
     assert [(row["epoch"], row["step"]) for row in rows] == [(str(e), str(6 * e)) for e in range(1, 9)]
 
-    schedule = getattr(CONFIG, section).optimiser.model_dump(
+    schedule = getattr(CONFIG, section).optimizer.model_dump(
         include={"learning_rate", "final_learning_rate", "schedule", "warmup_steps"}
     )
     for row in rows:
@@ -399,8 +397,8 @@ def test_bfloat16_trains_much_like_float32_and_reproducibly(data_dir: Path, tmp_
 
 
 def test_gradient_clipping_bounds_the_step(data_dir: Path, tmp_path: Path) -> None:
-    optimiser = Optimiser(name="sgd", learning_rate=1.0, momentum=0.0, gradient_clip=1e-3)
-    train_once(data_dir, tmp_path, epochs=1, steps_per_epoch=1, optimiser=optimiser)
+    optimizer = Optimizer(name="sgd", learning_rate=1.0, momentum=0.0, gradient_clip=1e-3)
+    train_once(data_dir, tmp_path, epochs=1, steps_per_epoch=1, optimizer=optimizer)
     torch.manual_seed(3)
     fresh = build_model(8, **CONFIG.model.model_dump())
     moved = load_checkpoint(tmp_path / "checkpoint_last.pt")["network"]

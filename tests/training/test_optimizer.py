@@ -7,8 +7,7 @@ import pytest
 from torch import nn
 
 from deepspeaker.models import build_model
-from deepspeaker.training.loop import build_optimizer, learning_rate
-from deepspeaker.training.losses import SoftmaxObjective
+from deepspeaker.training import SoftmaxObjective, build_optimizer, learning_rate
 
 
 def rates(schedule: str, steps: int, warmup_steps: int, final: float = 0.001) -> list[float]:

@@ -24,11 +24,17 @@ from deepspeaker.cli import commands
 from deepspeaker.config import Config, Features, dump_config, load_config
 from deepspeaker.embedding import system_checkpoint
 from deepspeaker.errors import InputError
-from deepspeaker.features import FeatureIndex, frequency_warp
+from deepspeaker.features import FeatureIndex, vtlp_matrix
 from deepspeaker.models import ResCNN, build_model, load_checkpoint, network_of, save_checkpoint
 from deepspeaker.report import plot_training
-from deepspeaker.training import UtteranceSampler, losses, stages, train_softmax, train_triplet
-from deepspeaker.training.losses import SoftmaxObjective
+from deepspeaker.training import (
+    SoftmaxObjective,
+    UtteranceSampler,
+    fast_precision,
+    train_softmax,
+    train_triplet,
+    triplet_loss,
+)
 from tests.training.tiny import SMALL
 
 
@@ -91,7 +97,7 @@ def test_triplet_training_begins_with_the_last_softmax_weights(data_dir: Path, t
     triplet(data_dir, tmp_path, config_with(triplet={"epochs": 0}))
     before, after = (load_checkpoint(tmp_path / stage / "checkpoint_last.pt") for stage in ("softmax", "triplet"))
     assert all(torch.equal(after["network"][name], tensor) for name, tensor in before["network"].items())
-    assert not after["objective"]["history_speakers"].numel()
+    assert not after["objective"]["cross_batch_speakers"].numel()
 
 
 def test_two_runs_of_both_stages_write_equal_bytes(data_dir: Path, tmp_path: Path) -> None:
@@ -162,7 +168,7 @@ def test_triplet_training_refuses_what_does_not_fit(
     softmax(data_dir, tmp_path)
     for change in ({"channels": [4, 9]}, {"blocks": 2}, {"batch_norm": "channel"}, {"embedding_dim": 9}):
         said = refusal(lambda: triplet(data_dir, tmp_path, config_with(model=change)))  # noqa: B023
-        assert said.startswith(f"{checkpoint}: its model is not this configuration's; run stage 3 again")
+        assert said.startswith(f"{checkpoint}: its model differs from this configuration's; run stage 3 again")
     write_features(tmp_path / "other" / "train_nosil", 3, 2, bins=10)
     said = refusal(lambda: triplet(tmp_path / "other", tmp_path))
     assert said.startswith(f"{checkpoint}: was trained on 8 bins, {tmp_path}/other/train_nosil has 10; train on")
@@ -225,8 +231,8 @@ def test_a_training_of_other_settings_is_not_gone_on_with(
     before = files_of(tmp_path)
     for other, said in {
         lambda: softmax(data_dir, exp_dir, config_with(softmax={"epochs": 3})): "softmax.epochs was 2, now it is 3",
-        lambda: softmax(data_dir, exp_dir, config_with(softmax={"optimiser": {"learning_rate": 0.5}})): (
-            "softmax.optimiser.learning_rate was 0.001, now it is 0.5"
+        lambda: softmax(data_dir, exp_dir, config_with(softmax={"optimizer": {"learning_rate": 0.5}})): (
+            "softmax.optimizer.learning_rate was 0.001, now it is 0.5"
         ),
         lambda: softmax(data_dir, exp_dir, config_with(softmax={"precision": "bfloat16"})): (
             "softmax.precision was float32, now it is bfloat16"
@@ -245,8 +251,8 @@ def test_a_training_of_other_settings_is_not_gone_on_with(
     }.items():
         found = refusal(other)
         folder = tmp_path / "warped" / "softmax" if "high_freq" in said else exp_dir / "softmax"
-        assert found.startswith(f"{folder}/checkpoint_last.pt: is of another training: {said}"), found
-        assert found.endswith(f"; remove {folder} to start anew, or continue with what it was begun with")
+        assert found.startswith(f"{folder}/checkpoint_last.pt: belongs to another training: {said}"), found
+        assert found.endswith(f"; remove {folder} to start anew, or continue with the settings it was begun with")
         assert files_of(tmp_path) == before
     # What does not decide this training may change.
     softmax(data_dir, exp_dir, config_with(triplet={"epochs": 3}).model_copy(update={"features": Features(num_bins=9)}))
@@ -259,7 +265,7 @@ def test_triplet_training_over_another_pre_training_is_refused(data_dir: Path, t
     softmax(data_dir, tmp_path, config_with(softmax={"epochs": 3}))
     before = files_of(tmp_path)
     said = refusal(lambda: triplet(data_dir, tmp_path))
-    assert f"{tmp_path}/triplet/checkpoint_last.pt: is of another training: it began with other weights" in said
+    assert f"{tmp_path}/triplet/checkpoint_last.pt: belongs to another training: it began with other weights" in said
     assert files_of(tmp_path) == before
 
 
@@ -288,7 +294,7 @@ def test_vtlp_makes_warped_copies_speakers_of_their_own(
     assert weight.shape == (8 * 3, 8)
     index = FeatureIndex(data_dir / "train_nosil")
     sampler = UtteranceSampler(len(index), 8, 1, 3)
-    warps = [frequency_warp(factor, 8, 20.0, 7600.0) for factor in (1.0, 0.8, 1.2)]
+    warps = [vtlp_matrix(factor, 8, 20.0, 7600.0) for factor in (1.0, 0.8, 1.2)]
     for step in range(8):
         batch = sampler.batch(step)
         plain = index.crops(batch.utterances, batch.crop_positions, 16)
@@ -305,12 +311,12 @@ def test_auto_precision_is_what_the_processor_computes_in_and_is_kept(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(stages, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("deepspeaker.training.stages._CPUINFO", tmp_path / "cpuinfo")
     auto = config_with(softmax={"precision": "auto"}, triplet={"precision": "auto"})
     softmax(data_dir, tmp_path, auto)
     triplet(data_dir, tmp_path, auto)
     before = files_of(tmp_path)
-    monkeypatch.setattr(stages, "_CPUINFO", tmp_path / "none")  # on another machine it continues as it began
+    monkeypatch.setattr("deepspeaker.training.stages._CPUINFO", tmp_path / "none")  # on another machine it continues as it began
     softmax(data_dir, tmp_path, auto)
     triplet(data_dir, tmp_path, auto)
     softmax(data_dir, tmp_path, config_with(softmax={"precision": precision}, triplet={"precision": "auto"}))
@@ -347,7 +353,7 @@ def test_the_configuration_is_kept_as_given_and_reading_it_again_changes_nothing
         assert (tmp_path / stage / "config.yaml").read_text(encoding="utf-8") == dump_config(config)
         used = load_checkpoint(tmp_path / stage / "checkpoint_last.pt")["config"]
         expected = config.model_dump()
-        expected[stage]["precision"] = stages.fast_precision(torch.device("cpu"))
+        expected[stage]["precision"] = fast_precision(torch.device("cpu"))
         expected["triplet"]["speakers_per_batch"] = 3 if stage == "triplet" else 4  # there are three
         assert used == expected
         assert list(used) == list(expected)
@@ -366,8 +372,8 @@ def test_three_frames_lie_between_the_command_and_the_loss(
 ) -> None:
     package = Path(deepspeaker.__file__).parent
     seen = []
-    where, name = (torch.nn.functional, "cross_entropy") if stage == "softmax" else (losses, "triplet_loss")
-    loss = getattr(where, name)
+    where = "torch.nn.functional.cross_entropy" if stage == "softmax" else "deepspeaker.training.objectives.triplet_loss"
+    loss = torch.nn.functional.cross_entropy if stage == "softmax" else triplet_loss
 
     def watched(*arguments: Any, **named: Any) -> Any:
         frames = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(package)]
@@ -380,7 +386,7 @@ def test_three_frames_lie_between_the_command_and_the_loss(
         arguments = ["train", trained, "--config", tmp_path / "tiny.yaml", "--device", "cpu", "--progress", "false"]
         arguments += ["--data-dir", data_dir, "--exp-dir", tmp_path / "exp"]
         if trained == stage:
-            monkeypatch.setattr(where, name, watched)
+            monkeypatch.setattr(where, watched)
             shutil.rmtree(tmp_path / "exp" / stage, ignore_errors=True)
         CliRunner().invoke(commands, [str(argument) for argument in arguments], catch_exceptions=False)
     assert seen[0] == [stage, f"train_{stage}", "train", "forward"]
@@ -450,7 +456,7 @@ def test_fine_tuning_starts_from_a_checkpoint_of_other_speakers(
             config_with(model={"blocks": 2}), tmp_path / "other", tmp_path / "third", 4, "cpu", False, init_from=start
         )
     )
-    assert said.startswith(f"{start}: its model is not this configuration's")
+    assert said.startswith(f"{start}: its model differs from this configuration's")
     broken = load_checkpoint(start)
     broken["network"]["affine.weight"][0, 0] = np.nan
     save_checkpoint(tmp_path / "broken.pt", broken)
@@ -463,7 +469,7 @@ def test_fine_tuning_starts_from_a_checkpoint_of_other_speakers(
 
 def test_accumulated_batches_are_one_large_step(data_dir: Path, tmp_path: Path) -> None:
     """With the statistics of batch norm apart, two batches of 8 accumulated have the gradient of 16 at once."""
-    one = {"epochs": 1, "steps_per_epoch": 1, "optimiser": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0}}
+    one = {"epochs": 1, "steps_per_epoch": 1, "optimizer": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0}}
     softmax(data_dir, tmp_path / "twice", config_with(softmax=one | {"accumulate": 2}))
     moved = load_checkpoint(tmp_path / "twice" / "softmax" / "checkpoint_last.pt")
     start = load_checkpoint(tmp_path / "twice" / "untrained" / "checkpoint_last.pt")

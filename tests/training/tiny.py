@@ -1,4 +1,4 @@
-"""Trainings so small that they take a moment."""
+"""Trainings so small that they take a moment, and what tests compare them by."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from deepspeaker.config import Config, Optimiser, ResCNNModel, Softmax, Triplet
+from deepspeaker.config import Config, Optimizer, ResCNNModel, Softmax, Triplet
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint
-from deepspeaker.training import SpeakerSampler, UtteranceSampler
-from deepspeaker.training.batches import Sampler
-from deepspeaker.training.checkpoints import Checkpoints
-from deepspeaker.training.loop import train
-from deepspeaker.training.losses import Objective, SoftmaxObjective, TripletObjective
+from deepspeaker.training import (
+    Checkpoints,
+    Objective,
+    Sampler,
+    SoftmaxObjective,
+    SpeakerSampler,
+    TripletObjective,
+    UtteranceSampler,
+    train,
+)
 
-#: For trainings by command, as sections of a configuration.
+#: Sections of a configuration, for trainings by command.
 SMALL: dict[str, dict[str, Any]] = {
     "model": {"channels": [4, 8], "blocks": 1, "embedding_dim": 8},
     "softmax": {"epochs": 2, "steps_per_epoch": 4, "crop_frames": 16, "batch_size": 8, "precision": "float32"},
@@ -43,7 +49,7 @@ CONFIG = Config(
         crop_frames=16,
         batch_size=8,
         precision="float32",
-        optimiser=Optimiser(learning_rate=0.01, warmup_steps=3, weight_decay=0.01, gradient_clip=1.0),
+        optimizer=Optimizer(learning_rate=0.01, warmup_steps=3, weight_decay=0.01, gradient_clip=1.0),
     ),
     triplet=Triplet(
         epochs=4,
@@ -52,18 +58,18 @@ CONFIG = Config(
         speakers_per_batch=4,
         utterances_per_speaker=2,
         precision="float32",
-        optimiser=Optimiser(name="sgd", learning_rate=0.02, momentum=0.9, schedule="linear"),
+        optimizer=Optimizer(name="sgd", learning_rate=0.02, momentum=0.9, schedule="linear"),
     ),
 )
 
 
 @functools.cache
 def index_of(folder: Path) -> FeatureIndex:
-    """Built once: polars, which builds it, has threads and must not be used again in a fork."""
+    """The index, built once: polars starts threads, so it must not run again in a fork."""
     return FeatureIndex(folder)
 
 
-def nothing(step: int) -> None:
+def do_nothing(step: int) -> None:
     pass
 
 
@@ -85,12 +91,12 @@ def train_once(
     folder: Path,
     section: str = "softmax",
     *,
-    before: Callable[[int], None] = nothing,
+    before: Callable[[int], None] = do_nothing,
     dev: bool = True,
     seed: int = 3,
     **changes: Any,
 ) -> None:
-    """Trains as the stages do, with ``changes`` to the section's options."""
+    """Train as the stages do, with ``changes`` to the section's options."""
     options = getattr(CONFIG, section).model_copy(update=changes)
     config = CONFIG.model_copy(update={section: options})
     index = index_of(data_dir / "train_nosil")
@@ -109,7 +115,7 @@ def train_once(
             options.negatives,
             early_negatives=options.early_negatives,
             early_steps=options.early_steps * options.accumulate,
-            history=options.history,
+            cross_batch_memory=options.cross_batch_memory,
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
@@ -123,7 +129,7 @@ def train_once(
         )
     forward = objective.forward
 
-    def watched(features: torch.Tensor, speakers: torch.Tensor, step: int) -> Any:
+    def watched(features: Tensor, speakers: Tensor, step: int) -> Any:
         before(step)
         return forward(features, speakers, step)
 
@@ -141,9 +147,28 @@ def train_once(
     )
 
 
-def figures_of(objective: Objective, *inputs: Any) -> dict[str, float]:
-    """The figures of a step, by name."""
-    return dict(zip(objective.figures, objective(*inputs)[1].tolist(), strict=True))
+def metrics_of(objective: Objective, *inputs: Any) -> dict[str, float]:
+    return dict(zip(objective.metrics, objective(*inputs)[1].tolist(), strict=True))
+
+
+def all_triplets(
+    embeddings: Tensor, speakers: Tensor, kind: str, memory: Tensor | None = None, memory_speakers: Tensor | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """The cosines of each anchor-positive pair and of its negative, by a loop over all triplets."""
+    batch = list(zip(embeddings, speakers.tolist(), strict=True))
+    candidates = batch.copy()
+    if memory is not None and memory_speakers is not None:
+        candidates += zip(memory, memory_speakers.tolist(), strict=True)
+    triplets = []
+    for a, (anchor, speaker) in enumerate(batch):
+        negatives = [anchor @ vector for vector, other in candidates if other != speaker]
+        for p, (positive, other) in enumerate(batch):
+            if a == p or other != speaker:
+                continue
+            s_ap = anchor @ positive
+            easier = [s_an for s_an in negatives if kind == "hardest" or s_an < s_ap - 1e-12]
+            triplets.append((s_ap, max(easier) if easier else min(negatives)))
+    return triplets
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -151,8 +176,8 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def identical(one: Any, other: Any) -> bool:
-    """Bit by bit, through dictionaries and lists."""
-    if isinstance(one, torch.Tensor):
+    """Compare bit by bit, through dictionaries and lists."""
+    if isinstance(one, Tensor):
         return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(identical(one[key], other[key]) for key in one)
