@@ -1,4 +1,4 @@
-"""Lhotse's files into the recipe and out of it, through run.sh."""
+"""Lhotse's files as input and output of run.sh."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LHOTSE = Path(sys.executable).with_name("lhotse")
 
 
 def demo_cuts(finished: Recipe, part: str) -> CutSet:
-    """The demo's cuts as somebody makes them of the manifests, under the ids of the utterances."""
+    """The demo's cuts as a user makes them from the manifests, with the utterances' ids."""
     manifests = finished.folder / "data/demo/manifests"
     recordings = RecordingSet.from_file(manifests / f"{part}_recordings.jsonl.gz")
     supervisions = SupervisionSet.from_file(manifests / f"{part}_supervisions.jsonl.gz")
@@ -38,7 +38,7 @@ def nosil_bytes(data: Path, part: str) -> bytes:
     return b"".join(ark.read_bytes() for ark in arks)
 
 
-def test_what_the_stages_wrote_is_valid_to_lhotse(finished: Recipe) -> None:
+def test_lhotse_finds_all_manifests_valid(finished: Recipe) -> None:
     manifests = finished.folder / "data/demo/manifests"
     assert len(list(manifests.glob("*.jsonl.gz"))) == 12
     script = (
@@ -54,7 +54,7 @@ def test_what_the_stages_wrote_is_valid_to_lhotse(finished: Recipe) -> None:
     assert done.stdout.count(".jsonl.gz\n") == 12 and "Validation failed" not in done.stdout, done.stdout
 
 
-def test_the_lhotse_command_itself_finds_nothing(finished: Recipe) -> None:
+def test_the_lhotse_command_validates_recordings_and_supervisions(finished: Recipe) -> None:
     pair = [f"data/demo/manifests/test_{kind}.jsonl.gz" for kind in ("recordings", "supervisions")]
     done = subprocess.run([LHOTSE, "validate-pair", *pair], cwd=finished.folder, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
@@ -74,8 +74,8 @@ def test_cuts_load_the_features_of_the_arks(finished: Recipe) -> None:
         assert cut.num_samples == samples[cut.id] == soundfile.info(cut.recording.sources[0].source).frames
 
 
-def test_cut_sets_go_in_and_embeddings_come_out_on_them(finished: Recipe, recipe: Recipe, tmp_path: Path) -> None:
-    """CutSets of the demo's audio give the demo's features; embeddings of its utterances go onto the user's cuts."""
+def test_cut_sets_as_corpus_and_embeddings_attached_to_them(finished: Recipe, recipe: Recipe, tmp_path: Path) -> None:
+    """CutSets of the demo's audio give the demo's features."""
     folder = tmp_path / "mine"
     folder.mkdir()
     for part in PARTS:
@@ -109,7 +109,7 @@ def test_cut_sets_go_in_and_embeddings_come_out_on_them(finished: Recipe, recipe
 
 
 @pytest.mark.slow
-def test_cut_sets_with_features_go_in(finished: Recipe, recipe: Recipe, tmp_path: Path) -> None:
+def test_cut_sets_with_features_as_corpus(finished: Recipe, recipe: Recipe, tmp_path: Path) -> None:
     folder = tmp_path / "ready"
     folder.mkdir()
     for part in PARTS:
@@ -123,31 +123,31 @@ def test_cut_sets_with_features_go_in(finished: Recipe, recipe: Recipe, tmp_path
 
 
 def exported(finished: Recipe, folder: Path) -> dict[str, np.ndarray]:
-    """Directories that Lhotse exports, two utterances a recording, so that segments count; the utterances' samples."""
+    """Export data directories by Lhotse, two utterances per recording; return the samples by utterance."""
     samples: dict[str, np.ndarray] = {}
     for part in PARTS:
         recordings, supervisions = [], []
         cuts = list(demo_cuts(finished, part))
         for both in (cuts[n : n + 2] for n in range(0, len(cuts), 2)):
             audio = [cut.load_audio()[0] for cut in both]
-            samples.update({cut.id: own for cut, own in zip(both, audio, strict=True)})
+            samples.update({cut.id: values for cut, values in zip(both, audio, strict=True)})
             path = folder.parent / "audio" / f"{both[0].id}.wav"
             path.parent.mkdir(exist_ok=True)
             soundfile.write(path, np.concatenate(audio), 16000)
             recordings.append(Recording.from_file(path))
             start = 0
-            for cut, own in zip(both, audio, strict=True):
+            for cut, values in zip(both, audio, strict=True):
                 (supervision,) = cut.supervisions
                 supervision = fastcopy(supervision, recording_id=path.stem, start=start / 16000)
-                supervisions.append(fastcopy(supervision, duration=len(own) / 16000))
-                start += len(own)
+                supervisions.append(fastcopy(supervision, duration=len(values) / 16000))
+                start += len(values)
         export_to_kaldi(
             RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(supervisions), folder / part
         )
     return samples
 
 
-def test_a_directory_that_lhotse_exported_has_the_very_samples(
+def test_a_directory_exported_by_lhotse_has_the_same_samples(
     finished: Recipe, recipe: Recipe, tmp_path: Path
 ) -> None:
     samples = exported(finished, tmp_path / "exported")
@@ -161,7 +161,7 @@ def test_a_directory_that_lhotse_exported_has_the_very_samples(
 
 
 @pytest.mark.slow
-def test_a_directory_that_lhotse_exported_gives_the_demos_results(
+def test_a_directory_exported_by_lhotse_gives_the_results_of_the_demo(
     finished: Recipe, recipe: Recipe, tmp_path: Path
 ) -> None:
     exported(finished, tmp_path / "exported")
@@ -171,7 +171,7 @@ def test_a_directory_that_lhotse_exported_gives_the_demos_results(
         json.loads((folder / "results.json").read_text())["systems"]
         for folder in (recipe.folder / "exp/exported_demo", finished.folder / EXP)
     )
-    # Lhotse writes utt2gender where the demo has spk2gender, which trials_hard and the breakdowns go by.
+    # Lhotse writes utt2gender; the demo has spk2gender, which trials_hard and the breakdowns use.
     assert {system["trials"] for system in ours} == {"trials_all", "trials_1p99", "trials_hard"}
     for one, other in zip(ours, theirs, strict=True):
         if one["trials"] != "trials_hard":
@@ -179,7 +179,7 @@ def test_a_directory_that_lhotse_exported_gives_the_demos_results(
 
 
 def test_the_examples_of_the_page_run(finished: Recipe, tmp_path: Path) -> None:
-    page = (PROJECT / "docs/lhotse.md").read_text(encoding="utf-8")
+    page = (PROJECT / "docs/howto/lhotse.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(examples) == 5
     (tmp_path / "data").mkdir()

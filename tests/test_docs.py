@@ -1,0 +1,89 @@
+"""The documentation: its examples run, its links lead somewhere, and its generated pages are current."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from docs import make_reference
+from tests.recipe.tiny import PROJECT, TINY, Recipe, make_recipe
+
+PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", PROJECT / "recipes/librispeech/RESULTS.md"]
+PAGES += sorted((PROJECT / "docs").rglob("*.md"))
+#: Pages whose examples run in the recipe's folder, after those of the tutorial.
+EXAMPLES = ["howto/another-test-set", "howto/kaldi", "howto/lhotse", "explanation/scoring"]
+
+
+def run_examples(page: str, folder: Path, kinds: str = "console|python") -> str:
+    """Run the blocks of a page that are marked console or python, in their order, in one shell."""
+    text = (PROJECT / f"docs/{page}.md").read_text(encoding="utf-8")
+    script = "set -e\n"
+    for kind, block in re.findall(rf"^```({kinds})\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        script += block if kind == "console" else f"{sys.executable} - <<'END'\n{block}END\n"
+    environment = {**os.environ, "DEEPSPEAKER_PYTHON": sys.executable, "PYTHONPATH": str(PROJECT), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def tutorial(finished: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, str]:
+    """A copy of the project with tiny configurations in which the tutorial was followed, and what that printed."""
+    recipe = make_recipe(tmp_path_factory.mktemp("docs"))
+    root = recipe.folder.parents[1]
+    shutil.copytree(finished.folder / "data/demo", recipe.folder / "data/demo")
+    (root / "conf").unlink()
+    (root / "conf").mkdir()
+    tiny: dict[str, dict[str, object]] = {}
+    for key, value in TINY.items():
+        section, name = key.split(".")
+        tiny.setdefault(section, {})[name] = yaml.safe_load(str(value))
+    for name in ("demo", "default"):
+        (root / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(tiny))
+    return recipe, run_examples("tutorial", root)
+
+
+def test_the_tutorial_ends_with_two_decisions(tutorial: tuple[Recipe, str]) -> None:
+    *_, first, second = tutorial[1].splitlines()
+    assert {first.split()[-1], second.split()[-1]} <= {"accepted", "rejected"}
+    assert first.split()[0] == "claimed"
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_the_examples_of_a_page_run(tutorial: tuple[Recipe, str], page: str) -> None:
+    # tests/recipe/test_lhotse.py runs the Python examples of that page, as one program.
+    run_examples(page, tutorial[0].folder, "console" if page == "howto/lhotse" else "console|python")
+
+
+def test_a_folder_of_recordings_becomes_an_experiment(tutorial: tuple[Recipe, str]) -> None:
+    root = tutorial[0].folder.parents[1]
+    (root / "recordings").symlink_to(tutorial[0].folder / "data/demo/corpus/demo-train")
+    assert "result: EER" in run_examples("howto/own-recordings", root)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", make_reference.pages(), ids=lambda page: page.name)
+def test_generated_pages_are_current(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == make_reference.pages()[page], "run docs/make_reference.py"
