@@ -1,9 +1,9 @@
-"""Stages: what decides a stage's result, its completion mark, and the lock while it runs.
+"""Stages: what decides a stage's result, its completion mark, and the lock that it holds while it runs.
 
-A stage is declared by the decorator ``stage`` on the function that does its work (in ``deepspeaker.cli.stages``). The
-declaration lists the configuration keys and the options that decide the result. The function gets a configuration that
-has only these keys, so it cannot read another one. ``deepspeaker stage`` (``deepspeaker.cli.run_stage``) compares the
-values with the mark of the last run.
+The decorator ``stage`` declares a stage on the function that does its work (in ``deepspeaker.cli.stages``). The
+declaration lists the configuration keys and the options that decide the result. The function receives a configuration
+that has only these keys, so it cannot read any other. ``deepspeaker stage`` (``deepspeaker.cli.run_stage``) compares
+their values with the mark of the last run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """What decides the result of a stage, and where the result lies.
+    """What decides the result of a stage, and where the result is.
 
     Paths are templates over the options of the stage's function, such as ``{exp_dir}/softmax``.
 
@@ -37,30 +37,30 @@ class Stage:
     number
         The stage's number.
     root
-        The folder that the stage writes to. ``output``, ``leaves`` and ``clears`` count from it.
+        The folder that the stage writes to. ``mark_dir``, ``required`` and ``stale`` are relative to it.
     keys
         The configuration keys that decide the result, such as ``features`` or ``scoring.backends``. The stage's
-        functions can read no others.
+        function can read no others.
     options
         The options that decide the result, by parameter name. A file counts by its content.
     after
-        The marks of earlier stages.
-    also
-        Further values that decide the result, from the configuration and the options.
-    output
+        The marks of the earlier stages that this one builds on.
+    extra
+        Returns further settings that decide the result, given the configuration and the options.
+    mark_dir
         The folder of the mark.
-    leaves
-        Files without which the stage is not finished.
-    clears
-        Patterns of what an earlier run left. It is removed before the stage starts from the beginning.
+    required
+        Files that must exist for the stage to count as finished.
+    stale
+        Patterns of an earlier run's files, which are removed before the stage starts from the beginning.
     in_shards
         Whether the stage runs as an array of jobs. An interrupted array continues only with the same command.
-    locks
-        The folder in which no other run may write meanwhile; ``root`` by default.
-    uses
+    lock_dir
+        The folder that no other run may write to meanwhile; ``root`` by default.
+    input_dir
         A folder that no other run may change meanwhile.
-    network
-        Whether the stage trains. Its result is then not replaced unless the user asks for it.
+    trains
+        Whether the stage trains a network. Its result is then replaced only if the user asks for it.
     """
 
     number: int
@@ -68,14 +68,14 @@ class Stage:
     keys: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    also: Callable[[Config | None, Mapping[str, Any]], Mapping[str, object]] | None = None
-    output: str = "."
-    leaves: tuple[str, ...] = ()
-    clears: tuple[str, ...] = ()
+    extra: Callable[[Config | None, Mapping[str, Any]], Mapping[str, object]] | None = None
+    mark_dir: str = "."
+    required: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
     in_shards: bool = False
-    locks: str = ""
-    uses: str = ""
-    network: bool = False
+    lock_dir: str = ""
+    input_dir: str = ""
+    trains: bool = False
 
 
 def visible(config: Config, keys: Sequence[str]) -> Config:
@@ -119,21 +119,57 @@ def _with_only(section: Any, keys: list[list[str]]) -> Any:
 
 
 def flattened(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested settings as ``section.key`` -> value."""
+    """Return nested settings as ``section.key`` -> value.
+
+    Examples
+    --------
+    >>> flattened({"seed": 1, "softmax": {"epochs": 2}})
+    {'seed': 1, 'softmax.epochs': 2}
+    """
     flat: dict[str, object] = {}
     for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(flattened(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
 
 
+def with_defaults(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
+    """Add the configuration keys that did not exist yet when settings were written.
+
+    Each counts as its default, so a new key makes no earlier result outdated unless you set it to another value.
+
+    Parameters
+    ----------
+    before
+        Settings that an older version may have written, as ``section.key`` -> value.
+    now
+        The current settings.
+
+    Returns
+    -------
+    dict
+        ``before``, with the default of each configuration key that only ``now`` has.
+    """
+    if now.keys() <= before.keys():
+        return dict(before)
+    from deepspeaker.config import Config
+
+    complete = Config.model_validate({"model": {"name": now.get("model.name", "rescnn")}})
+    defaults = flattened(complete.model_dump())
+    return {key: value for key, value in defaults.items() if key in now} | dict(before)
+
+
 class Mark:
-    """The completion mark of stage ``number`` in ``folder``.
+    """The completion mark of a stage.
 
     ``.done.N`` holds the settings of a finished stage, ``.begun.N`` those of an interrupted one. Both also record all
-    options of the run (``given``), whether or not they decide the result.
+    options of the run, whether or not they decide the result.
+
+    Parameters
+    ----------
+    folder
+        The folder of the mark.
+    number
+        The stage's number.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
@@ -141,22 +177,23 @@ class Mark:
         self.done = folder / f".done.{number}"
         self.begun = folder / f".begun.{number}"
 
-    def why(self, settings: Mapping[str, object]) -> str | None:
-        """Say why the stage must run: nothing the first time, None if it finished with these settings."""
+    def reason_to_run(self, settings: Mapping[str, object]) -> str | None:
+        """Return why the stage must run: an empty text the first time, None if it finished with these settings."""
         if _read(self.done) is None:
             return "it was interrupted" if self.begun.is_file() else ""
         return self.changed(settings)
 
     def exists(self) -> bool:
-        """Whether the stage has begun or finished here."""
+        """Return whether the stage has begun or finished here."""
         return (_read(self.done) or _read(self.begun)) is not None
 
     def changed(self, settings: Mapping[str, object]) -> str | None:
-        """Name the first settings that differ from the last run, finished or not; None if there are none."""
+        """Name the first settings that differ from the last run, finished or not; return None if all are equal."""
         last = _read(self.done) or _read(self.begun)
         if last is None:
             return None
-        now, before = _as_json(settings), last["settings"]
+        now = _as_json(settings)
+        before = with_defaults(last["settings"], now)
         found = []
         for key in dict.fromkeys([*now, *before]):
             if key not in before:
@@ -169,9 +206,9 @@ class Mark:
         return ", ".join(found[:3]) + more if found else None
 
     def begin(
-        self, settings: Mapping[str, object], given: Mapping[str, object], clears: Sequence[Path], work: str = ""
+        self, settings: Mapping[str, object], given: Mapping[str, object], stale: Sequence[Path], work: str = ""
     ) -> bool:
-        """Note that the stage begins.
+        """Record that the stage begins.
 
         Parameters
         ----------
@@ -179,7 +216,7 @@ class Mark:
             What decides the result.
         given
             All options of the run, for the record.
-        clears
+        stale
             Files and folders of an earlier run, removed unless the interrupted run continues.
         work
             What else must be the same for an interrupted run to continue.
@@ -193,12 +230,13 @@ class Mark:
         continues = (
             last is not None
             and not self.done.is_file()
-            and (last["sha256"], last.get("work", "")) == (_digest(settings), work)
+            and self.changed(settings) is None
+            and last.get("work", "") == work
         )
         self.done.unlink(missing_ok=True)
         if not continues:
             self.begun.unlink(missing_ok=True)
-            for path in clears:
+            for path in stale:
                 if path.is_dir():
                     remove_folder(path)
                 else:
@@ -207,19 +245,25 @@ class Mark:
         return continues
 
     def end(self, settings: Mapping[str, object], given: Mapping[str, object]) -> None:
-        """Note that the stage has finished. Call it last, when all outputs are complete."""
+        """Record that the stage has finished. Call it last, when all outputs are complete."""
         _write(self.done, settings, given)
         self.begun.unlink(missing_ok=True)
 
 
 def options_of(mark: Path) -> Mapping[str, Any]:
-    """All options of the run that left a mark; none if there is no mark."""
+    """Return all options of the run that wrote a mark; an empty mapping if there is no mark."""
     content = _read(mark)
     return {} if content is None else dict(content.get("given", {}))
 
 
 def digest_of(mark: Path) -> str:
-    """The digest of the mark of an earlier stage; raises ``InputError`` if that stage has not finished."""
+    """Return the digest of an earlier stage's mark.
+
+    Raises
+    ------
+    InputError
+        The stage has not finished.
+    """
     content = _read(mark)
     if content is None:
         raise InputError(f"{mark.parent}: stage {mark.name.rpartition('.')[2]} has not finished; run it first")
@@ -227,7 +271,7 @@ def digest_of(mark: Path) -> str:
 
 
 class Lock:
-    """The lock of a folder, which is created if it does not exist.
+    """The lock of a folder. The folder is created if it does not exist.
 
     A process that inherits ``descriptor`` holds the lock until it ends.
     """
@@ -235,19 +279,19 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        self._alone = False
+        self._exclusive = False
 
-    def take(self, alone: bool, what: str, patience: float = 15.0) -> None:
+    def take(self, exclusive: bool, message: str, patience: float = 15.0) -> None:
         """Take the lock, or change how it is held.
 
         Parameters
         ----------
-        alone
-            Whether no other process may hold the lock.
-        what
-            The end of the message, such as ``"is working in exp/E; wait for it"``.
+        exclusive
+            Whether no other process may hold the lock at the same time.
+        message
+            The end of the error message, such as ``"is working in exp/E; wait for it"``.
         patience
-            Seconds to wait for the jobs of a run that was killed. They hold its lock until they have ended.
+            Seconds to wait for the jobs of a run that was killed. They hold its lock until they end.
 
         Raises
         ------
@@ -257,28 +301,28 @@ class Lock:
         deadline = time.monotonic() + patience
         while True:
             try:
-                fcntl.flock(self.descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                fcntl.flock(self.descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 owner = os.pread(self.descriptor, 20, 0).decode(errors="replace")
                 lives = owner.isdigit() and Path(f"/proc/{owner}").exists()
                 if lives or time.monotonic() >= deadline:
-                    raise InputError(f"another run{f' (process {owner})' if lives else ''} {what}") from None
+                    raise InputError(f"another run{f' (process {owner})' if lives else ''} {message}") from None
                 time.sleep(0.2)
-        self._alone = alone
-        if alone:
+        self._exclusive = exclusive
+        if exclusive:
             os.ftruncate(self.descriptor, 0)
             os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
 
     def close(self) -> None:
-        """Give the lock back, unless another process inherited it."""
-        if self._alone:
-            os.ftruncate(self.descriptor, 0)  # the number of this process may be another one's later
+        """Release the lock, unless another process inherited it."""
+        if self._exclusive:
+            os.ftruncate(self.descriptor, 0)  # another process may get this process's number later
         os.close(self.descriptor)
 
 
 def _shown(before: str, value: object, after: str) -> str:
-    """A value in a message; nothing for a digest, which tells a reader nothing."""
+    """Return a value for a message, or nothing for a digest, which says nothing to a reader."""
     shown = "''" if value == "" else value
     return "" if re.fullmatch("[0-9a-f]{64}", str(value)) else f"{before}{shown}{after}"
 
@@ -296,7 +340,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # no mark, or a damaged one: the stage runs
+        return None  # a missing or damaged mark: the stage runs
     return content if isinstance(content, dict) and {"sha256", "settings"} <= content.keys() else None
 
 

@@ -1,4 +1,4 @@
-"""Options of the whole test suite, and what several rooms' tests need."""
+"""Options of the test suite, and fixtures that several folders share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from tests.recipe.tiny import Recipe, make_recipe
 
-# Started in the background or by nohup, a process ignores these, and so would all that the tests start and signal.
+# In the background or under nohup, a process ignores these signals, and so would the processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--run-slow", action="store_true", help="run the tests marked slow too (minutes each)")
+    parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow (minutes each)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,13 +27,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """A recipe's folder in which nothing was done yet."""
+    """A recipe's folder in which nothing has run yet."""
     return make_recipe(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """A recipe whose tiny demo ran through all stages; tests only read it, or make it whole again."""
+    """A recipe whose tiny demo ran through all stages. Tests that change it restore it."""
     recipe = make_recipe(tmp_path_factory.mktemp("finished"))
     done = recipe.run("--nj", "2")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The ``deepspeaker`` command: exit status, what is said, what is imported."""
+"""The ``deepspeaker`` command: exit status, messages and imports."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported & {"torch", "lhotse", "numpy", "scipy", "kaldiio", "soundfile"}
 
 
-def test_the_command_starts_at_once() -> None:
+def test_the_command_starts_fast() -> None:
     def seconds(*command: str) -> float:
         begin = time.perf_counter()
         subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=True)
         return time.perf_counter() - begin
 
-    # Against the bare interpreter in the same run: the machine may be busy.
+    # Compare with the bare interpreter in the same run, because the machine may be busy.
     bare = min(seconds("-c", "pass") for _ in range(3))
     ours = min(seconds("-m", "deepspeaker", "--help") for _ in range(3))
     assert ours - bare < 0.3 or ours < 12 * bare
@@ -103,7 +103,7 @@ def test_no_command_shows_the_help_and_status_2() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_of_the_users_is_one_line_and_status_1(tmp_path: Path, config: Path) -> None:
+def test_an_error_of_the_user_is_one_line_and_status_1(tmp_path: Path, config: Path) -> None:
     assert one_line(run("look", "--corpus", "librispeech", tmp_path / "none"), 1, f"{tmp_path}/none: no such folder")
     assert one_line(run("look", "--corpus", "kaldi", tmp_path), 1, f"{tmp_path}/train: no such data directory")
     assert one_line(run("check-config", "--config", tmp_path / "none.yaml"), 1, "no such configuration file")
@@ -114,7 +114,7 @@ def test_an_error_of_the_users_is_one_line_and_status_1(tmp_path: Path, config: 
     assert one_line(done, 1, "train-clean-6: LibriSpeech has no such part")
 
 
-def test_an_error_of_the_systems_is_one_line_too(tmp_path: Path) -> None:
+def test_an_error_of_the_system_is_also_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "below"
     done = run("stage", "--", "deepspeaker", "report", "--data-dir", tmp_path, "--exp-dir", below)
@@ -128,7 +128,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("deepspeaker.errors.InputError: ")
 
 
-def test_a_good_configuration_says_nothing(config: Path) -> None:
+def test_a_valid_configuration_prints_nothing(config: Path) -> None:
     done = run("check-config", "--config", config, "--set", "softmax.epochs=2")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -145,7 +145,7 @@ def make_corpus(folder: Path) -> Path:
     return folder
 
 
-def test_stages_1_and_2_by_the_command(tmp_path: Path, config: Path) -> None:
+def test_the_commands_of_stages_1_and_2(tmp_path: Path, config: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus")
     assert run("look", "--corpus", "librispeech", corpus).stdout == f"{corpus}: parts test-clean train-clean-5\n"
     prepare = ("prepare", "--config", config, "--corpus", "librispeech", "--name", "small", "--corpus-dir", corpus)
@@ -162,13 +162,13 @@ def test_stages_1_and_2_by_the_command(tmp_path: Path, config: Path) -> None:
     assert len(read_table(tmp_path / "data" / "train" / "vad.scp")) == 6
 
     done = run(*prepare, "--test-parts", "test-other", tmp_path / "other")
-    assert one_line(done, 1, "no part test-other (--test-parts); there are: test-clean train-clean-5")
+    assert one_line(done, 1, "no part test-other (--test-parts); it has: test-clean train-clean-5")
     assert not (tmp_path / "other").exists()
     kaldi = ("prepare", "--config", config, "--corpus", "kaldi", "--name", "x", "--corpus-dir", corpus)
     assert one_line(run(*kaldi, "--dev-parts", "a", tmp_path / "other"), 1, "--dev-parts")
 
 
-def test_a_stage_by_the_command(tmp_path: Path, config: Path) -> None:
+def test_the_stage_command(tmp_path: Path, config: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus")
     data = tmp_path / "data"
 

@@ -1,4 +1,4 @@
-"""Marks, locks, and what a stage can see of the configuration."""
+"""Marks, locks, and the configuration keys that a stage can read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 from pydantic import BaseModel
 
 from deepspeaker.cli import commands
-from deepspeaker.config import Config
+from deepspeaker.config import Config, GRUModel
 from deepspeaker.errors import InputError
-from deepspeaker.stages import Lock, Mark, Stage, digest_of, flattened, options_of, visible
+from deepspeaker.stages import Lock, Mark, Stage, digest_of, flattened, options_of, visible, with_defaults
 
 SETTINGS: dict[str, Any] = {
     "seed": 3,
@@ -31,11 +31,11 @@ def changed(**more: Any) -> dict[str, Any]:
     return {**SETTINGS, **more}
 
 
-def begin(mark: Mark, settings: dict[str, Any], clears: list[Path] | None = None, work: str = "") -> bool:
-    return mark.begin(settings, {}, clears or [], work)
+def begin(mark: Mark, settings: dict[str, Any], stale: list[Path] | None = None, work: str = "") -> bool:
+    return mark.begin(settings, {}, stale or [], work)
 
 
-# ---- what a stage can see --------------------------------------------------------------------------------
+# ---- declarations ----------------------------------------------------------------------------------------
 
 
 def stage_commands() -> dict[str, click.Command]:
@@ -92,7 +92,7 @@ def test_all_stages_are_declared() -> None:
 def test_the_function_of_a_stage_reads_only_the_keys_that_decide_its_mark(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The configuration that reaches the function is caught, and each key of the whole one is tried on it."""
+    """The configuration that reaches the function is captured, and each key is read from it."""
     command = stage_commands()[name]
     stage: Stage = command.callback.stage  # type: ignore[union-attr]
     caught: list[Any] = []
@@ -112,13 +112,13 @@ def test_the_function_of_a_stage_reads_only_the_keys_that_decide_its_mark(
     (tmp_path / "x.yaml").write_text("{}\n")
     command.callback(config=tmp_path / "x.yaml", overrides=())  # type: ignore[misc]
     for key in keys_of(Config()):
-        declared = any(key == own or key.startswith(own + ".") for own in stage.keys)
+        declared = any(f"{key}.".startswith(f"{readable_key}.") for readable_key in stage.keys)
         assert readable(caught[0], key) == declared, key
-    # What is in the mark is what the function sees.
+    # The mark has exactly the keys that the function can read.
     assert flattened(visible(Config(), stage.keys).model_dump()) == flattened(caught[0].model_dump())
 
 
-#: Options that say where a stage runs and what it is called with, and change nothing of its result.
+#: Options that do not change the result of a stage.
 WITHOUT_EFFECT = {
     *("config", "overrides", "data_dir", "exp_dir", "output", "folder", "corpus_dir"),
     *("job", "num_jobs", "jobs", "device", "nproc", "nnodes", "rdzv_endpoint", "progress"),
@@ -127,7 +127,7 @@ WITHOUT_EFFECT = {
 
 
 @pytest.mark.parametrize("name", sorted(stage_commands()))
-def test_every_option_of_a_stage_is_in_its_mark_or_known_to_change_nothing(name: str) -> None:
+def test_every_option_of_a_stage_is_in_its_mark_or_changes_nothing(name: str) -> None:
     command = stage_commands()[name]
     options = {parameter.name for parameter in command.params}
     decides = set(command.callback.stage.options)  # type: ignore[union-attr]
@@ -135,7 +135,7 @@ def test_every_option_of_a_stage_is_in_its_mark_or_known_to_change_nothing(name:
     assert options - decides <= WITHOUT_EFFECT
 
 
-def test_what_is_not_declared_cannot_be_read() -> None:
+def test_undeclared_keys_cannot_be_read() -> None:
     config = visible(Config(), ["features.num_bins", "features.vad.frames_context", "embedding"])
     assert (config.features.num_bins, config.features.vad.frames_context) == (64, 2)
     assert config.embedding.checkpoint == Config().embedding.checkpoint
@@ -146,7 +146,7 @@ def test_what_is_not_declared_cannot_be_read() -> None:
     ):
         with pytest.raises(AttributeError):
             read()
-    assert Config().features.frame_shift == 0.01  # the complete one is as it was
+    assert Config().features.frame_shift == 0.01  # the complete configuration is unchanged
 
 
 # ---- marks -----------------------------------------------------------------------------------------------
@@ -156,21 +156,21 @@ def test_flattened() -> None:
     assert flattened({"a": 1, "b": {"c": [2], "d": {"e": "f"}}}) == {"a": 1, "b.c": [2], "b.d.e": "f"}
 
 
-def test_a_stage_is_not_done_then_interrupted_then_done(tmp_path: Path) -> None:
+def test_a_stage_is_first_not_done_then_interrupted_then_done(tmp_path: Path) -> None:
     mark = Mark(tmp_path / "exp", 3)
-    assert mark.why(SETTINGS) == ""
+    assert mark.reason_to_run(SETTINGS) == ""
     assert begin(mark, SETTINGS) is False
-    assert mark.why(SETTINGS) == "it was interrupted"
+    assert mark.reason_to_run(SETTINGS) == "it was interrupted"
     mark.end(SETTINGS, {"nj": 3})
-    assert mark.why(SETTINGS) is None
+    assert mark.reason_to_run(SETTINGS) is None
     assert options_of(mark.done) == {"nj": 3}
     assert sorted(path.name for path in (tmp_path / "exp").iterdir()) == [".done.3"]
 
 
-def test_values_that_json_changes_are_no_difference(tmp_path: Path) -> None:
+def test_values_that_json_converts_count_as_equal(tmp_path: Path) -> None:
     settings = {"path": Path("/a"), "pair": (1, 2), "nested": {"number": 1}}
     Mark(tmp_path, 1).end(settings, {})
-    assert Mark(tmp_path, 1).why(settings) is None
+    assert Mark(tmp_path, 1).reason_to_run(settings) is None
 
 
 @pytest.mark.parametrize(
@@ -189,30 +189,53 @@ def test_values_that_json_changes_are_no_difference(tmp_path: Path) -> None:
 )
 def test_the_difference_is_named(tmp_path: Path, settings: dict[str, Any], reason: str) -> None:
     Mark(tmp_path, 2).end(SETTINGS, {})
-    assert Mark(tmp_path, 2).why(settings) == reason
+    assert Mark(tmp_path, 2).reason_to_run(settings) == reason
     assert Mark(tmp_path, 2).changed(settings) == reason
-    assert Mark(tmp_path, 1).why(settings) == ""
+    assert Mark(tmp_path, 1).reason_to_run(settings) == ""
 
 
 def test_the_first_three_differences_are_named(tmp_path: Path) -> None:
     Mark(tmp_path, 2).end({"a": 1, "b": 2, "c": 3, "d": 4}, {})
-    said = "b changed from 2 to 3, e is new (5), c is gone (was 3) and 1 more"
-    assert Mark(tmp_path, 2).why({"a": 1, "b": 3, "e": 5}) == said
+    expected = "b changed from 2 to 3, e is new (5), c is gone (was 3) and 1 more"
+    assert Mark(tmp_path, 2).reason_to_run({"a": 1, "b": 3, "e": 5}) == expected
 
 
-def test_begin_clears_what_an_earlier_run_left(tmp_path: Path) -> None:
+def test_a_key_that_an_older_version_did_not_have_counts_as_its_default(tmp_path: Path) -> None:
+    old = {"--seed": 0, "model": {"name": "gru"}, "softmax": {"epochs": 2}}
+    now = {"--seed": 0, "model": {"name": "gru", "layers": 3}, "softmax": {"epochs": 2, "accumulate": 1}}
+    Mark(tmp_path, 3).end(old, {})
+    digest = digest_of(tmp_path / ".done.3")
+    assert Mark(tmp_path, 3).reason_to_run(now) is None
+    assert digest_of(tmp_path / ".done.3") == digest  # so the later stages do not run again either
+    now["softmax"] = {"epochs": 2, "accumulate": 4}
+    assert Mark(tmp_path, 3).reason_to_run(now) == "softmax.accumulate changed from 1 to 4"
+
+    interrupted = Mark(tmp_path / "interrupted", 3)
+    begin(interrupted, old)
+    assert begin(interrupted, now) is False
+    assert begin(interrupted, old) is False
+    assert begin(interrupted, {**old, "softmax": {"epochs": 2, "accumulate": 1}}) is True
+
+
+def test_defaults_of_the_network_are_those_of_its_model() -> None:
+    now = flattened({"model": GRUModel().model_dump()})
+    assert with_defaults({"model.name": "gru", "model.channels": 8}, now) == {**now, "model.channels": 8}
+    assert with_defaults({"a": 1}, {"a": 2, "b": 3}) == {"a": 1}
+
+
+def test_begin_removes_files_of_an_earlier_run(tmp_path: Path) -> None:
     output = tmp_path / "exp" / "softmax"
     mark = Mark(tmp_path / "exp", 3)
     begin(mark, SETTINGS, [output])
     output.mkdir()
     (output / "checkpoint").touch()
     mark.end(SETTINGS, {})
-    assert begin(mark, SETTINGS, [output]) is False  # finished and run again: from the start
+    assert begin(mark, SETTINGS, [output]) is False  # it had finished, so it starts from the beginning
     assert not output.exists()
     assert not mark.done.exists()
 
 
-def test_an_interrupted_stage_continues_with_the_same_settings_only(tmp_path: Path) -> None:
+def test_an_interrupted_stage_continues_only_with_the_same_settings(tmp_path: Path) -> None:
     output = tmp_path / "exp" / "softmax"
     mark = Mark(tmp_path / "exp", 3)
     begin(mark, SETTINGS, [output])
@@ -225,14 +248,14 @@ def test_an_interrupted_stage_continues_with_the_same_settings_only(tmp_path: Pa
     assert begin(mark, changed(seed=9), [output]) is True
 
 
-def test_begin_removes_the_mark_so_that_a_killed_rerun_does_not_count_as_done(tmp_path: Path) -> None:
+def test_a_finished_stage_that_is_killed_when_it_runs_again_is_not_done(tmp_path: Path) -> None:
     mark = Mark(tmp_path, 3)
     mark.end(SETTINGS, {})
     begin(mark, changed(seed=4))
-    assert mark.why(SETTINGS) == "it was interrupted"
+    assert mark.reason_to_run(SETTINGS) == "it was interrupted"
 
 
-def test_the_digest_depends_on_every_setting_and_on_no_order(tmp_path: Path) -> None:
+def test_the_digest_depends_on_every_setting_but_not_on_their_order(tmp_path: Path) -> None:
     def digest(settings: dict[str, Any]) -> str:
         Mark(tmp_path, 1).end(settings, {})
         return digest_of(tmp_path / ".done.1")
@@ -249,36 +272,36 @@ def test_a_later_stage_needs_the_mark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "junk", "[]", '{"sha256": 1}', "\x00", json.dumps({"settings": {}})])
-def test_a_damaged_mark_counts_as_none(tmp_path: Path, content: str) -> None:
+def test_a_damaged_mark_counts_as_missing(tmp_path: Path, content: str) -> None:
     (tmp_path / ".done.2").write_text(content)
-    assert Mark(tmp_path, 2).why(SETTINGS) == ""
+    assert Mark(tmp_path, 2).reason_to_run(SETTINGS) == ""
     assert options_of(tmp_path / ".done.2") == {}
     with pytest.raises(InputError):
         digest_of(tmp_path / ".done.2")
 
 
-def test_shards_continue_only_where_nothing_changed(tmp_path: Path) -> None:
+def test_shards_continue_only_if_nothing_changed(tmp_path: Path) -> None:
     mark = Mark(tmp_path, 5)
 
-    def leave_some_work() -> list[Path]:
+    def write_some_shards() -> list[Path]:
         for name in ("a/.shards/1", "a/log/embed.1.log", "a/log/collect.log"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
         return [tmp_path / "a/.shards", tmp_path / "a/log/embed.1.log"]
 
-    assert begin(mark, SETTINGS, leave_some_work(), "3 jobs") is False
-    assert begin(mark, SETTINGS, leave_some_work(), "3 jobs") is True
+    assert begin(mark, SETTINGS, write_some_shards(), "3 jobs") is False
+    assert begin(mark, SETTINGS, write_some_shards(), "3 jobs") is True
     assert (tmp_path / "a/.shards/1").exists() and (tmp_path / "a/log/embed.1.log").exists()
     for settings, work in ((SETTINGS, "4 jobs"), (changed(seed=5), "4 jobs")):
-        assert begin(mark, settings, leave_some_work(), work) is False
+        assert begin(mark, settings, write_some_shards(), work) is False
         assert [path.name for path in tmp_path.glob("a/**/*")] == ["log", "collect.log"]
     mark.end(changed(seed=5), {})
-    assert begin(mark, changed(seed=5), leave_some_work(), "4 jobs") is False
+    assert begin(mark, changed(seed=5), write_some_shards(), "4 jobs") is False
     assert not (tmp_path / "a/.shards").exists()
 
 
-def test_what_cannot_be_cleared_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards that stay could count as done later."""
+def test_a_stage_stops_if_old_files_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards that remained could count as done later."""
     (tmp_path / "a" / ".shards").mkdir(parents=True)
 
     def refuse(self: Path, target: Path) -> Path:
@@ -293,11 +316,11 @@ def test_what_cannot_be_cleared_stops_the_stage(tmp_path: Path, monkeypatch: pyt
 # ---- locks -----------------------------------------------------------------------------------------------
 
 
-def hold(folder: Path, alone: bool) -> subprocess.Popen[str]:
+def hold(folder: Path, exclusive: bool) -> subprocess.Popen[str]:
     """Another process that holds the lock until its stdin closes."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom deepspeaker.stages import Lock\n"
-        f"lock = Lock(Path(sys.argv[1])); lock.take({alone}, 'x'); print('held', flush=True); sys.stdin.read()"
+        f"lock = Lock(Path(sys.argv[1])); lock.take({exclusive}, 'x'); print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(folder)]
     root = str(Path(__file__).resolve().parents[1])
@@ -326,9 +349,9 @@ def test_one_writer_or_many_readers(tmp_path: Path, held: bool, taken: bool) -> 
     lock.close()
 
 
-def test_the_jobs_of_a_killed_run_are_waited_for(tmp_path: Path) -> None:
+def test_a_run_waits_for_the_jobs_of_a_killed_run(tmp_path: Path) -> None:
     other = hold(tmp_path, True)
-    (tmp_path / ".lock").write_text("999999999")  # the run itself is gone, a job of it still holds the lock
+    (tmp_path / ".lock").write_text("999999999")  # the run has ended, but one of its jobs still holds the lock
     lock = Lock(tmp_path)
     with pytest.raises(InputError, match=r"^another run is working here$"):
         lock.take(True, "is working here", patience=0.3)

@@ -6,15 +6,19 @@ import sys
 
 import click
 
-from deepspeaker.cli import check, cuts, data_dirs, run_stage, score_files, stages  # noqa: F401 - these add the sub-commands
+from deepspeaker.cli import check, configs, cuts, data_dirs, score_files, stages  # noqa: F401 - to add the commands
 from deepspeaker.cli.options import commands
+from deepspeaker.cli.run_stage import StageCommand, quote_for_launcher, settings_of
 from deepspeaker.errors import InputError
 
-__all__ = ["commands", "main"]
+__all__ = ["StageCommand", "commands", "main", "quote_for_launcher", "settings_of"]
 
 
 def main() -> None:
-    """Runs the command; an error of the user's is one line on stderr and status 1, wrong usage status 2."""
+    """Run the command, and report an error of the user in one line on stderr.
+
+    The exit status is then 1, or 2 for wrong usage.
+    """
     debug = "--debug" in sys.argv[1:]
     try:
         status = commands.main(standalone_mode=False)

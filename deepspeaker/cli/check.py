@@ -1,4 +1,4 @@
-"""``deepspeaker check-run``: check the options of run.sh before anything runs, complete names and paths."""
+"""``deepspeaker check-run``: check the options of run.sh before anything runs, and complete names and paths."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ _STAGE = click.IntRange(0, 7)
 
 
 def _options_of_stages(function: Function) -> Function:
-    """Add the options that the stages declare, so that they are checked as they will be later."""
-    for command in (
-        *(stages.make_demo, stages.download, stages.prepare, stages.fbank, stages.softmax, stages.triplet),
-        *(stages.embed_systems, stages.score, stages.report),
-    ):
+    """Add the options of the stages, so that they are checked by the same rules."""
+    for name in stages.__all__:
+        command: click.Command = getattr(stages, name)
         known = {parameter.name for parameter in getattr(function, "__click_params__", [])}
         for option in command.params:
             if isinstance(option, click.Option) and not option.required and option.name not in known:
@@ -28,9 +26,9 @@ def _options_of_stages(function: Function) -> Function:
     return function
 
 
-@commands.command("check-run")
+@commands.command("check-run", hidden=True)
 @_options_of_stages
-@click.option("--from", "origin", type=click.Path(path_type=Path), required=True, help="where the user stands")
+@click.option("--from", "origin", type=click.Path(path_type=Path), required=True, help="working directory of the user")
 @click.option("--stage", type=_STAGE, default=0)
 @click.option("--stop-stage", type=_STAGE, default=7)
 @click.option("--corpus", type=click.Choice(CORPORA), default="demo")
@@ -67,10 +65,10 @@ def check_run(
     rdzv_endpoint: str,
     **_: Any,
 ) -> None:
-    """Check the options of run.sh and print, a line each, what it runs with.
+    """Check the options of run.sh and print what it runs with.
 
-    These are the corpus' folder, the parts to download, the configuration, the folders of data and experiment, the
-    checkpoint to start from, the enrolment models and the trial lists.
+    The lines are: the folder of the corpus, the parts to download, the configuration, the folder of the data, that of
+    the experiment, the initial checkpoint, the enrolment models, and a line for each trial list.
     """
     for option, value in click.get_current_context().params.items():
         for word in value if isinstance(value, tuple) else (value,):
@@ -80,25 +78,27 @@ def check_run(
     named = train_parts + dev_parts + test_parts
     for problem in (
         stop_stage < stage and f"--stop-stage {stop_stage} comes before --stage {stage}",
-        exp and not _is_name(exp) and f"--exp {exp}: give a name; the folder is made in exp/",
+        ("/" in exp or exp in (".", "..")) and f"--exp {exp}: give a name; the folder is created in exp/",
         nnodes > 1
         and not rdzv_endpoint
         and not cmd.partition(" ")[0].endswith("slurm.py")
-        and f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, one of the machines",
-        corpus == "demo" and corpus_dir and "--corpus-dir is for librispeech, kaldi and lhotse; demo makes its corpus",
+        and f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the address of one of the machines",
+        corpus == "demo" and corpus_dir and "--corpus-dir is not for demo, whose corpus is synthesised",
         corpus in ("kaldi", "lhotse") and not corpus_dir and f"--corpus {corpus} needs --corpus-dir DIR",
-        corpus != "librispeech" and named and f"--train-parts and its like are for librispeech, not for {corpus}",
+        corpus != "librispeech"
+        and named
+        and f"--train-parts, --dev-parts and --test-parts are for librispeech, not for {corpus}",
         mini
         and (corpus != "librispeech" or corpus_dir or named)
-        and "--mini true is for --corpus librispeech without --corpus-dir and without parts",
-        enrolment and not trials and f"--enrolment {enrolment} is for lists that --trials names",
+        and "--mini true is for --corpus librispeech without --corpus-dir, --train-parts, --dev-parts and --test-parts",
+        enrolment and not trials and f"--enrolment {enrolment} needs --trials, the lists that use these models",
         not shutil.which(cmd.partition(" ")[0]) and f"--cmd {cmd}: no such program",
     ):
         if problem:
             raise click.UsageError(problem)
 
     def path(option: str, given: str, folder: bool = False) -> str:
-        """A path that exists; a relative one counts from where the user stands, else from the recipe's folder."""
+        """Return an existing path, relative to the folder that run.sh was called from or else to the recipe's."""
         if not given:
             return ""
         found = origin / given if (origin / given).exists() else Path(given)
@@ -112,7 +112,7 @@ def check_run(
     name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse") else corpus
     name = "mini_librispeech" if mini else name
     if corpus_dir and Path(corpus_dir).resolve() == Path("data", name).resolve():
-        raise InputError(f"--corpus-dir {corpus_dir}: the recipe writes to this folder; move the corpus elsewhere")
+        raise InputError(f"--corpus-dir {corpus_dir}: run.sh writes to this folder; move the corpus elsewhere")
     parts = [train_parts or "train-clean-100", dev_parts or "dev-clean", test_parts or "test-clean"]
     print(corpus_dir)
     print("mini" if mini else " ".join(parts))
@@ -121,9 +121,5 @@ def check_run(
     print(f"exp/{exp or f'{name}_{Path(config).stem}'}")
     print(path("init-from", init_from))
     print(path("enrolment", enrolment))
-    for one in trials:
-        print(path("trials", one))
-
-
-def _is_name(text: str) -> bool:
-    return "/" not in text and text not in (".", "..")
+    for name in trials:
+        print(path("trials", name))

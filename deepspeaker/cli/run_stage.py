@@ -1,4 +1,4 @@
-"""``deepspeaker stage``: run the commands of a stage unless it has finished already."""
+"""``deepspeaker stage``: run the commands of a stage unless it has finished."""
 
 from __future__ import annotations
 
@@ -19,28 +19,48 @@ import click
 
 from deepspeaker.cli.options import commands, load
 from deepspeaker.errors import InputError
-from deepspeaker.stages import Lock, Mark, Stage, digest_of, visible
+from deepspeaker.stages import Lock, Mark, Stage, digest_of, flattened, visible
 
-#: Characters that no shell treats in a special way.
+#: Words that are not special to any shell.
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _ARRAY = re.compile(r"([A-Za-z_]\w*)=\d+(?::\d+)?", re.ASCII)
-#: Exit status of a command that Ctrl-C, SIGTERM or SIGHUP ended.
+#: Exit statuses of a command that was ended by Ctrl-C, SIGTERM or SIGHUP.
 _STOPPED = {128 + number: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
 
 @dataclass(frozen=True)
-class Call:
-    """A command of a stage: ``[LAUNCHER... [NAME=1:N] LOG] deepspeaker SUBCOMMAND...``."""
+class StageCommand:
+    """A command of a stage: ``[LAUNCHER... [NAME=1:N] LOG] deepspeaker SUBCOMMAND...``.
+
+    Attributes
+    ----------
+    launcher
+        The words before ``deepspeaker``: the launcher, its options and the log.
+    arguments
+        The words after ``deepspeaker``.
+    stage
+        The declaration of the sub-command's stage.
+    options
+        The values of the sub-command's options and arguments, by parameter name.
+    array
+        NAME, which stands for the job number, or an empty text.
+    """
 
     launcher: list[str]
-    arguments: list[str]  # of deepspeaker
+    arguments: list[str]
     stage: Stage
-    options: dict[str, Any]  # what the sub-command makes of the arguments
-    array: str  # the name of the job number, or nothing
+    options: dict[str, Any]
+    array: str
 
     @classmethod
-    def of(cls, words: list[str]) -> Call:
-        """Take a command apart; click refuses wrong options before anything runs."""
+    def parse(cls, words: list[str]) -> StageCommand:
+        """Parse a command.
+
+        Raises
+        ------
+        click.UsageError
+            An option is wrong, or the sub-command does not belong to a stage.
+        """
         names = commands.commands.keys()
         at = next((n for n, pair in enumerate(pairwise(words)) if pair[0] == "deepspeaker" and pair[1] in names), None)
         if at is None:
@@ -48,7 +68,7 @@ class Call:
         launcher, arguments = words[:at], words[at + 1 :]
         array = next((match[1] for word in launcher if (match := _ARRAY.fullmatch(word))), "")
         command: click.Command = commands
-        rest = [word if not array or before != "--job" else "1" for before, word in _pairs(arguments)]
+        rest = ["1" if array and before == "--job" else word for before, word in _with_previous(arguments)]
         context = click.Context(commands)
         while isinstance(command, click.Group):
             name, found, rest = command.resolve_command(context, rest)
@@ -61,26 +81,27 @@ class Call:
         return cls(launcher, arguments, stage, options, array)
 
     def words(self) -> list[str]:
-        """The command to run. The launcher hands it to a shell, so every word is quoted for that."""
+        """Return the command to run, each word quoted if a launcher hands it to a shell."""
         if not self.launcher:
             return ["deepspeaker", *self.arguments]
         *launcher, log = self.launcher
         array, name = self.array, self.array
         others = [*launcher, str(Path(log).parent)]
-        others += [word for before, word in _pairs(self.arguments) if before != "--job"]
-        # The launcher replaces the name wherever it stands: choose one that stands in no path.
+        others += [word for before, word in _with_previous(self.arguments) if before != "--job"]
+        # The launcher replaces every occurrence of the name, so choose one that occurs in no path.
         while array and any(name in word for word in others if not _ARRAY.fullmatch(word)):
             name += "X"
         launcher = [name + word[len(array) :] if array and _ARRAY.fullmatch(word) else word for word in launcher]
         if array:
             log = str(Path(log).with_name(Path(log).name.replace(array, name)))
         arguments = [
-            name if array and before == "--job" else for_shell(word) for before, word in _pairs(self.arguments)
+            name if array and before == "--job" else quote_for_launcher(word)
+            for before, word in _with_previous(self.arguments)
         ]
         return [*launcher, log, "deepspeaker", *arguments]
 
     def check_launcher(self) -> None:
-        """Refuse a launcher that is not there, and a log that Kaldi's launchers would cut."""
+        """Refuse a launcher that does not exist, and a log whose name Kaldi's launchers would cut off."""
         if not self.launcher:
             return
         if shutil.which(self.launcher[0]) is None:
@@ -92,13 +113,15 @@ class Call:
             )
 
 
-def for_shell(word: str) -> str:
-    """Quote a word so that it reaches a command through bash and any launcher unchanged.
+def quote_for_launcher(word: str) -> str:
+    r"""Quote a word so that it reaches a command unchanged through bash and any launcher.
 
     The result has no white space, because run.pl puts words with white space between double quotes.
 
-    >>> print(for_shell("a/b.c"), for_shell("R&D"), for_shell("it's $(x)"))
-    a/b.c 'R&D' $'it\\x27s\\x20\\x24(x)'
+    Examples
+    --------
+    >>> print(quote_for_launcher("a/b.c"), quote_for_launcher("R&D"), quote_for_launcher("it's $(x)"))
+    a/b.c 'R&D' $'it\x27s\x20\x24(x)'
     """
     if _PLAIN.fullmatch(word):
         return word
@@ -110,85 +133,86 @@ def for_shell(word: str) -> str:
 
 
 @commands.command("stage")
-@click.option("--if-needed", type=bool, default=False, help="end at once when the stage has finished already")
+@click.option("--if-needed", type=bool, default=False, help="skip the stage if it has finished")
 @click.option("--overwrite", type=bool, default=False, help="replace a network that was trained with other settings")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, required=True, metavar="COMMAND... [-- COMMAND...]")
 def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
-    """Run the commands of a stage: take its lock, compare its mark, run them, write the mark.
+    """Run the commands of a stage unless it has finished.
 
-    Each command is a deepspeaker sub-command, behind a launcher with its options and log, or alone.
+    Each COMMAND is a deepspeaker sub-command, either alone or after a launcher with its options and log. The stage's
+    folder is locked meanwhile, and a mark in it records what decided the result.
     """
     begin = time.monotonic()
-    calls = [Call.of(command) for command in _split(words)]
-    for call in calls:
-        call.check_launcher()
-    stage, options = calls[0].stage, calls[0].options
+    parsed = [StageCommand.parse(command) for command in _split(words)]
+    for command in parsed:
+        command.check_launcher()
+    stage, options = parsed[0].stage, parsed[0].options
     root = Path(stage.root.format(**options))
-    output = root / stage.output
-    shown = f"stage {stage.number} ({output})"
+    folder = root / stage.mark_dir
+    title = f"stage {stage.number} ({folder})"
     with ExitStack() as stack:
         locks = _locks(stage, options, stack)
-        settings = _settings(calls)
-        mark = Mark(output, stage.number)
-        reason = mark.why(settings)
-        missing = [path for name in stage.leaves if not (path := root / name.format(**options)).exists()]
+        settings = settings_of(parsed)
+        mark = Mark(folder, stage.number)
+        reason = mark.reason_to_run(settings)
+        missing = [path for name in stage.required if not (path := root / name.format(**options)).exists()]
         if reason is None and missing:
             reason = f"{missing[0]} is missing"
         if reason is None and if_needed:
-            print(f"{shown}: finished already, skipped", flush=True)
+            print(f"{title}: finished already, skipped", flush=True)
             return
         why = f": {reason}" if reason else ""
-        if stage.network and if_needed and not overwrite:
+        if stage.trains and if_needed and not overwrite:
             changed = mark.changed(settings) if mark.exists() else "" if missing else "its mark is lost"
             if changed:
                 raise InputError(
-                    f"{output}: there is a network of another training, {changed}; name another --exp, or replace the "
-                    "network with --overwrite true"
+                    f"{folder}: contains a network of another training ({changed}); name another "
+                    "--exp, or replace the network with --overwrite true"
                 )
-        if not stage.uses:  # this stage changes the data, so no other run may be using it
-            what = f"uses {root}, but {shown} must run{why}; wait for it, or use another copy of the project"
-            locks[-1].take(True, what, patience=0)
-        clears = [path for pattern in stage.clears for path in root.glob(pattern)]
-        work = repr([call.arguments for call in calls]) if stage.in_shards else ""
-        continues = mark.begin(settings, _given(calls), clears, work)
-        print(f"{shown}: {'continues' if continues else 'starts'}{why}", flush=True)
-        for call in calls:
-            status = _run(call.words(), [lock.descriptor for lock in locks])
+        if not stage.input_dir:  # this stage changes the data, so no other run may be using it
+            message = f"uses {root}, but {title} must run{why}; wait for it, or use another copy of the project"
+            locks[-1].take(True, message, patience=0)
+        stale = [path for pattern in stage.stale for path in root.glob(pattern)]
+        work = repr([command.arguments for command in parsed]) if stage.in_shards else ""
+        continues = mark.begin(settings, _all_options(parsed), stale, work)
+        print(f"{title}: {'continues' if continues else 'starts'}{why}", flush=True)
+        for command in parsed:
+            status = _run(command.words(), [lock.descriptor for lock in locks])
             if status in _STOPPED:
                 name = signal.Signals(_STOPPED[status]).name
-                print(f"{shown}: stopped by {name}; the same command continues", file=sys.stderr)
-            elif status and stage.in_shards and not call.array:
-                mark.begun.unlink()  # joining refused the shards: start from the beginning next time
+                print(f"{title}: stopped by {name}; the same command continues", file=sys.stderr)
+            elif status and stage.in_shards and not command.array:
+                mark.begun.unlink()  # the shards could not be joined: start from the beginning next time
             if status:
                 sys.exit(status)
-        mark.end(settings, _given(calls))
-    print(f"{shown}: finished in {time.monotonic() - begin:.0f} s", flush=True)
+        mark.end(settings, _all_options(parsed))
+    print(f"{title}: finished in {time.monotonic() - begin:.0f} s", flush=True)
 
 
 def _locks(stage: Stage, options: Mapping[str, Any], stack: ExitStack) -> list[Lock]:
-    """The locks that a stage needs to look at its mark; the last is that of the folder it writes to."""
-    folder = Path((stage.locks or stage.root).format(**options))
-    data = Path((stage.uses or stage.locks or stage.root).format(**options))
-    if stage.uses and not data.is_dir():
-        raise InputError(f"{data}: no such folder; run the stages before this one")
+    """Take the locks that a stage needs before it reads its mark; the last is that of the folder it writes to."""
+    folder = Path((stage.lock_dir or stage.root).format(**options))
+    data = Path((stage.input_dir or stage.lock_dir or stage.root).format(**options))
+    if stage.input_dir and not data.is_dir():
+        raise InputError(f"{data}: no such folder; run the earlier stages first")
     locks = [stack.enter_context(closing(Lock(data)))]
     locks[0].take(False, f"is making {data}; wait for it")
-    if not stage.uses:
+    if not stage.input_dir:
         return locks
     locks.append(stack.enter_context(closing(Lock(folder))))
     # Several machines that train together share the experiment.
-    alone = not options.get("rdzv_endpoint")
-    locks[1].take(alone, f"is working in {folder}; wait for it, or name another --exp")
+    exclusive = not options.get("rdzv_endpoint")
+    locks[1].take(exclusive, f"is working in {folder}; wait for it, or name another --exp")
     return locks
 
 
-def _pairs(words: list[str]) -> Iterable[tuple[str, str]]:
-    """Each word with the one before it."""
+def _with_previous(words: list[str]) -> Iterable[tuple[str, str]]:
+    """Return each word together with the one before it."""
     return pairwise(["", *words])
 
 
 def _split(words: Iterable[str]) -> list[list[str]]:
-    """The commands between the words ``--``."""
+    """Split words into commands at the words ``--``."""
     parts: list[list[str]] = [[]]
     for word in words:
         if word == "--":
@@ -198,54 +222,46 @@ def _split(words: Iterable[str]) -> list[list[str]]:
     return [part for part in parts if part]
 
 
-def _settings(calls: list[Call]) -> dict[str, object]:
-    """All that decides the result of a stage."""
+def settings_of(parsed: list[StageCommand]) -> dict[str, object]:
+    """Return everything that decides the result of a stage: configuration keys, options and earlier marks."""
     from deepspeaker.files import sha256_of
 
     settings: dict[str, object] = {}
-    for call in calls:
-        stage, options = call.stage, call.options
+    for command in parsed:
+        stage, options = command.stage, command.options
         config = visible(load(options["config"], options["overrides"]), stage.keys) if stage.keys else None
         if config is not None:
-            settings.update(_merged(settings, config.model_dump()))
+            settings |= flattened(config.model_dump())
         for name in stage.options:
-            option, several = f"--{name.replace('_', '-')}", isinstance(options[name], tuple)
-            for value in options[name] if several else (options[name],):
+            option, repeated = f"--{name.replace('_', '-')}", isinstance(options[name], tuple)
+            for value in options[name] if repeated else (options[name],):
                 if isinstance(value, Path) and not value.is_file():
                     raise InputError(f"{option} {value}: no such file")
                 if value is not None:
-                    label = f"{option} {value.name}" if several else option
+                    label = f"{option} {value.name}" if repeated else option
                     settings[label] = sha256_of(value) if isinstance(value, Path) else value
         for template in stage.after:
             part, name = template.split("/")[-2:]
             label = f"stage {name.rpartition('.')[2]}" + ("" if part.startswith("{") else f" ({part})")
             settings[label] = digest_of(Path(template.format(**options)))
-        if stage.also:
-            settings.update(stage.also(config, options))
+        if stage.extra:
+            settings |= stage.extra(config, options)
     return settings
 
 
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries joined."""
-    both = dict(one)
-    for key, value in other.items():
-        both[key] = _merged(both[key], value) if isinstance(both.get(key), Mapping) else value
-    return both
-
-
-def _given(calls: list[Call]) -> dict[str, object]:
-    """All options of a stage's commands."""
-    return {name: value for call in reversed(calls) for name, value in call.options.items()}
+def _all_options(parsed: list[StageCommand]) -> dict[str, object]:
+    """Return all options of a stage's commands."""
+    return {name: value for command in reversed(parsed) for name, value in command.options.items()}
 
 
 def _run(words: list[str], locks: list[int]) -> int:
-    """Run a command; 128 + K when signal K ended it.
+    """Run a command and return its exit status, or 128 + K if signal K ended it.
 
-    The command and its jobs inherit the locks. They are free only when the last job has ended, even if this process
-    is killed.
+    The command and its jobs inherit the locks, so the locks are free only when the last job has ended, even if this
+    process is killed.
     """
     process = subprocess.Popen(words, pass_fds=locks)
-    # Ctrl-C reaches the command too, which ends its jobs and then itself.
+    # Ctrl-C also reaches the command, which ends its jobs and then itself.
     old = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),

@@ -1,4 +1,4 @@
-"""The demo as users run it first, full size."""
+"""The demo in full size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.recipe.tiny import Recipe
 
 
 @pytest.mark.slow
-def test_the_demo_tells_unseen_synthetic_voices_apart(recipe: Recipe) -> None:
+def test_the_demo_distinguishes_unseen_synthetic_voices(recipe: Recipe) -> None:
     recipe.settings = {}
     done = recipe.run(timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""run.sh as a user drives it, on a tiny synthetic corpus."""
+"""run.sh on a tiny synthetic corpus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXP = "exp/demo_demo"
 
 
 def result_bytes(recipe: Recipe) -> dict[str, str]:
-    """A digest of everything that one seed decides; arks of several jobs count as one, in the jobs' order."""
+    """Digests of everything that the seed decides. The arks of several jobs count as one, in the order of the jobs."""
     digests = {}
     for name in ("trials_all", "trials_1p99"):
         digests[name] = digest([recipe.folder / "data/demo/test" / name])
@@ -48,7 +48,7 @@ def digest(paths: list[Path]) -> str:
     return total.hexdigest()
 
 
-def test_a_run_leaves_what_the_stage_table_says(finished: Recipe) -> None:
+def test_a_run_writes_the_documented_files(finished: Recipe) -> None:
     data, exp = finished.folder / "data/demo", finished.folder / EXP
     for path in (
         *(data / part / name for part in ("train", "dev", "test") for name in ("feats.scp", "vad.scp", "wav.scp")),
@@ -95,7 +95,7 @@ def test_a_second_run_skips_everything_and_changes_nothing(finished: Recipe) -> 
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("finished already, skipped") == 10
     assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == before
-    assert len(again.stdout.splitlines()[-3:]) == 3 and again.stdout.splitlines()[-3].startswith("reached: EER")
+    assert len(again.stdout.splitlines()[-3:]) == 3 and again.stdout.splitlines()[-3].startswith("result: EER")
 
 
 def test_another_run_with_another_number_of_jobs_gives_the_same_bytes(finished: Recipe, recipe: Recipe) -> None:
@@ -125,11 +125,11 @@ STAGES: dict[int, Callable[[Path], bool]] = {
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_sigkill_in_a_stage_and_a_new_start_give_the_undisturbed_result(
+def test_a_run_that_was_killed_in_a_stage_continues_to_the_same_result(
     finished: Recipe, recipe: Recipe, stage: int
 ) -> None:
-    if stage:  # what comes before the stage is taken over; paths in tables are absolute, so they are moved along
-        take_over(finished, recipe, stage)
+    if stage:
+        run_earlier_stages(finished, recipe, stage)
     running = recipe.start("--nj", "2")
     deadline = time.monotonic() + 120
     while not STAGES[stage](recipe.folder) and time.monotonic() < deadline and running.poll() is None:
@@ -142,8 +142,8 @@ def test_sigkill_in_a_stage_and_a_new_start_give_the_undisturbed_result(
     assert result_bytes(recipe) == result_bytes(finished)
 
 
-def take_over(finished: Recipe, recipe: Recipe, stage: int) -> None:
-    """Copies what stages before ``stage`` have left; stages whose tables name absolute paths run again."""
+def run_earlier_stages(finished: Recipe, recipe: Recipe, stage: int) -> None:
+    """Copy the corpus, and run the other stages before ``stage`` again, because their tables have absolute paths."""
     shutil.copytree(finished.folder / "data/demo/corpus", recipe.folder / "data/demo/corpus")
     shutil.copy(finished.folder / "data/demo/.done.0", recipe.folder / "data/demo/.done.0")
     if stage > 2:
@@ -159,8 +159,8 @@ def test_the_second_of_two_runs_at_once_stops_with_one_line(finished: Recipe) ->
         time.sleep(0.02)
     second = finished.run()
     assert second.returncode == 1
-    said = f"another run (process {lock.read_text()}) is working in {EXP}; wait for it, or name another --exp"
-    assert second.stderr == f"deepspeaker: {said}\n"
+    error = f"another run (process {lock.read_text()}) is working in {EXP}; wait for it, or name another --exp"
+    assert second.stderr == f"deepspeaker: {error}\n"
     assert first.wait(timeout=300) == 0
 
 
@@ -170,8 +170,8 @@ def test_a_stage_script_runs_alone(finished: Recipe) -> None:
     assert "22 utterances" in done.stdout
 
 
-def test_own_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_path: Path) -> None:
-    exp = finished.folder / "exp/own"
+def test_additional_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_path: Path) -> None:
+    exp = finished.folder / "exp/lists"
     shutil.copytree(finished.folder / EXP, exp)
     utt2spk = read_table(finished.folder / "data/demo/test/utt2spk")
     ids = sorted(utt2spk)
@@ -183,28 +183,28 @@ def test_own_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_path: Pa
     other = tmp_path / "other"
     other.write_text(f"{ids[0]} {ids[1]} target\n{ids[0]} {ids[-1]} nontarget\n")
 
-    def scored(*options: str) -> tuple[int, str, str]:
+    def score(*options: str) -> tuple[int, str, str]:
         quick = ("--config", "conf/demo.yaml", "--set", "scoring.bootstrap=0", "--if-needed", "true")
-        done = finished.run(*quick, *options, "data/demo", "exp/own", script="local/6_score.sh")
+        done = finished.run(*quick, *options, "data/demo", "exp/lists", script="local/6_score.sh")
         return done.returncode, done.stdout, done.stderr
 
     lists = ("--trials", str(mine), "--trials", str(other), "--enrolment", str(models))
-    status, said, complaint = scored(*lists)
-    assert (status, complaint) == (0, "")
+    status, stdout, stderr = score(*lists)
+    assert (status, stderr) == (0, "")
     changed = "scoring.bootstrap changed from 1000 to 0, --trials mine is new, --trials other is new and 1 more"
-    assert f"stage 6 (exp/own): starts: {changed}\n" in said
+    assert f"stage 6 (exp/lists): starts: {changed}\n" in stdout
     results = json.loads((exp / "results.json").read_text())
     assert {"mine", "other", "trials_hard"} <= results["trials"].keys()
     assert (results["trials"]["mine"]["models"], results["trials"]["other"]["models"]) == (1, None)
     assert [row["utterances"] for row in results["enrolment_table"]] == [1, 2, 3, 4, 5] * 3
-    assert "finished already, skipped" in scored(*lists)[1]
+    assert "finished already, skipped" in score(*lists)[1]
     models.write_text(f"model {' '.join(ids[:2])}\n")
-    assert "starts: --enrolment changed\n" in scored(*lists)[1]
-    assert scored("--trials", str(tmp_path / "none"))[0] == 1
+    assert "starts: --enrolment changed\n" in score(*lists)[1]
+    assert score("--trials", str(tmp_path / "none"))[0] == 1
     shutil.rmtree(exp)
 
 
-def test_data_that_another_run_uses_are_not_made_anew(finished: Recipe) -> None:
+def test_data_that_another_run_uses_are_not_replaced(finished: Recipe) -> None:
     with (finished.folder / "data/demo/.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         same = finished.run("--exp", "shares", "--stop-stage", "2")
@@ -219,7 +219,7 @@ def test_data_that_another_run_uses_are_not_made_anew(finished: Recipe) -> None:
     assert finished.run("--stop-stage", "2").stdout.count("finished already, skipped") == 5
 
 
-def test_options_are_known_wherever_they_stand_in_the_list_and_help_comes_from_anywhere(finished: Recipe) -> None:
+def test_options_in_any_order_and_help_from_any_folder(finished: Recipe) -> None:
     assert finished.run("--max-skipped", "10", "--allow-pipes=false", "--stop-stage", "0").returncode == 0
     text = subprocess.run(
         ["recipes/librispeech/run.sh", "--help"], cwd=finished.folder.parents[1], capture_output=True, text=True
@@ -229,7 +229,7 @@ def test_options_are_known_wherever_they_stand_in_the_list_and_help_comes_from_a
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "error"),
     [
         (["--stage", "5", "--stop-stage", "3"], "--stop-stage 3 comes before --stage 5"),
         (["--stage", "9"], "'--stage': 9 is not in the range 0<=x<=7"),
@@ -247,18 +247,18 @@ def test_options_are_known_wherever_they_stand_in_the_list_and_help_comes_from_a
         (["--train-parts", "a\nb"], "use no line breaks"),
         (["--cmd", "nothere.pl"], "--cmd nothere.pl: no such program"),
         (["--nnodes", "2"], "--nnodes 2 needs --rdzv-endpoint"),
-        (["--enrolment", "x"], "--enrolment x is for lists that --trials names"),
+        (["--enrolment", "x"], "--enrolment x needs --trials"),
         (["exp"], "unexpected argument exp"),
     ],
 )
-def test_wrong_options_are_one_line_before_anything_is_done(finished: Recipe, options: list[str], said: str) -> None:
+def test_wrong_options_are_one_line_before_anything_is_done(finished: Recipe, options: list[str], error: str) -> None:
     done = finished.run(*options)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert error in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_files_that_are_not_there_are_one_line_before_anything_is_done(finished: Recipe) -> None:
+def test_missing_files_are_one_line_before_anything_is_done(finished: Recipe) -> None:
     for option in ("--trials", "--init-from", "--config"):
         done = finished.run(option, "none")
         assert (done.returncode, done.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""An experiment that is reused, and names that a shell would take for commands."""
+"""Experiments that are reused, names that a shell would take for commands, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from tests.recipe.tiny import Recipe, make_recipe
 
 EXP = "exp/demo_demo"
-#: A folder and a name with all that shells, launchers and tables treat in a special way.
+#: A folder and a name with everything that is special to shells, launchers and tables.
 ODD_FOLDER = "R&D $(touch pwned1) it's;JOB"
 ODD_NAME = "x;touch${IFS}pwned2 JOB & 'y' \"z\""
 
@@ -31,7 +32,7 @@ def networks(exp: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def reused(finished: Recipe) -> Recipe:
-    """The finished recipe with a copy of its experiment, in exp/reused."""
+    """The finished recipe with a copy of its experiment in exp/reused."""
     shutil.rmtree(finished.folder / "exp/reused", ignore_errors=True)
     shutil.copytree(finished.folder / EXP, finished.folder / "exp/reused")
     return finished
@@ -53,15 +54,15 @@ def test_a_finished_network_is_never_replaced_unasked(
     done = reused.run("--exp", "reused", *options)
     assert done.returncode == 1
     assert done.stderr == (
-        f"deepspeaker: exp/reused/{stage}: there is a network of another training, {changed}; name another --exp, or "
-        "replace the network with --overwrite true\n"
+        f"deepspeaker: exp/reused/{stage}: contains a network of another training ({changed}); name another "
+        "--exp, or replace the network with --overwrite true\n"
     )
     assert networks(exp) == before
-    # What is there continues to count as finished.
+    # The old results still count as finished.
     assert reused.run("--exp", "reused").stdout.count("finished already, skipped") == 10
 
 
-def test_the_experiments_own_saved_configuration_is_no_change(reused: Recipe) -> None:
+def test_the_saved_configuration_of_an_experiment_changes_nothing(reused: Recipe) -> None:
     exp = reused.folder / "exp/reused"
     before = networks(exp)
     settings, reused.settings = reused.settings, {}
@@ -83,12 +84,12 @@ def test_a_network_whose_mark_is_lost_is_kept(reused: Recipe) -> None:
         if damage:
             (exp / "softmax/.done.3").write_text(damage)
         done = reused.run("--exp", "reused", "--stop-stage", "3")
-        assert done.returncode == 1 and "there is a network of another training, its mark is lost" in done.stderr
+        assert done.returncode == 1 and "contains a network of another training (its mark is lost)" in done.stderr
         assert networks(exp) == before
         (exp / "softmax/.done.3").touch()
 
 
-def test_an_interrupted_training_of_other_settings_is_kept_too(reused: Recipe) -> None:
+def test_an_interrupted_training_with_other_settings_is_also_kept(reused: Recipe) -> None:
     softmax = reused.folder / "exp/reused/softmax"
     mark = json.loads((softmax / ".done.3").read_text())
     (softmax / ".done.3").rename(softmax / ".begun.3")
@@ -97,6 +98,22 @@ def test_an_interrupted_training_of_other_settings_is_kept_too(reused: Recipe) -
     assert done.returncode == 1 and "softmax.epochs changed from 2 to 3" in done.stderr
     assert networks(softmax.parent) == before
     assert mark["settings"] == json.loads((softmax / ".begun.3").read_text())["settings"]
+
+
+def test_a_training_of_an_older_version_without_a_new_key_continues(reused: Recipe) -> None:
+    softmax = reused.folder / "exp/reused/softmax"
+    before = networks(softmax)
+    mark = json.loads((softmax / ".done.3").read_text())
+    del mark["settings"]["softmax.accumulate"], mark["settings"]["model.blocks"]
+    (softmax / ".begun.3").write_text(json.dumps(mark))
+    (softmax / ".done.3").unlink()
+    checkpoint = torch.load(softmax / "checkpoint_last.pt", weights_only=True)
+    del checkpoint["config"]["softmax"]["accumulate"], checkpoint["config"]["model"]["blocks"]
+    torch.save(checkpoint, softmax / "checkpoint_last.pt")
+    done = reused.run("--exp", "reused", "--stop-stage", "3")
+    assert done.returncode == 0, done.stderr
+    assert "stage 3 (exp/reused/softmax): continues: it was interrupted" in done.stdout
+    assert networks(softmax).keys() == before.keys()
 
 
 def test_a_network_is_replaced_when_the_user_asks_for_it(reused: Recipe) -> None:
@@ -108,7 +125,7 @@ def test_a_network_is_replaced_when_the_user_asks_for_it(reused: Recipe) -> None
     after = networks(exp)
     assert after["softmax/checkpoint_last.pt"] != before["softmax/checkpoint_last.pt"]
     assert after["triplet/checkpoint_last.pt"] == before["triplet/checkpoint_last.pt"]
-    # An explicit stage counts as asking; the network of stage 4 came from another one.
+    # --stage 4 also counts as asking. The network of stage 4 was trained from the old one of stage 3.
     done = reused.run("--exp", "reused", "--set", "softmax.epochs=1", "--stage", "4", "--stop-stage", "4")
     assert done.returncode == 0, done.stderr
     assert "stage 4 (exp/reused/triplet): starts: stage 3 (softmax) changed" in done.stdout
@@ -135,7 +152,7 @@ def odd_options(recipe: Recipe) -> list[str]:
     return [*options, "--train-parts", "demo-train", "--dev-parts", "demo-dev"]
 
 
-def test_odd_names_reach_every_stage_and_run_nothing(odd: Recipe, finished: Recipe) -> None:
+def test_odd_names_reach_every_stage_and_are_never_run(odd: Recipe, finished: Recipe) -> None:
     exp = odd.folder / "exp" / ODD_NAME
     ours, theirs = (json.loads((e / "results.json").read_text()) for e in (exp, finished.folder / EXP))
     assert ours["systems"] == theirs["systems"]
@@ -155,13 +172,13 @@ def test_another_test_part_does_not_touch_features_or_networks(odd: Recipe) -> N
     options = ["--test-parts", "other-test", "--max-skipped", "7", "--set", "scoring.bootstrap=0"]
     done = odd.run(*odd_options(odd), *options)
     assert done.returncode == 0, done.stderr
-    said = done.stdout.splitlines()
+    lines = done.stdout.splitlines()
     for finished in ("2 (data/librispeech/train)", "2 (data/librispeech/dev)", *(
         f"{n} (exp/{ODD_NAME}/{name})" for n, name in ((3, "softmax"), (4, "triplet"))
     )):  # fmt: skip
-        assert f"stage {finished}: finished already, skipped" in said
+        assert f"stage {finished}: finished already, skipped" in lines
     for again in ("stage 1", "stage 2 (data/librispeech/test)", "stage 5", "stage 6", "stage 7"):
-        assert any(line.startswith(again) and "starts" in line for line in said), again
+        assert any(line.startswith(again) and "starts" in line for line in lines), again
     assert networks(exp) == before[0]
     for path, time_ns in before[1].items():
         assert "test_nosil" in str(path) or path.stat().st_mtime_ns == time_ns
@@ -169,8 +186,8 @@ def test_another_test_part_does_not_touch_features_or_networks(odd: Recipe) -> N
     assert results["trials"]["trials_all"]["speakers"] == 7
 
 
-def test_the_printed_commands_make_the_results_again(odd: Recipe) -> None:
-    """After the test above the test part is another one: that is what the commands must reproduce."""
+def test_the_printed_commands_reproduce_the_results(odd: Recipe) -> None:
+    """The test above has changed the test part, and the commands must reproduce that."""
     exp = odd.folder / "exp" / ODD_NAME
     markdown = (exp / "RESULTS.md").read_text(encoding="utf-8")
     commands = markdown.partition("## Commands\n\n")[2].partition("\n\n##")[0]
@@ -193,7 +210,7 @@ def test_the_printed_commands_make_the_results_again(odd: Recipe) -> None:
 
 
 def few_recordings(folder: Path, speakers: int = 3, utterances: int = 8) -> Path:
-    """Kaldi data directories train and test of noise with pauses, in a folder of this name."""
+    """Write Kaldi data directories train and test of noise with pauses."""
     generator = np.random.default_rng(0)
     for part, first in (("train", 0), ("test", 50)):
         utt2spk, wav_scp = [], []
@@ -234,12 +251,12 @@ def test_a_corpus_in_the_folder_that_the_recipe_writes_to_is_refused(recipe: Rec
     before = {path: path.read_bytes() for path in corpus.rglob("*") if path.is_file()}
     done = recipe.run("--corpus", "kaldi", "--corpus-dir", str(corpus))
     assert (done.returncode, done.stdout) == (1, "")
-    said = f"--corpus-dir {corpus}: the recipe writes to this folder; move the corpus elsewhere"
-    assert done.stderr == f"deepspeaker: {said}\n"
+    error = f"--corpus-dir {corpus}: run.sh writes to this folder; move the corpus elsewhere"
+    assert done.stderr == f"deepspeaker: {error}\n"
     assert {path: path.read_bytes() for path in corpus.rglob("*") if path.is_file()} == before
 
 
-def test_variables_of_the_environment_are_no_options(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_not_options(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("seed", "max_skipped", "nj", "corpus", "stage"):
         monkeypatch.setenv(name, "7")
     corpus = few_recordings(recipe.folder / "few", speakers=2, utterances=2)
@@ -250,15 +267,15 @@ def test_variables_of_the_environment_are_no_options(recipe: Recipe, monkeypatch
     assert (settings["--seed"], settings["--max-skipped"]) == (3, 5.0)
 
 
-def test_arguments_and_options_that_a_stage_does_not_know_are_refused(recipe: Recipe) -> None:
-    for script, options, said in (
+def test_unknown_arguments_and_options_of_a_stage_are_refused(recipe: Recipe) -> None:
+    for script, options, error in (
         ("local/6_score.sh", ["data/x", "exp/x", "--trials", "list"], "give options and then the arguments data/C"),
         ("local/7_report.sh", ["--bogus", "1", "data/x", "exp/x"], "No such option '--bogus'"),
         ("local/0_corpus.sh", ["--bogus", "1", "data/x"], "No such option '--bogus'"),
-        ("local/3_softmax.sh", ["data/typo", "exp/typo"], "data/typo: no such folder; run the stages before this one"),
+        ("local/3_softmax.sh", ["data/typo", "exp/typo"], "data/typo: no such folder; run the earlier stages first"),
     ):
         done = recipe.run(*options, script=script)
-        assert done.returncode > 0 and len(done.stderr.splitlines()) == 1 and said in done.stderr, done.stderr
+        assert done.returncode > 0 and len(done.stderr.splitlines()) == 1 and error in done.stderr, done.stderr
     assert not (recipe.folder / "exp").exists() and not (recipe.folder / "data").exists()
 
 
@@ -266,7 +283,7 @@ def test_arguments_and_options_that_a_stage_does_not_know_are_refused(recipe: Re
 
 
 def interrupted(recipe: Recipe, command: list[str], when: Path, text: str = "") -> tuple[int, str]:
-    """Press Ctrl-C when a file is there and has the text: status, and what was said on stderr."""
+    """Press Ctrl-C when a file contains a text; return the status and stderr."""
     running = subprocess.Popen(
         command,
         cwd=recipe.folder,
@@ -279,20 +296,20 @@ def interrupted(recipe: Recipe, command: list[str], when: Path, text: str = "") 
     deadline = time.monotonic() + 60
     while not (when.is_file() and text in when.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does; the launcher's jobs have sessions of their own
-    said = running.communicate(timeout=60)[1]
-    return running.returncode, said
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does; the launcher's jobs are in other sessions
+    stderr = running.communicate(timeout=60)[1]
+    return running.returncode, stderr
 
 
-def test_ctrl_c_in_stage_2_says_how_to_continue(finished: Recipe) -> None:
+def test_ctrl_c_in_stage_2_explains_how_to_continue(finished: Recipe) -> None:
     data = finished.folder / "data/demo/dev"
     before = (data / "feats.scp").read_bytes()
     command = finished.command("--config", "conf/demo.yaml", "--nj", "2", "data/demo/dev", script="local/2_fbank.sh")
     (data / "log/fbank.1.log").unlink()
-    status, said = interrupted(finished, command, data / "log/fbank.1.log", "Started")
+    status, stderr = interrupted(finished, command, data / "log/fbank.1.log", "Started")
     assert status == 130
-    assert said.splitlines()[-1] == "stage 2 (data/demo/dev): stopped by SIGINT; the same command continues"
-    assert "SIGTERM" not in said
+    assert stderr.splitlines()[-1] == "stage 2 (data/demo/dev): stopped by SIGINT; the same command continues"
+    assert "SIGTERM" not in stderr
     done = subprocess.run(command, cwd=finished.folder, env=finished.environment(), capture_output=True, text=True)
     assert "stage 2 (data/demo/dev): continues: it was interrupted" in done.stdout
     assert (data / "feats.scp").read_bytes() == before
@@ -303,11 +320,11 @@ def test_ctrl_c_in_training_saves_the_step_and_names_the_signal(finished: Recipe
     exp = finished.folder / f"exp/stopped{nproc}"
     options = ["--config", "conf/demo.yaml", "--set", "softmax.epochs=5000", "--nproc", nproc]
     command = finished.command(*options, "data/demo", f"exp/stopped{nproc}", script="local/3_softmax.sh")
-    status, said = interrupted(finished, command, exp / "softmax/log/train.log", "epoch 2/")
+    status, stderr = interrupted(finished, command, exp / "softmax/log/train.log", "epoch 2/")
     assert status == 130
-    assert "SIGTERM" not in said and "Traceback" not in said
+    assert "SIGTERM" not in stderr and "Traceback" not in stderr
     stage = f"stage 3 (exp/stopped{nproc}/softmax)"
-    assert said.splitlines()[-1] == f"{stage}: stopped by SIGINT; the same command continues"
+    assert stderr.splitlines()[-1] == f"{stage}: stopped by SIGINT; the same command continues"
     assert "stopped by SIGINT" in (exp / "softmax/log/train.log").read_text()
     assert (exp / "softmax/checkpoint_last.pt").is_file()
     shutil.rmtree(exp)

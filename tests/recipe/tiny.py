@@ -1,4 +1,4 @@
-"""A copy of the project in which run.sh may write, driven through the real shell scripts."""
+"""A copy of the project in which tests run the real shell scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-#: A corpus, network and training so small that a whole run takes seconds.
+#: A corpus, network and training so small that a whole run takes a minute or two.
 TINY = {
     "demo.train_speakers": 6,
     "demo.dev_speakers": 2,
@@ -21,7 +21,7 @@ TINY = {
     "softmax.epochs": 2,
     "softmax.steps_per_epoch": 3,
     "softmax.batch_size": 8,
-    "softmax.precision": "float32",  # "auto" is measured, and near its threshold on so small a network
+    "softmax.precision": "float32",  # "auto" depends on the processor
     "triplet.precision": "float32",
     "triplet.epochs": 2,
     "triplet.steps_per_epoch": 3,
@@ -32,7 +32,7 @@ TINY = {
 
 @dataclass
 class Recipe:
-    """A recipe's folder of its own."""
+    """A recipe's folder, and the configuration keys that its runs override."""
 
     folder: Path
     settings: dict[str, object] = field(default_factory=lambda: dict(TINY))
@@ -55,7 +55,7 @@ class Recipe:
         )
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """Starts run.sh without waiting for it."""
+        """Start run.sh without waiting for it."""
         return subprocess.Popen(
             self.command(*options),
             cwd=self.folder,
@@ -67,7 +67,7 @@ class Recipe:
 
 
 def make_recipe(folder: Path) -> Recipe:
-    """The project's programs by links, the recipe's own scripts as copies."""
+    """Create a recipe's folder: the project's programs are links, the recipe's scripts copies."""
     for name in ("deepspeaker", "local", "utils", "conf", "constraints.txt", "setup.cfg"):
         (folder / name).symlink_to(PROJECT / name)
     recipe = folder / "recipes" / "librispeech"

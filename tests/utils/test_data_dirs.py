@@ -1,4 +1,4 @@
-"""The programs under the names that Kaldi users type."""
+"""The programs with Kaldi's names in ``utils``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_name_has_its_program() -> None:
+def test_every_kaldi_name_exists() -> None:
     names = sorted(path.name for path in UTILS.iterdir() if path.is_symlink())
     shell = ["combine_data", "copy_data_dir", "fix_data_dir", "split_data", "subset_data_dir", "validate_data_dir"]
     perl = ["filter_scp", "spk2utt_to_utt2spk", "split_scp", "utt2spk_to_spk2utt"]
-    wanted = [f"{name}.{ending}" for name in shell for ending in ("py", "sh")]
-    wanted += [f"{name}.{ending}" for name in perl for ending in ("py", "pl")]
-    assert names == sorted([*wanted, "compute_eer.py", "compute_min_dcf.py", "plot_det.py"])
+    expected = [f"{name}.{ending}" for name in shell for ending in ("py", "sh")]
+    expected += [f"{name}.{ending}" for name in perl for ending in ("py", "pl")]
+    assert names == sorted([*expected, "compute_eer.py", "compute_min_dcf.py", "plot_det.py"])
 
 
 def test_validating_and_fixing(data: Path) -> None:
@@ -48,10 +48,10 @@ def test_validating_and_fixing(data: Path) -> None:
     done = run("validate_data_dir.py", "--no-feats", "--no-text", data, by=(sys.executable,))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
-        f"{data}/wav.scp:2: a-1 after b-1 is not the order of LC_ALL=C sort; utils/fix_data_dir.sh mends it",
+        f"{data}/wav.scp:2: a-1 after b-1 is not the order of LC_ALL=C sort; utils/fix_data_dir.sh fixes it",
         f"{data}/utt2spk:2: 1 utterance not in wav.scp (first: a-2); add to wav.scp or remove here; "
-        "utils/fix_data_dir.sh mends it",
-        f"deepspeaker: {data}: 2 findings, the data directory is not valid",
+        "utils/fix_data_dir.sh fixes it",
+        f"deepspeaker: {data}: is not a valid data directory (2 problems)",
     ]
     done = run("fix_data_dir.sh", data, by=("bash",))
     assert "kept 2 utterances out of 3" in done.stdout
@@ -69,7 +69,7 @@ def test_text_utilities_in_pipes(data: Path) -> None:
     assert run("filter_scp.py", "--exclude", "-f", "2", ids, stdin="x a\ny\tb \n").stdout == "y\tb \n"
     done = run("filter_scp.pl", ids, stdin="a\n\n")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "deepspeaker: -:2: a key wanted, there is ''\n"
+    assert done.stderr == "deepspeaker: -:2: expected a key, found ''\n"
 
 
 def test_splitting_lists(data: Path) -> None:
@@ -82,7 +82,7 @@ def test_splitting_lists(data: Path) -> None:
     assert run("split_scp.pl", data / "wav.scp", *"abcd").returncode == 1
 
 
-def test_directories_out_of_directories(data: Path) -> None:
+def test_splitting_copying_combining_and_subsets(data: Path) -> None:
     base = data.parent
     assert run("split_data.sh", "--per-utt", data, 3).returncode == 0
     assert (data / "split3utt" / "3" / "wav.scp").read_text() == "b-1 /3\n"

@@ -1,0 +1,104 @@
+"""Stage 3 (softmax pre-training) and stage 4 (triplet training)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepspeaker.cli.options import commands, init_from_option, stage, training_options
+from deepspeaker.errors import InputError
+from deepspeaker.stages import Stage, digest_of
+
+if TYPE_CHECKING:
+    from deepspeaker.config import Config
+
+
+@commands.group()
+def train() -> None:
+    """Stages 3 and 4: train a network.
+
+    With --nproc or --nnodes above 1, or under torchrun, several processes train together.
+    """
+
+
+def _dev_mark(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    data_dir = options["data_dir"]
+    if not (data_dir / "dev_nosil").is_dir():
+        return {}
+    return {"stage 2 (dev)": digest_of(data_dir / "dev" / ".done.2")}
+
+
+@train.command()
+@init_from_option
+@training_options
+@stage(
+    Stage(
+        3,
+        root="{exp_dir}",
+        mark_dir="softmax",
+        keys=("model", "softmax", "features.low_freq", "features.high_freq"),
+        options=("seed", "init_from"),
+        after=("{data_dir}/train/.done.2",),
+        extra=_dev_mark,
+        required=("softmax/checkpoint_last.pt",),
+        stale=("softmax", "untrained"),
+        input_dir="{data_dir}",
+        trains=True,
+    )
+)
+def softmax(config: Config, **options: Any) -> None:
+    """Stage 3: pre-train a network to classify the training speakers."""
+    _train("softmax", config, **options)
+
+
+@train.command()
+@training_options
+@stage(
+    Stage(
+        4,
+        root="{exp_dir}",
+        mark_dir="triplet",
+        keys=("model", "triplet", "features.low_freq", "features.high_freq"),
+        options=("seed",),
+        after=("{exp_dir}/softmax/.done.3",),
+        required=("triplet/checkpoint_last.pt",),
+        stale=("triplet",),
+        input_dir="{data_dir}",
+        trains=True,
+    )
+)
+def triplet(config: Config, **options: Any) -> None:
+    """Stage 4: train the network of stage 3 with the triplet loss."""
+    _train("triplet", config, **options)
+
+
+def _train(
+    section: str,
+    config: Config,
+    nproc: int,
+    nnodes: int,
+    rdzv_endpoint: str,
+    data_dir: Path,
+    exp_dir: Path,
+    **options: Any,
+) -> None:
+    """Train in this process, or launch processes that run the same command."""
+    # Keeps C++ traces of a lost connection off the screen; the launcher reports the lost process in one line.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from deepspeaker import training
+
+    if nproc * nnodes > 1 and "RANK" not in os.environ:
+        training.launch(sys.argv[1:], nproc, nnodes, rdzv_endpoint)
+        return
+    train_section = training.train_softmax if section == "softmax" else training.train_triplet
+    try:
+        train_section(config, data_dir, exp_dir, **options)
+    except training.Interrupted as interrupted:
+        raise InputError(f"{interrupted}; the same command continues from there") from None
+    if os.environ.get("RANK", "0") == "0":
+        from deepspeaker.report import draw_training
+
+        draw_training(data_dir, exp_dir, section)
