@@ -28,7 +28,7 @@ def train_calibration(
 ) -> Calibration:
     """Train a calibration, or with several systems' scores a fusion, by logistic regression.
 
-    Target and nontarget trials are weighted as if targets had the prior ``p_target``. The log-odds of the prior are
+    Target and non-target trials are weighted as if targets had the prior ``p_target``. The log-odds of the prior are
     then subtracted, so that the result is a log-likelihood ratio.
 
     Parameters
@@ -61,7 +61,7 @@ def train_calibration(
     from sklearn.linear_model import LogisticRegression
 
     if is_target.all() or not is_target.any():
-        raise InputError("calibration needs target and nontarget trials of development speakers")
+        raise InputError("calibration needs target and non-target trials of development speakers")
     values = np.asarray(measures, dtype=np.float64)
     centre, scale = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-12)
     weights = np.where(is_target, p_target / is_target.sum(), (1 - p_target) / (~is_target).sum()) * len(values)

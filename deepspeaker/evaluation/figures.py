@@ -53,7 +53,7 @@ class Scored:
 
     @property
     def nontargets(self) -> NDArray[np.float32]:
-        """The scores of the nontarget trials."""
+        """The scores of the non-target trials."""
         return self.scores[~self.is_target]
 
 
@@ -89,7 +89,7 @@ class Rates:
         try:
             speakers = SpeakerBootstrap(trials.scores, trials.is_target, first, second)
             drawn = speakers.replicates(bootstrap, seed, P_TARGETS)
-        except InputError:  # there are so few nontarget trials that a draw of speakers has none
+        except InputError:  # there are so few non-target trials that a draw of speakers has none
             return plain
         return cls(
             points,
@@ -128,7 +128,7 @@ def system_figures(
 
 
 def at_false_acceptance(points: DetPoints, rate: float) -> OperatingPoint:
-    """Return the point with the fewest misses that accepts at most ``rate`` of the nontarget trials."""
+    """Return the point with the fewest misses that accepts at most ``rate`` of the non-target trials."""
     threshold, p_miss, _ = false_acceptance_point(points, rate)
     return OperatingPoint(threshold=_finite(threshold), p_miss=p_miss)
 

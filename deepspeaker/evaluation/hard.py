@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepspeaker.backends import length_normalised
 from deepspeaker.files import atomic_path
 
-#: The system whose cosines choose the nontarget trials, and how results.json names it.
+#: The system whose cosines choose the non-target trials, and how results.json names it.
 CHOOSER, CHOSEN_BY = "softmax", "softmax, cosine"
 _BLOCK = 1024
 
@@ -34,13 +34,13 @@ def write_trials_hard(
     utt2spk
         The speaker of each utterance.
     spk2gender
-        The gender of speakers. Where both genders are known, nontarget trials have one gender.
+        The gender of speakers. Where both genders are known, non-target trials have one gender.
     nontargets
         Nontarget trials for each utterance: those with the highest cosine. Among equal cosines, the lower id is taken.
 
     Returns
     -------
-    Whether there are both target and nontarget trials; otherwise nothing is written.
+    Whether there are both target and non-target trials; otherwise nothing is written.
     """
     utterances = sorted(vectors.keys() & utt2spk.keys())
     speakers = sorted({utt2spk[utterance] for utterance in utterances})

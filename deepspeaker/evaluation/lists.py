@@ -106,9 +106,9 @@ def read_list(path: Path, utt2spk: Mapping[str, str]) -> TrialList:
         or a list of stage 1 or 6 has an id that is not in the test part.
     """
     trials = read_trials(path)
-    for count, kind in ((trials.is_target.sum(), "target"), ((~trials.is_target).sum(), "nontarget")):
+    for count, kind in ((trials.is_target.sum(), "target"), ((~trials.is_target).sum(), "non-target")):
         if not count:
-            raise InputError(f"{path}: has no {kind} trial; error rates need target and nontarget trials")
+            raise InputError(f"{path}: has no {kind} trial; error rates need target and non-target trials")
     enrolled = {trials.model_ids[number] for number in np.unique(trials.enrolment)}
     models = {name: utterances for name, utterances in _read_models(path).items() if name in enrolled}
     _check_models(path, models, utt2spk)

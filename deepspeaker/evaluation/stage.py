@@ -25,7 +25,7 @@ from deepspeaker.evaluation.systems import System, check_embedded, check_overlap
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import Replicates, paired_difference, rank1
 from deepspeaker.models import load_checkpoint
-from deepspeaker.results import Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo, shown_rate
+from deepspeaker.results import Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo, format_rate
 from deepspeaker.skipped import report_skipped
 from deepspeaker.trials import ROW, TrialList, write_scores
 
@@ -211,7 +211,7 @@ def _results(system: System, test: _Test) -> Iterator[tuple[SystemResult | Enrol
                 result = _enrolment_result(system, trials, backend, enrolment, utterances, scores)
             else:
                 result = _system_result(system, trials, backend, scores, test)
-            shown = shown_rate(result.eer, result.eer_ci95)
+            shown = format_rate(result.eer, result.eer_ci95)
             print(f"{system.name}, {label}, {trials.name}: EER {shown} %", flush=True)
             comparable = scored.all() and trials.name != HARD
             yield result, scores.rates.replicates if comparable else None

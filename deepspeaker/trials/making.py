@@ -14,7 +14,7 @@ from deepspeaker.kaldi import spk2utt_of
 from deepspeaker.trials.trial_list import MODELS_SUFFIX
 from deepspeaker.trials.utterance_pairs import utterance_pairs
 
-#: Trials in a row of the paper's protocol: one target, 99 nontargets.
+#: Trials in a row of the paper's protocol: one target, 99 non-targets.
 ROW = 100
 
 
@@ -39,7 +39,7 @@ def write_trials_all(path: Path, utt2spk: Mapping[str, str], seed: int, max_tria
 
     Returns
     -------
-    The number of target trials and the number of nontarget trials.
+    The number of target trials and the number of non-target trials.
 
     Examples
     --------
@@ -67,9 +67,9 @@ def write_trials_all(path: Path, utt2spk: Mapping[str, str], seed: int, max_tria
 
 
 def write_trials_1p99(path: Path, utt2spk: Mapping[str, str], seed: int) -> tuple[int, int]:
-    """Write the paper's protocol: for each enrolment utterance, a row of one target and 99 nontargets.
+    """Write the paper's protocol: for each enrolment utterance, a row of one target and 99 non-targets.
 
-    The target is drawn from the speaker's other utterances, the nontargets without replacement from the utterances of
+    The target is drawn from the speaker's other utterances, the non-targets without replacement from the utterances of
     all other speakers. A speaker with a single utterance enrols nobody.
 
     Parameters
@@ -83,7 +83,7 @@ def write_trials_1p99(path: Path, utt2spk: Mapping[str, str], seed: int) -> tupl
 
     Returns
     -------
-    The number of target trials and the number of nontarget trials.
+    The number of target trials and the number of non-target trials.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def write_trials_1p99(path: Path, utt2spk: Mapping[str, str], seed: int) -> tupl
             rows += 1
         if rows == 0:
             raise InputError(
-                f"{path}: a row of 1 target and 99 nontargets needs 2 utterances of a speaker and 99 of other speakers"
+                f"{path}: a row of 1 target and 99 non-targets needs 2 utterances of a speaker and 99 of other speakers"
             )
     return rows, rows * (ROW - 1)
 
@@ -123,7 +123,7 @@ def write_trials_enrol(
     """Write ``trials_enrol_1`` to ``trials_enrol_N``: rows as in `write_trials_1p99`, for models of 1 to N utterances.
 
     Each utterance starts a row. It and others of its speaker, drawn one by one, form the models; one more is the
-    target; the nontargets are drawn from the utterances of all other speakers. So all lists have the same tests, and
+    target; the non-targets are drawn from the utterances of all other speakers. So all lists have the same tests, and
     the model of n utterances contains the one of n - 1. Models are written beside each list, as
     ``trials_enrol_N.spk2utt``.
 
@@ -143,7 +143,7 @@ def write_trials_enrol(
     Returns
     -------
     lists
-        The numbers of target and nontarget trials of each list, by name; empty when no row can be made.
+        The numbers of target and non-target trials of each list, by name; empty when no row can be made.
     left_out
         Why speakers enrol nobody, by speaker: they have too few utterances.
     """

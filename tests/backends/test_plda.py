@@ -134,7 +134,7 @@ def test_adaptation_to_what_the_model_expects_changes_little_and_wrong_input_is_
     adapted = adapt_plda(plda, embeddings)
     for found, before in zip(covariances(adapted), covariances(plda), strict=True):
         assert np.abs(found - before).max() < 0.05 * np.abs(before).max()
-    with pytest.raises(InputError, match="many utterances, there are 1"):
+    with pytest.raises(InputError, match="many utterances, not 1"):
         adapt_plda(plda, embeddings[:1])
-    with pytest.raises(InputError, match="none may be below 0"):
+    with pytest.raises(InputError, match="must not be negative"):
         adapt_plda(plda, embeddings, -1.0)

@@ -72,7 +72,7 @@ def test_numbers_are_cut_in_three_and_many_words_left_out(
     column = conditions.columns["snr"]
     assert [list(column.values()).count(v) for v in dict.fromkeys(column.values())] == [3, 3, 3]
     assert list(dict.fromkeys(column.values())) == ["below 3.5", "3.5 to 6.5", "from 6.5"]
-    assert "utt2name: a column has 9 values, more than 8; no breakdown by it" in capsys.readouterr().err
+    assert "utt2name: no breakdown by a column with 9 values, more than 8" in capsys.readouterr().err
 
 
 def test_rows_of_different_width_are_named(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_only_accepting_nobody_keeps_to_a_rate() -> None:
     trials = Scored(
         np.float32([0, 1, 2]), np.array([True, True, False]), np.array([0, 0, 0]), np.array([0, 0, 1])
     )
-    figures = system_figures(trials, Rates.of(trials, 0, 0), [0.5], calibrated=True)
+    figures = system_figures(trials, Rates.of(trials, 0, 0), [0.5], llr=True)
     assert figures["min_dcf_threshold"] == {"0.05": None, "0.01": None, "0.001": None}
 
 

@@ -94,7 +94,7 @@ def test_calibrated_weighs_the_scores_of_both_networks(root: Path) -> None:
 
 def test_what_cannot_be_fused_is_named(root: Path) -> None:
     for folder in (root / "nowhere", root / "exp"):
-        with pytest.raises(InputError, match=r"scoring\.fuse_with: .* is no other experiment with embeddings"):
+        with pytest.raises(InputError, match=r"scoring\.fuse_with: .* is not another experiment with embeddings"):
             scored(root, fuse_with=str(folder))
     other = other_experiment(root)
     table = other / "triplet" / "embeddings_test" / "xvector.scp"

@@ -248,15 +248,15 @@ UTT2SPK = {"a-1": "a", "a-2": "a", "b-1": "b", "b-2": "b"}
     [
         ("a-1 a-2 target\n", {}, "has no non-target trial; error rates need target and non-target trials"),
         ("a-1 b-2 nontarget\n", {}, "has no target trial"),
-        ("a-1 a-2 target\na-1 b-1 nontarget\na-1 a-2 target\n", {}, ":3: the trial a-1 a-2 comes twice"),
+        ("a-1 a-2 target\na-1 b-1 nontarget\na-1 a-2 target\n", {}, ":3: the trial a-1 a-2 appears twice"),
         (
             "a-1 b-1 nontarget\na-1 b-2 target\n",
             {},
-            ":2: a-1 b-2 are of a and b, its label says otherwise (1 such trials); mend it or utt2spk",
+            ":2: a-1 b-2 are utterances of a and b, but the label says otherwise (1 such trials); ",
         ),
         ("m a-2 target\nm b-1 nontarget\n", {"m": "a-1 b-1"}, "the enrolment model m has utterances of a and b"),
-        ("a-1 a-2 target\na-1 b-1 nontarget\n", {"a-1": "a-2"}, "a-1 is an enrolment model and an utterance too"),
-        ("m a-2 target\nm b-1 nontarget\n", {"m": ""}, "m has no utterance; complete or remove it"),
+        ("a-1 a-2 target\na-1 b-1 nontarget\n", {"a-1": "a-2"}, "a-1 is both an enrolment model and an utterance"),
+        ("m a-2 target\nm b-1 nontarget\n", {"m": ""}, "m has no utterance; add one or remove the line"),
         ("m a-2 target\nm b-1 nontarget\n", {"m": "a-1 a-1"}, "m has an utterance twice; keep it once"),
     ],
 )
@@ -286,7 +286,7 @@ def test_names_that_are_taken_and_files_that_are_not_there(root: Path, tmp_path:
         quick(root, given_lists=[tmp_path / "none"])
     with pytest.raises(InputError, match=r"--enrolment .*none: no such file"):
         quick(root, given_lists=[mine], enrolment=tmp_path / "none")
-    with pytest.raises(InputError, match="is for lists that --trials names"):
+    with pytest.raises(InputError, match="needs a list; name it with --trials"):
         quick(root, enrolment=tmp_path / "none")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from deepspeaker.backends import BACKENDS, CALIBRATED
+from deepspeaker.backends import BACKENDS
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation import evaluate
 from deepspeaker.files import sha256_of
@@ -258,7 +258,7 @@ def test_every_back_end_of_the_configuration_is_scored_and_compared(
     assert {(s["name"], s["backend"]) for s in results["systems"]} == {(n, b) for n in NOISE for b in BACKENDS}
     for system in results["systems"]:
         assert (root / "exp" / system["name"] / f"scores_{system['trials']}_{system['backend']}").is_file()
-        assert (system["cllr"] is None) == (system["act_dcf"] is None) == (system["backend"] not in CALIBRATED)
+        assert (system["cllr"] is None) == (system["act_dcf"] is None) == (not BACKENDS[system["backend"]].llr)
     compared = [(c["systems"], c["backends"]) for c in results["comparisons"] if c["trials"] == "trials_all"]
     last = list(NOISE)[-1]
     assert len(compared) == len(NOISE) - 1 + len(BACKENDS) - 1
@@ -273,7 +273,7 @@ def test_every_back_end_of_the_configuration_is_scored_and_compared(
         write_table(scp, {utterance: table[utterance] for utterance in sorted(kept)})
     few = options.model_copy(update={"backends": ["plda"], "bootstrap": 0})
     evaluate(CONFIG.model_copy(update={"scoring": few}), root / "data", root / "exp", 3, 5.0)
-    assert "from 10 utterances of 5 speakers: too few" in capsys.readouterr().out
+    assert "10 utterances of 5 speakers are too few for PLDA" in capsys.readouterr().out
     shutil.rmtree(root / "exp" / "softmax" / "embeddings_dev")
     with pytest.raises(InputError, match=r"dev.*stage 5"):
         evaluate(CONFIG.model_copy(update={"scoring": options}), root / "data", root / "exp", 3, 5.0)

@@ -112,7 +112,7 @@ def test_rows_depend_on_the_seed_and_on_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("counts", [(33, 3), (200, 1), (1, 200)])
 def test_too_few_for_a_row_says_what_is_needed_and_leaves_no_file(tmp_path: Path, counts: tuple[int, int]) -> None:
     # 33 speakers of 3 utterances: 96 of other speakers.
-    with pytest.raises(InputError, match="a row of 1 target and 99 nontargets needs"):
+    with pytest.raises(InputError, match="a row of 1 target and 99 non-targets needs"):
         write_trials_1p99(tmp_path / "trials_1p99", utterances_of(*counts), seed=0)
     assert list(tmp_path.iterdir()) == []
 
