@@ -1,9 +1,9 @@
-"""How fast a crop of 160 frames is read from a one-byte ark, against loading its utterance through kaldiio.
+"""Compare reading a crop of 160 frames from an ark with loading its whole utterance through kaldiio.
 
-    python -m benchmarks.crops [DATA_DIR]     (a folder such as data/C/train_nosil; default: features made up)
+    python -m benchmarks.crops [DATA_DIR]     (a folder such as data/C/train_nosil; default: random features)
 
-Random crops of random utterances, rounds of both by turns, the page cache warm; processor time, which other
-jobs disturb less.
+Both sides read the same random crops in alternating rounds, with a warm page cache. The measure is processor time,
+which other jobs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deepspeaker.kaldi import read_table
 
 
 def microseconds(folder: Path) -> tuple[float, float]:
-    """What a crop takes, ours and kaldiio's, of the utterances of 160 frames and more; medians over nine rounds."""
+    """Return the time per crop of this project and of kaldiio, medians over nine rounds."""
     index = FeatureIndex(folder)
     locations = list(read_table(folder / "feats.scp").values())
     bins, long_enough = index.feature_dim, np.flatnonzero(index.frames >= 160)

@@ -1,10 +1,10 @@
-"""The index of the paper's largest set, simulated: 12.2 million utterances of 249,312 speakers.
+"""Measure the feature index on a simulation of the paper's largest set: 12.2 million utterances of 249,312 speakers.
 
     python -m benchmarks.index [UTTERANCES SPEAKERS]
 
-Writes the tables of such a data directory (all utterances point into one small ark), then measures in a fresh process
-what building the index takes, what it keeps in memory (RssAnon after minus before, allocations that were given back
-apart), and how fast batches are drawn from it, against a directory of ten thousand utterances.
+The benchmark writes the tables of such a data directory, in which all utterances point into one small ark. A fresh
+process then measures the time to build the index, the memory that it keeps (RssAnon after minus before, without freed
+allocations), and the speed of drawing batches. A directory of ten thousand utterances is measured for comparison.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UTTERANCES, SPEAKERS = 12_202_181, 249_312
 
 
 def write_tables(folder: Path, utterances: int, speakers: int) -> None:
-    """feats.scp, utt2spk and utt2num_frames of ``utterances`` utterances of 400 frames."""
+    """Write feats.scp, utt2spk and utt2num_frames of ``utterances`` utterances of 400 frames."""
     folder.mkdir()
     with ArkWriter(folder / "all.ark", folder / "all.scp", "one-byte") as writer:
         writer.write("a", np.random.default_rng(0).normal(size=(400, 64)).astype(np.float32))
@@ -44,7 +44,7 @@ def write_tables(folder: Path, utterances: int, speakers: int) -> None:
 
 
 def anonymous_bytes() -> int:
-    """RssAnon of this process, free memory of the allocator given back first."""
+    """Return RssAnon of this process, after the allocator has returned its free memory."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -54,13 +54,13 @@ def anonymous_bytes() -> int:
 
 
 def measure(folder: Path) -> None:
-    """In a fresh process: builds, weighs, samples."""
+    """Build an index and sample from it, in a fresh process."""
     import polars as pl
 
     from deepspeaker.features import FeatureIndex
     from deepspeaker.training import SpeakerSampler, UtteranceSampler
 
-    pl.DataFrame({"a": ["1"]}).select(pl.col("a").cast(pl.Int64))  # its own memory is not the index'
+    pl.DataFrame({"a": ["1"]}).select(pl.col("a").cast(pl.Int64))  # load polars before the memory is measured
     before = anonymous_bytes()
     begin = time.perf_counter()
     index = FeatureIndex(folder)
@@ -70,10 +70,10 @@ def measure(folder: Path) -> None:
         "softmax": UtteranceSampler(len(index), 64, 0),
         "triplet": SpeakerSampler(index.of_speaker, 16, 4, 0, frames=index.frames, crop_frames=160),
     }
-    own = sum(array.nbytes for array in (index.frames, index.speaker, index._line, index._offset, index._file))
-    own += index.of_speaker._order.nbytes + index.of_speaker._bounds.nbytes
+    arrays = sum(array.nbytes for array in (index.frames, index.speaker, index._line, index._offset, index._file))
+    arrays += index.of_speaker._order.nbytes + index.of_speaker._bounds.nbytes
     print(f"{len(index):,} utterances, {len(index.speakers):,} speakers: index built in {seconds:.1f} s")
-    print(f"  {own / len(index):.1f} bytes an utterance in arrays, {held / len(index):.1f} of RssAnon with all else")
+    print(f"  {arrays / len(index):.1f} bytes per utterance in arrays, {held / len(index):.1f} of RssAnon in all")
     for name, sampler in samplers.items():
         sampler.batch(0)
         begin = time.perf_counter()

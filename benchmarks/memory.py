@@ -1,6 +1,6 @@
-"""Anonymous memory of the reader while it goes through corpora of two sizes: it grows by the index only.
+"""Measure the anonymous memory of the loader on corpora of two sizes; it should grow by the index only.
 
-python -m benchmarks.memory
+Usage: ``python -m benchmarks.memory``
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deepspeaker.training import BatchLoader, UtteranceSampler
 
 
 def measure(folder: Path) -> None:
-    """In a fresh process: RssAnon with the index, and after every utterance was read twice."""
+    """Print RssAnon with the index, and after every utterance was read twice; in a fresh process."""
     index = FeatureIndex(folder)
     sampler = UtteranceSampler(len(index), 64, 0)
     loader = BatchLoader(sampler, index, 160, [], (20.0, 7600.0), torch.device("cpu"))

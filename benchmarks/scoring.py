@@ -1,13 +1,14 @@
-"""Scoring against what it cannot do without: a matrix product and a sort; reading a file against polars' reading.
+"""Compare scoring with its lower limits: a matrix product and a sort, and reading two files.
 
     python -m benchmarks.scoring [trials] [files]
 
-trials: 10^8 trials (10,000 enrolment against 10,000 test embeddings of 512 dimensions) cosine-scored and turned into a
-DET curve, EER and minDCF, against the bare numpy product of the two matrices and one sort of it. files: a score file of
-10^7 lines read, joined with its trial list and turned into EER and minDCF, against polars reading the two files.
+- trials: score 10^8 trials (10,000 enrolment and 10,000 test embeddings of 512 dimensions) by cosine and compute DET
+  curve, EER and minDCF. The limit is the numpy product of the two matrices and one sort of it.
+- files: read a score file of 10^7 lines, join it with its trial list and compute EER and minDCF. The limit is polars
+  reading the two files.
 
-Both sides by turns, in processor time, which others' work on the machine does not lengthen. Memory that was used once
-stays with the process (see ``_KEEP``), for both sides: what is measured is not how fast the kernel hands out pages.
+Both sides run in alternating rounds. The measure is processor time, which other jobs on the machine disturb less. The
+process keeps freed memory (see ``_KEEP``), so the kernel's speed at handing out pages is not measured.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ P_TARGETS = (0.05, 0.01, 0.001)
 _KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36)}
 
 
-def by_turns(what: str, ours: Callable[[], object], bare: Callable[[], object]) -> None:
-    """Prints the medians and the ratio of each round; the first round of both warms up and does not count."""
+def compare(what: str, ours: Callable[[], object], bare: Callable[[], object]) -> None:
+    """Print the medians and the ratio of each round; the first round warms up and is not counted."""
     seconds = []
     for _ in range(ROUNDS + 1):
         of_round = []
@@ -50,7 +51,7 @@ def by_turns(what: str, ours: Callable[[], object], bare: Callable[[], object]) 
 
 
 def of_trials(number: int = 10_000, dim: int = 512) -> None:
-    """The trials of every enrolment against every test embedding."""
+    """Measure the trials of every enrolment against every test embedding."""
     generator = np.random.default_rng(0)
     speaker = np.arange(number) // 20
     means = generator.normal(size=(speaker[-1] + 1, dim)).astype(np.float32)
@@ -68,11 +69,11 @@ def of_trials(number: int = 10_000, dim: int = 512) -> None:
         product = embeddings[:number] @ embeddings[number:].T
         product.ravel().sort()
 
-    by_turns(f"{number**2:,} trials scored and evaluated; product and sort", ours, bare)
+    compare(f"{number**2:,} trials scored and evaluated; product and sort", ours, bare)
 
 
 def of_files(folder: Path, number: int = 10**7) -> None:
-    """A score file in its trial list's order, and one in another order."""
+    """Measure a score file in the order of its trial list, and one in another order."""
     utterances = int(np.ceil((2 * number) ** 0.5)) + 1
     generator = np.random.default_rng(0)
     speaker = np.arange(utterances) // 20
@@ -103,18 +104,18 @@ def of_files(folder: Path, number: int = 10**7) -> None:
             for file in (path, trials):
                 pl.read_csv(file, has_header=False, separator=" ")
 
-        by_turns(f"{number:,} lines {name} joined and evaluated; polars reading both files", ours, bare)
+        compare(f"{number:,} lines {name} joined and evaluated; polars reading both files", ours, bare)
 
 
 def main() -> None:
     if any(os.environ.get(name) != value for name, value in _KEEP.items()):
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.scoring", *sys.argv[1:]], os.environ | _KEEP)
-    wanted = sys.argv[1:] or ["trials", "files"]
-    if "trials" in wanted:
+    parts = sys.argv[1:] or ["trials", "files"]
+    if "trials" in parts:
         of_trials()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"most memory at once: {peak:.2f} GiB")
-    if "files" in wanted:
+        print(f"peak memory: {peak:.2f} GiB")
+    if "files" in parts:
         with tempfile.TemporaryDirectory() as folder:
             of_files(Path(folder))
 

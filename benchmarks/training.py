@@ -1,15 +1,15 @@
-"""The training loop against the bare network: how much of the machine's speed reaches training.
+"""Compare the training loop with the bare network: how much of the machine's speed reaches training.
 
     python -m benchmarks.training [CONFIG]      (default conf/default.yaml)
 
-In one run, by turns: the whole loop on a corpus of random features, and a bare loop of the same network and classifier
-on tensors that lie in memory, written here with torch alone. The bare loop reads nothing on the host and runs without
-torch's deterministic algorithms, so the ratio shows every wait for the device and every other cost of the loop. On a
-GPU, the loop is timed with one wait more too: a read of the loss before the backward pass.
+Alternating rounds measure the whole loop on a corpus of random features, and a bare loop of the same network and
+classifier on tensors in memory, written here with torch alone. The bare loop reads nothing on the host and does not use
+torch's deterministic algorithms. So the ratio shows every wait for the device and every other cost of the loop. On a
+GPU the loop is also measured with one more wait: a read of the loss before the backward pass.
 
-Then the loader alone, bfloat16 where the hardware computes in it, and the network through torch.compile (for which a
-CPU needs a C++ compiler). Each speed of the network is told in floating-point operations too, and on a GPU of
-``PEAKS`` as a share of what the device can do at most.
+The benchmark also measures the loader alone, bfloat16 where the hardware computes in it, and the network compiled by
+torch.compile (which needs a C++ compiler on a CPU). Each speed of the network is printed in floating-point operations
+too, and on the GPUs of ``PEAKS`` as a share of the peak.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from deepspeaker.training import (
     train,
 )
 
-#: Steps of a measurement, of which the first are not timed, and how often all measurements are made.
+#: Steps of a measurement, the untimed steps at its beginning, and the number of rounds.
 STEPS, WARM_UP, ROUNDS = 14, 4, 4
 
-#: TFLOP/s by NVIDIA's data sheets of A100, H100 SXM, H100 PCIe and H200: of dense products, where the sheets of the
-#: last three tell the double, "with sparsity", for bfloat16 and TF32.
+#: TFLOP/s of dense products by NVIDIA's data sheets of A100, H100 SXM, H100 PCIe and H200. For bfloat16 and TF32, the
+#: sheets of the last three give twice as much, "with sparsity".
 PEAKS = {
     "NVIDIA A100": {"bfloat16": 312.0, "tf32": 156.0, "float32": 19.5},
     "NVIDIA H100 80GB HBM3": {"bfloat16": 989.4, "tf32": 494.7, "float32": 66.9},
@@ -55,8 +55,8 @@ PEAKS = {
 }
 
 
-class Timed:
-    """A sampler that notes when it is asked."""
+class TimedSampler:
+    """A sampler that records when each batch is requested."""
 
     def __init__(self, sampler: UtteranceSampler) -> None:
         self.sampler = sampler
@@ -67,13 +67,13 @@ class Timed:
         return self.sampler.batch(step)
 
 
-class Waiting(SoftmaxObjective):
-    """Reads its loss before the backward pass."""
+class WaitingObjective(SoftmaxObjective):
+    """An objective that reads its loss before the backward pass."""
 
     def forward(self, features: Tensor, speakers: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        loss, figures = super().forward(features, speakers, step)
+        loss, metrics = super().forward(features, speakers, step)
         float(loss.detach())
-        return loss, figures
+        return loss, metrics
 
 
 def fresh(config: Config, index: FeatureIndex) -> Network:
@@ -81,14 +81,14 @@ def fresh(config: Config, index: FeatureIndex) -> Network:
     return build_model(index.feature_dim, **config.model.model_dump())
 
 
-def of_the_loop(
+def time_loop(
     config: Config, index: FeatureIndex, device: torch.device, kind: type[SoftmaxObjective] = SoftmaxObjective
 ) -> float:
-    """Seconds a step of the whole loop."""
+    """Return the seconds per step of the whole loop."""
     options = config.softmax
     network = fresh(config, index)
     objective = kind(network, network.embedding_dim, len(index.speakers))
-    sampler = Timed(UtteranceSampler(len(index), options.batch_size, 0))
+    sampler = TimedSampler(UtteranceSampler(len(index), options.batch_size, 0))
     about = {
         "config": config.model_dump(),
         "stage": "softmax",
@@ -100,14 +100,14 @@ def of_the_loop(
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         checkpoints = Checkpoints(Path(folder), about)
         train(objective, sampler, index, None, options, (20.0, 7600.0), checkpoints, device=device, progress=False)
-    # The reader is one batch ahead: batch n + 1 is asked for when step n begins.
+    # The loader is one batch ahead: it requests batch n + 1 when step n begins.
     return (sampler.times[-1] - sampler.times[WARM_UP]) / (len(sampler.times) - 1 - WARM_UP)
 
 
-def of_the_network(
+def time_network(
     config: Config, index: FeatureIndex, device: torch.device, precision: str, compiled: bool = False
 ) -> float:
-    """Seconds a step of forward, backward and update, launched without a look at any result."""
+    """Return the seconds per step of forward, backward and update, without reading any result."""
     options = config.softmax
     network = fresh(config, index).to(device).train()
     classifier = nn.Linear(network.embedding_dim, len(index.speakers), device=device)
@@ -140,21 +140,21 @@ def synchronise(device: torch.device) -> None:
 
 
 def operations(device: torch.device, network: Network, config: Config, precision: str, seconds: float) -> str:
-    """What a step of ``seconds`` computes: forward and backward, which is twice the forward; 2 operations a product."""
+    """Return the speed of a step in words. The backward pass costs twice the forward; a product is two operations."""
     products = sum(layer.multiply_adds for layer in describe(network, config.softmax.crop_frames))
-    a_second = 3 * 2 * products * config.softmax.batch_size / seconds
+    speed = 3 * 2 * products * config.softmax.batch_size / seconds
     if device.type != "cuda":
-        return f"{a_second / 1e9:.1f} GFLOP/s"
+        return f"{speed / 1e9:.1f} GFLOP/s"
     if precision == "float32" and torch.backends.cudnn.allow_tf32:
-        precision = "tf32"  # what cuDNN then computes the convolutions in
+        precision = "tf32"  # cuDNN then computes the convolutions in TF32
     name = torch.cuda.get_device_name(device)
     peak = next((peaks[precision] for known, peaks in PEAKS.items() if name.startswith(known)), None)
-    share = f", {a_second / 1e12 / peak:.1%} of the peak in {precision}" if peak else ""
-    return f"{a_second / 1e12:.2f} TFLOP/s{share}"
+    share = f", {speed / 1e12 / peak:.1%} of the peak in {precision}" if peak else ""
+    return f"{speed / 1e12:.2f} TFLOP/s{share}"
 
 
-def of_the_loader(config: Config, index: FeatureIndex) -> float:
-    """Seconds a batch takes to be read and made a tensor."""
+def time_loader(config: Config, index: FeatureIndex) -> float:
+    """Return the seconds per batch to read it and make it a tensor."""
     options = config.softmax
     sampler = UtteranceSampler(len(index), options.batch_size, 1)
     loader = BatchLoader(sampler, index, options.crop_frames, [], (20.0, 7600.0), torch.device("cpu"))
@@ -172,11 +172,11 @@ def main() -> None:
     one = config.softmax.model_copy(update=shape)
     config = config.model_copy(update={"softmax": one})
     measured: dict[str, Callable[[], float]] = {
-        "loop": lambda: of_the_loop(config, index, device),
-        "float32": lambda: of_the_network(config, index, device, "float32"),
-        "bfloat16": lambda: of_the_network(config, index, device, "bfloat16"),
-        "compiled": lambda: of_the_network(config, index, device, precision, compiled=True),
-        "waiting": lambda: of_the_loop(config, index, device, Waiting),
+        "loop": lambda: time_loop(config, index, device),
+        "float32": lambda: time_network(config, index, device, "float32"),
+        "bfloat16": lambda: time_network(config, index, device, "bfloat16"),
+        "compiled": lambda: time_network(config, index, device, precision, compiled=True),
+        "waiting": lambda: time_loop(config, index, device, WaitingObjective),
     }
     if precision == "float32":
         del measured["bfloat16"]
@@ -190,11 +190,12 @@ def main() -> None:
         print(f"{name}, {precision}: {parameter_count(network):,} parameters, {size}")
         rounds = [{what: measure() for what, measure in measured.items()} for _ in range(ROUNDS)]
         seconds = {what: np.array([times[what] for times in rounds]) for what in measured}
-        loader = of_the_loader(config, index)
+        loader = time_loader(config, index)
     for what, times in seconds.items():
         middle = float(np.median(times))
-        own = what if what in ("float32", "bfloat16") else precision
-        print(f"{what}: {one.batch_size / middle:.0f} utterances/s, {operations(device, network, config, own, middle)}")
+        used = what if what in ("float32", "bfloat16") else precision
+        speed = operations(device, network, config, used, middle)
+        print(f"{what}: {one.batch_size / middle:.0f} utterances/s, {speed}")
     print(f"loop: {ratio(seconds[precision], seconds['loop'])} of the bare network's speed")
     print(f"loader alone: {np.median(seconds['loop']) / loader:.0f} times what training consumes")
     if "bfloat16" in seconds:
@@ -205,7 +206,7 @@ def main() -> None:
 
 
 def ratio(above: Any, below: Any) -> str:
-    """The median of the rounds' ratios, and all of them."""
+    """Return the median of the rounds' ratios, and all of them."""
     ratios = above / below
     return f"{np.median(ratios):.2f} (rounds: {', '.join(f'{one:.2f}' for one in ratios)})"
 
