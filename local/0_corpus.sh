@@ -2,9 +2,11 @@
 # usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi|lhotse] [--corpus-dir DIR] [--parts "..."] [--mirror URL]
 #        [--seed N] [--nj N] [--config FILE] [--set section.key=value] data/C
 #
-# Stage 0: gets a corpus. demo: synthesises one into data/C/corpus (synthetic speech, offline, under a minute).
-# librispeech without --corpus-dir: downloads --parts ("all", "mini", or names) into data/C/corpus, checks and unpacks them;
-# an interrupted download resumes. With --corpus-dir: says what is there.
+# Stage 0: get a corpus.
+# demo: synthesise it in data/C/corpus (synthetic speech, offline, under a minute).
+# librispeech without --corpus-dir: download --parts ("all", "mini", or names) to data/C/corpus, check and unpack them.
+# Interrupted downloads resume.
+# With --corpus-dir: only list what the corpus contains.
 declare -A default=([corpus]=demo [corpus_dir]='' [parts]='' [mirror]=https://www.openslr.org/resources [seed]=0 [nj]=$(nproc))
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
@@ -14,11 +16,11 @@ data=$1
 if [ -n "$corpus_dir" ]; then
   deepspeaker look "${passed_on[@]}" --corpus "$corpus" "$corpus_dir"
 elif [ "$corpus" = demo ]; then
-  # shellcheck disable=SC2086  # words
+  # shellcheck disable=SC2086  # split into words
   run_stage $cmd --follow true "$data/log/make_demo.log" \
     deepspeaker make-demo "${configuration[@]}" "${passed_on[@]}" --seed "$seed" --jobs "$nj" "$data/corpus"
 elif [ "$corpus" = librispeech ]; then
-  # shellcheck disable=SC2086  # words
+  # shellcheck disable=SC2086  # split into words
   run_stage $cmd --follow true "$data/log/download.log" \
     deepspeaker download "${passed_on[@]}" --parts "${parts:-train-clean-100 dev-clean test-clean}" --mirror "$mirror" \
       --progress "$progress" "$data/corpus"

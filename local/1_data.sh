@@ -3,10 +3,11 @@
 #        [--test-parts "..."] [--seed N] [--max-skipped PERCENT] [--allow-pipes true] [--merge-chapters true]
 #        [--allow-speaker-overlap true] data/C
 #
-# Stage 1: Kaldi data directories data/C/{train,dev,test}, Lhotse manifests in data/C/manifests, trial lists
-# data/C/test/trials_all, trials_1p99, trials_enrol_1 to trials_enrol_5. The speakers of the parts are disjoint; development
-# speakers are carved out of training when none are given. A Kaldi corpus' test/trials, enrol_spk2utt and utt2X are passed on.
-# With --merge-chapters the speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe become readers.
+# Stage 1: write Kaldi data directories data/C/{train,dev,test}, Lhotse manifests in data/C/manifests, and the trial lists
+# data/C/test/trials_all, trials_1p99 and trials_enrol_1 to trials_enrol_5.
+# The parts have different speakers. Without a development part, some training speakers become development speakers.
+# The files test/trials, test/enrol_spk2utt and test/utt2X of a Kaldi corpus are copied.
+# --merge-chapters merges the speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe by reader.
 declare -A default=([corpus]=demo [corpus_dir]='')
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
@@ -15,8 +16,7 @@ data=$1
 if [ -z "$corpus_dir" ]; then corpus_dir=$data/corpus; fi
 if [ "$corpus_dir" = "$data/corpus" ] && [ "$corpus" = librispeech ]; then corpus_dir=$corpus_dir/LibriSpeech; fi
 
-# shellcheck disable=SC2086  # words
-
+# shellcheck disable=SC2086  # split into words
 run_stage $cmd --follow true "$data/log/prepare.log" \
   deepspeaker prepare "${configuration[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" \
     --name "$(basename "$data")" "${passed_on[@]}" "$data"

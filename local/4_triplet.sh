@@ -2,16 +2,15 @@
 # usage: local/4_triplet.sh [--config FILE] [--set section.key=value] [--seed N] [--cmd "utils/run.py"] [--device auto|cpu|cuda]
 #        [--nproc N] [--nnodes N] [--rdzv-endpoint HOST:PORT] data/C exp/E
 #
-# Stage 4: triplet training on cosine, from exp/E/softmax on, on data/C/train_nosil; exp/E/triplet gets the checkpoints,
-# train.csv, training.png and TensorBoard scalars. An interrupted training resumes.
+# Stage 4: train the network of exp/E/softmax with the triplet loss on cosine similarity, on data/C/train_nosil.
+# exp/E/triplet gets the same files as exp/E/softmax. An interrupted training resumes.
 declare -A default=([device]=auto [nproc]=1 [nnodes]=1)
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
-# shellcheck disable=SC2046,SC2086  # words
-
+# shellcheck disable=SC2046,SC2086  # split into words
 run_stage $cmd --follow true --requeue true --nodes "$nnodes" $(gpus "$nproc") "$exp/triplet/log/train.log" \
   deepspeaker train triplet "${configuration[@]}" "${passed_on[@]}" --device "$device" --nproc "$nproc" --nnodes "$nnodes" \
     --progress "$progress" --data-dir "$data" --exp-dir "$exp"

@@ -2,9 +2,10 @@
 # usage: local/5_embed.sh [--config FILE] [--set section.key=value] [--nj N] [--cmd "utils/run.py"] [--device auto|cpu|cuda]
 #        [--parts "test train dev"] data/C exp/E
 #
-# Stage 5: embeddings of whole test utterances by the untrained network, after softmax and after triplet training:
-# exp/E/SYSTEM/embeddings_test/xvector.scp, and the speakers' means as spk_xvector.scp. Where the back ends (scoring.backends)
-# learn from training or development speakers, embeddings_train and embeddings_dev too.
+# Stage 5: embed whole test utterances with three systems: the network before training, after softmax and after triplet
+# training. Each has its embeddings in exp/E/SYSTEM/embeddings_test/xvector.scp, and the mean embedding of each speaker in
+# spk_xvector.scp. If the back ends (scoring.backends) are trained on training or development speakers, embeddings_train and
+# embeddings_dev are written too.
 declare -A default=([nj]=$(nproc) [device]=auto [parts]='')
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
@@ -12,7 +13,7 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 if [ -z "$parts" ]; then parts=$(deepspeaker parts-to-embed "${configuration[@]}"); fi
-# shellcheck disable=SC2046,SC2086  # words
+# shellcheck disable=SC2046,SC2086  # split into words
 run_stage $cmd --pick failed $(gpus 1) JOB=1:"$nj" "$exp/log/embed.JOB.log" \
     deepspeaker embed-systems "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$nj" --device "$device" \
       --parts "$parts" --data-dir "$data" --exp-dir "$exp" \

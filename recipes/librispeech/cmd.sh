@@ -1,4 +1,4 @@
 # shellcheck shell=bash
 # The launcher of all jobs: utils/run.py on this machine, "utils/slurm.py --mem 4G" on a cluster (see docs/launchers.md), or any
-# program with the contract of Kaldi's run.pl.
+# program that works like Kaldi's run.pl.
 export cmd=${cmd:-utils/run.py}

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sets PATH: the recipe's programs, then the Python environment that utils/setup.sh made or DEEPSPEAKER_PYTHON names.
+# Put the recipe's programs and the Python environment (.venv, or that of DEEPSPEAKER_PYTHON) on PATH.
 _root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 _python=${DEEPSPEAKER_PYTHON:-$_root/.venv/bin/python}
 if [ -d "$_python" ]; then _python=$_python/bin/python; fi

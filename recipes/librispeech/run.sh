@@ -1,31 +1,42 @@
 #!/usr/bin/env bash
 # usage: run.sh [--stage N] [--stop-stage N] [options]
 #
-# Deep Speaker from speech to EER and minDCF. The first start makes the Python environment (.venv, some minutes).
-# Without --stage, finished stages are skipped. With it, stages N to 7 run again; only --stage 3 or 4 trains a network again.
+# Run Deep Speaker from speech to EER and minDCF. The first run creates the Python environment .venv (1 to 5 minutes).
+# Finished stages are skipped. With --stage N, stages N to 7 run again; a network is trained again only with --stage 3 or 4.
 #
-#   --corpus NAME               demo (default), librispeech, kaldi, lhotse
-#   --corpus-dir DIR            librispeech: the folder that holds train-clean-100 and so on (else it is downloaded)
-#                               kaldi: holds data directories train, test and, if there is one, dev
-#                               lhotse: holds train_cuts.jsonl.gz, test_cuts.jsonl.gz and, if there is one, dev_cuts.jsonl.gz
-#   --train-parts "A B", --dev-parts "...", --test-parts "..."      parts of LibriSpeech
-#   --mini true                 mini LibriSpeech (0.5 GB), downloaded to data/mini_librispeech
-#   --mirror URL                where LibriSpeech is downloaded from (default https://www.openslr.org/resources)
-#   --config FILE               the experiment (default: conf/demo.yaml for demo, else conf/default.yaml)
-#   --set section.key=value     overrides a key of it; may be repeated
-#   --exp NAME                  the folder under exp/ (default: CORPUS_CONFIG)
-#   --overwrite true            replaces a network in it that was trained with other settings
-#   --seed N                    decides corpus, trial lists, weights and crops (default 0)
-#   --nj N                      jobs of the array stages (default: the processors); changes no result
-#   --cmd "PROGRAM OPTIONS"     the launcher: utils/run.py, utils/slurm.py, or one with the contract of Kaldi's run.pl
-#   --device auto|cpu|cuda      where networks run
-#   --max-skipped PERCENT       a stage stops when more of its items cannot be used (default 5)
-#   --trials FILE               an additional trial list; may be repeated. --enrolment FILE: its enrolment models, as spk2utt
-#   --allow-speaker-overlap true, --allow-pipes true                allow known test speakers, commands in wav.scp
-#   --merge-chapters true       kaldi: speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe become readers
-#   --init-from CHECKPOINT      stage 3 starts from its weights, for fine-tuning; the speakers may be others
-#   --nproc N, --nnodes N, --rdzv-endpoint HOST:PORT
-#                               training on N processes (GPUs) of each of N machines; utils/slurm.py needs no address
+# Corpus:
+#   --corpus NAME               demo (default), librispeech, kaldi or lhotse
+#   --corpus-dir DIR            librispeech: the folder that contains train-clean-100 and so on (default: download it)
+#                               kaldi: contains the data directories train, test and, optionally, dev
+#                               lhotse: contains train_cuts.jsonl.gz, test_cuts.jsonl.gz and, optionally, dev_cuts.jsonl.gz
+#   --train-parts "A B"         librispeech: parts to train on (default: all; for a download train-clean-100)
+#   --dev-parts "A B"           librispeech: parts for development (default: all; for a download dev-clean)
+#   --test-parts "A B"          librispeech: parts to test on (default: all; for a download test-clean)
+#   --mini true                 librispeech: download mini LibriSpeech (0.5 GB) to data/mini_librispeech
+#   --mirror URL                librispeech: where to download from (default: https://www.openslr.org/resources)
+#   --merge-chapters true       kaldi: merge the speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe by reader
+#   --allow-pipes true          kaldi, lhotse: run the commands that stand in for audio files, as in wav.scp
+#   --allow-speaker-overlap true    allow test speakers that are also in training
+#   --max-skipped PERCENT       stop a stage if more of its items cannot be used (default: 5)
+#
+# Experiment:
+#   --config FILE               configuration (default: conf/demo.yaml for demo, else conf/default.yaml)
+#   --set section.key=value     override a configuration key; may be repeated
+#   --exp NAME                  folder of the experiment in exp/ (default: CORPUS_CONFIG)
+#   --overwrite true            replace a network that was trained with other settings
+#   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
+#   --trials FILE               an additional trial list; may be repeated
+#   --enrolment FILE            enrolment models of these lists, as a spk2utt file
+#   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
+#
+# Jobs:
+#   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors); the
+#                               results do not depend on it
+#   --cmd "PROGRAM OPTIONS"     launcher: utils/run.py, utils/slurm.py, or any program that works like Kaldi's run.pl
+#   --device auto|cpu|cuda      where networks run (default: auto)
+#   --nproc N                   training processes (GPUs) per machine (default: 1)
+#   --nnodes N                  machines that train together (default: 1)
+#   --rdzv-endpoint HOST:PORT   address of one of these machines; not needed with utils/slurm.py
 set -euo pipefail
 export LC_ALL=C
 _from=$PWD _words=("$@") _script=$(readlink -f "${BASH_SOURCE[0]}")
@@ -44,24 +55,24 @@ trials=()
 [ $# -eq 0 ] || { echo "run.sh: unexpected argument $1; --help lists the options" >&2; exit 2; }
 utils/setup.sh
 
-# Refuses wrong options, completes names and paths.
+# Check the options; complete names and paths.
 plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
 enrolment=${plan[6]:-} trials=("${plan[@]:7}")
-if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # what is downloaded is what is used
+if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # use exactly the downloaded parts
   train_parts=${train_parts:-train-clean-100} dev_parts=${dev_parts:-dev-clean} test_parts=${test_parts:-test-clean}
 fi
 if [ -n "$stage" ]; then if_needed=false; else if_needed=true; fi
 common=(--config "$config" "${overrides[@]}" --cmd "$cmd" --if-needed "$if_needed")
-# A finished network stays unless --stage 3 or 4 asks for another one, or --overwrite true replaces it.
+# A finished network is kept unless --stage 3, --stage 4 or --overwrite true asks for a new one.
 training=(--if-needed "$([ "${stage:-0}" -ge 3 ] && echo false || echo true)" --overwrite "$overwrite" --device "$device"
   --nproc "$nproc" --nnodes "$nnodes" --rdzv-endpoint "$rdzv_endpoint" --seed "$seed")
-export DEEPSPEAKER_RUN_PID=$$  # launchers end their jobs when this process is gone
+export DEEPSPEAKER_RUN_PID=$$  # launchers end their jobs when this process has ended
 echo "run.sh: corpus $corpus, configuration $config, data in $data, results in $exp"
 runs() { [ "${stage:-0}" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
-if runs 0; then  # demo: 142 synthetic voices; librispeech: 7 GB to download
+if runs 0; then  # demo: 142 synthetic voices; librispeech: a download of 7 GB
   local/0_corpus.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --parts "$parts" --mirror "$mirror" \
     --seed "$seed" --nj "$nj" "$data"
 fi
