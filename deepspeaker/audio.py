@@ -1,4 +1,4 @@
-"""One reader for whatever a ``wav.scp`` names, whole or a segment of it: a file, ``ark:offset``, a pipe."""
+"""Read the audio that a ``wav.scp`` names, whole or a segment: a file, ``ark:offset`` or a pipe."""
 
 from __future__ import annotations
 
@@ -18,51 +18,57 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 
-#: The pipe of Kaldi's LibriSpeech recipe; libsndfile opens such a file itself.
+#: The pipe of Kaldi's LibriSpeech recipe. libsndfile opens the file without running it.
 _FLAC_PIPE = re.compile(r"flac -c -d -s (\S+) \|")
 _ARK_OFFSET = re.compile(r"(.+\.ark):(\d+)")
 _LARGEST_OGG_PAGE = 65307
-#: Formats in which libsndfile does not always find a sample exactly.
-_INEXACT = ("OGG", "MP3")
-#: Seconds: a segment that ends later than its recording by less is cut there, as Kaldi's extract-segments does.
+#: Formats in which libsndfile does not always seek to the exact sample.
+_INEXACT_SEEK = ("OGG", "MP3")
+#: A segment may end less than this many seconds after its recording and is truncated, as by Kaldi's extract-segments.
 MAX_OVERSHOOT = 0.5
-#: The status of a command whose reader had enough (128 + SIGPIPE).
+#: Exit status of a command whose reader closed the pipe (128 + SIGPIPE).
 _PIPE_CLOSED = 141
 
 
 class _Container(NamedTuple):
-    """How a file format lays out its chunks, each of a name, the size of its content, and the content."""
+    """The layout of a file of chunks, each a name, the size of its content, and the content."""
 
     order: Literal["little", "big"]  # of the bytes of a size
-    first: int  # byte where the first chunk begins
+    first: int  # byte at which the first chunk begins
     name: int  # bytes of a name
     size: int  # bytes of a size
-    align: int  # chunks begin at multiples of so many bytes
-    unknown: int  # headers written before the length was known have this size or a larger one
+    align: int  # chunks begin at multiples of this
+    unknown: int  # sizes from here on mean that the length was unknown when the header was written
 
 
 _RIFF = _Container("little", 12, 4, 4, 2, 0x7FFFF000)
-#: By the first four bytes of a file.
+#: First four bytes of a file -> its container.
 _CONTAINERS = {
     b"RIFF": _RIFF,  # wav
     b"RIFX": _RIFF._replace(order="big"),
-    b"RF64": _RIFF,  # its chunk ds64 has the sizes that 32 bits do not hold
+    b"RF64": _RIFF,  # its chunk ds64 has the sizes that do not fit 32 bits
     b"FORM": _RIFF._replace(order="big"),  # aiff
-    b"riff": _Container("little", 40, 16, 8, 8, 2**62),  # w64; its sizes count name and size too
+    b"riff": _Container("little", 40, 16, 8, 8, 2**62),  # w64; its sizes include name and size
     b"caff": _Container("big", 8, 4, 8, 1, 2**62),
 }
 
 
 class AudioInfo(NamedTuple):
-    """What a file says of itself."""
+    """The properties of an audio file."""
 
     sampling_rate: int  # Hz
-    samples: int  # a channel
+    samples: int  # per channel
     channels: int
 
 
 def audio_file(location: str) -> str | None:
-    """The plain audio file that a ``wav.scp`` entry stands for, None for an ark or a pipe that must be run."""
+    """Return the audio file of a ``wav.scp`` entry, None for an ark or a pipe that must be run.
+
+    Examples
+    --------
+    >>> audio_file("flac -c -d -s /data/a.flac |")
+    '/data/a.flac'
+    """
     if match := _FLAC_PIPE.fullmatch(location.strip()):
         return match[1]
     if location.rstrip().endswith("|") or _ARK_OFFSET.fullmatch(location):
@@ -71,7 +77,7 @@ def audio_file(location: str) -> str | None:
 
 
 def audio_info(location: str, allow_pipes: bool = False) -> AudioInfo:
-    """Rate, length and channels of the audio at ``location``; raises ``InputError`` as ``read_audio`` does."""
+    """Return the properties of the audio at ``location``. Parameters and errors are those of ``load_audio``."""
     source = _open(location, allow_pipes)
     try:
         with soundfile.SoundFile(source) as stream:
@@ -85,11 +91,35 @@ def audio_info(location: str, allow_pipes: bool = False) -> AudioInfo:
 
 
 def segment_samples(start: float, end: float | None, info: AudioInfo) -> tuple[int, int]:
-    """First sample and the one after the last of a segment from ``start`` to ``end`` seconds (None: to the end).
+    """Return the bounds of a segment in samples.
 
-    Times are rounded to the nearest sample, so that times written with six digits give the very samples they came
-    from (extract-segments of Kaldi cuts the fraction off, and is one sample early there). Raises ``InputError`` when
-    the segment is not within its recording (up to ``MAX_OVERSHOOT``) or has no samples.
+    Parameters
+    ----------
+    start, end
+        Bounds in seconds. An ``end`` of None is the end of the recording.
+    info
+        Properties of the recording.
+
+    Returns
+    -------
+    first, stop
+        First sample, and the one after the last.
+
+    Raises
+    ------
+    InputError
+        The segment is not within the recording (up to ``MAX_OVERSHOOT``), or has no samples. The message continues
+        after the words "the segment".
+
+    Notes
+    -----
+    Times are rounded to the nearest sample, so that times with six digits give the exact samples that they stand for.
+    Kaldi's extract-segments truncates and is sometimes one sample early.
+
+    Examples
+    --------
+    >>> segment_samples(0.5, 1.25, AudioInfo(sampling_rate=16000, samples=32000, channels=1))
+    (8000, 20000)
     """
     length = info.samples / info.sampling_rate
     first = round(start * info.sampling_rate)
@@ -100,15 +130,12 @@ def segment_samples(start: float, end: float | None, info: AudioInfo) -> tuple[i
         raise InputError(f"ends at {end:g} s, its recording at {length:g} s")
     stop = min(stop, info.samples)
     if stop <= first:
-        raise InputError(f"from {start:g} to {end:g} s there is no sample")
+        raise InputError(f"has no sample from {start:g} to {end:g} s")
     return first, stop
 
 
 def read_audio(location: str, sampling_rate: int = 16000, allow_pipes: bool = False) -> NDArray[np.float32]:
-    """The samples at ``location`` as float32 (n,) in [-1, 1], channels averaged, at ``sampling_rate`` Hz.
-
-    ``load_audio`` without what the file says of itself.
-    """
+    """Read whole audio like ``load_audio``, and return only the samples."""
     return load_audio(location, sampling_rate, allow_pipes)[0]
 
 
@@ -118,27 +145,50 @@ def load_audio(
     allow_pipes: bool = False,
     segment: tuple[float, float | None] | None = None,
 ) -> tuple[NDArray[np.float32], AudioInfo]:
-    """The samples at ``location`` as float32 (n,) in [-1, 1], channels averaged, at ``sampling_rate`` Hz, and its info.
+    """Read audio, average its channels and resample it.
 
-    ``location`` is an entry of a ``wav.scp``: a file of any format that libsndfile reads, ``ark:offset`` of an archive
-    of whole wav files, ``flac -c -d -s PATH |`` (opened without a shell) or, with ``allow_pipes``, any command
-    followed by ``|`` that writes a wav file to its standard output. ``segment`` is its start and end in seconds (None:
-    to the end of the recording), cut at the recording's own rate as ``segment_samples`` says. Raises ``InputError``
-    that names the entry: no such file, not audio, truncated, empty, a pipe without ``allow_pipes``, a pipe that fails,
-    values that are not finite, a segment that is not there.
+    Parameters
+    ----------
+    location
+        An entry of ``wav.scp``:
+
+        - a file of any format that libsndfile reads
+        - ``ark:offset`` in an archive of wav files
+        - ``flac -c -d -s PATH |``, which is opened without a shell
+        - with ``allow_pipes``, any command followed by ``|`` that writes a wav file to stdout
+    sampling_rate
+        Sampling rate of the result in Hz.
+    allow_pipes
+        Whether commands may be run.
+    segment
+        Start and end in seconds; an end of None is the end of the recording. The segment is taken before resampling,
+        with the bounds of ``segment_samples``.
+
+    Returns
+    -------
+    samples : ndarray of shape (n,)
+        float32 in [-1, 1].
+    info
+        Properties of the recording before resampling.
+
+    Raises
+    ------
+    InputError
+        The audio does not exist, cannot be read, is truncated or empty, has values that are not finite, is a pipe that
+        fails or is not allowed, or does not contain the segment. The message names ``location``.
     """
     if segment is None:
-        samples, info = _decoded(location, allow_pipes)
+        samples, info = _decode(location, allow_pipes)
     else:
-        samples, info = _cut(location, allow_pipes, segment)
+        samples, info = _decode_segment(location, allow_pipes, segment)
     mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
     if not np.isfinite(mono).all():
         raise InputError(f"{location}: has samples that are not finite numbers")
-    return resampled(mono, info.sampling_rate, sampling_rate), info
+    return resample(mono, info.sampling_rate, sampling_rate), info
 
 
-def resampled(samples: NDArray[np.float32], rate: int, sampling_rate: int) -> NDArray[np.float32]:
-    """Samples (n,) at ``rate`` Hz as float32 at ``sampling_rate`` Hz, by scipy's polyphase filter."""
+def resample(samples: NDArray[np.float32], rate: int, sampling_rate: int) -> NDArray[np.float32]:
+    """Resample samples of shape (n,) from ``rate`` to ``sampling_rate`` Hz with scipy's polyphase filter."""
     if rate != sampling_rate:
         from scipy.signal import resample_poly
 
@@ -147,14 +197,14 @@ def resampled(samples: NDArray[np.float32], rate: int, sampling_rate: int) -> ND
     return np.ascontiguousarray(samples, dtype=np.float32)
 
 
-def _decoded(location: str, allow_pipes: bool) -> tuple[NDArray[np.float32], AudioInfo]:
-    """All samples (n, channels) at ``location``, and how many and what they are."""
+def _decode(location: str, allow_pipes: bool) -> tuple[NDArray[np.float32], AudioInfo]:
+    """Return all samples, of shape (n, channels)."""
     source = _open(location, allow_pipes)
     try:
         with soundfile.SoundFile(source) as stream:
             _check_whole(stream, source, location)
             rate, expected = stream.samplerate, stream.frames
-            estimated = stream.format == "MP3"  # its header need not know its length
+            estimated = stream.format == "MP3"  # its header may not have the length
             samples: NDArray[np.float32] = stream.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(location, error) from None
@@ -165,22 +215,22 @@ def _decoded(location: str, allow_pipes: bool) -> tuple[NDArray[np.float32], Aud
     return samples, AudioInfo(rate, *samples.shape)
 
 
-#: For the segments of a recording, which follow each other.
-_kept_decoded = functools.lru_cache(maxsize=1)(_decoded)
+#: Segments of a recording usually follow each other, so that the last recording is cached.
+_cached_decode = functools.lru_cache(maxsize=1)(_decode)
 
 
-def _cut(
+def _decode_segment(
     location: str, allow_pipes: bool, segment: tuple[float, float | None]
 ) -> tuple[NDArray[np.float32], AudioInfo]:
-    """The samples (n, channels) of a segment: read alone from a file, cut from the whole of everything else."""
+    """Return the samples of a segment, of shape (n, channels); only a plain file need not be read whole."""
     path = audio_file(location)
     try:
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(soundfile.SoundFile(_open(location, False))) if path else None
-            if stream and stream.format not in _INEXACT:
+            if stream and stream.format not in _INEXACT_SEEK:
                 _check_whole(stream, path, location)
                 info = AudioInfo(stream.samplerate, stream.frames, stream.channels)
-                first, stop = _within(location, segment, info)
+                first, stop = _bounds(location, segment, info)
                 stream.seek(first)
                 samples: NDArray[np.float32] = stream.read(stop - first, dtype="float32", always_2d=True)
                 if len(samples) < stop - first:
@@ -188,20 +238,20 @@ def _cut(
                 return samples, info
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(location, error) from None
-    samples, info = _kept_decoded(location, allow_pipes)
-    first, stop = _within(location, segment, info)
+    samples, info = _cached_decode(location, allow_pipes)
+    first, stop = _bounds(location, segment, info)
     return samples[first:stop], info
 
 
-def _within(location: str, segment: tuple[float, float | None], info: AudioInfo) -> tuple[int, int]:
+def _bounds(location: str, segment: tuple[float, float | None], info: AudioInfo) -> tuple[int, int]:
     try:
         return segment_samples(*segment, info)
     except InputError as error:
-        raise InputError(f"{location}: the segment {error}; mend segments") from None
+        raise InputError(f"{location}: the segment {error}; correct the file segments") from None
 
 
 def _open(location: str, allow_pipes: bool) -> Any:
-    """What soundfile can read from: a path or a stream in memory."""
+    """Return what soundfile can read: a path or a stream in memory."""
     location = location.strip()
     path = audio_file(location)
     if path is not None:
@@ -225,35 +275,35 @@ def _open(location: str, allow_pipes: bool) -> Any:
 
 
 def _output(pipe: str) -> bytes:
-    """What the command of a pipe writes; any of its parts that fails is an error."""
+    """Run the command of a pipe and return what it writes. It fails if any part of it fails."""
     done = subprocess.run(["bash", "-o", "pipefail", "-c", pipe[:-1]], capture_output=True, check=False)
     if done.returncode not in (0, _PIPE_CLOSED):
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise InputError(f"{pipe}: the pipe failed with status {done.returncode}: {said[-1] if said else ''}")
+        messages = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"{pipe}: the pipe failed with status {done.returncode}: {messages[-1] if messages else ''}")
     if not done.stdout:
         raise InputError(f"{pipe}: the pipe wrote nothing")
     return done.stdout
 
 
 def _check_whole(stream: Any, source: Any, location: str) -> None:
-    """Raises ``InputError`` for a file whose end is missing where libsndfile would take what is left for all."""
-    # Not by the stream that libsndfile reads from, whose position is its own.
+    """Raise ``InputError`` for truncated files that libsndfile would accept."""
+    # Opened again, so that the position of the stream that libsndfile reads does not change.
     with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else Path(source).open("rb") as content:
         if stream.format == "OGG":
-            if _ogg_is_cut(content):
+            if _ogg_is_truncated(content):
                 raise InputError(f"{location}: is truncated, it ends inside a page")
         elif sizes := _sample_bytes(content):
-            there, declared = sizes
-            if there < declared:
-                raise InputError(f"{location}: is truncated, {there} of {declared} bytes of samples are there")
+            present, declared = sizes
+            if present < declared:
+                raise InputError(f"{location}: is truncated, it has {present} of {declared} bytes of samples")
     if stream.frames >= 2**62:
-        raise InputError(f"{location}: does not say how long it is (written to a pipe?); convert it once more")
+        raise InputError(f"{location}: does not contain its length (written to a pipe?); convert it again")
 
 
 def _sample_bytes(content: BinaryIO) -> tuple[int, int] | None:
-    """The bytes of samples that a file of chunks has, and those that it declares.
+    """Return how many bytes of samples a file of chunks has, and how many it declares.
 
-    None for another file, and for one that was written before its length was known.
+    None for other files, and if the length was unknown when the header was written.
     """
     container = _CONTAINERS.get(content.read(4))
     if container is None:
@@ -276,8 +326,8 @@ def _sample_bytes(content: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def _ogg_is_cut(content: BinaryIO) -> bool:
-    """Whether the last page (RFC 3533, section 6) is shorter than the sizes of its segments say."""
+def _ogg_is_truncated(content: BinaryIO) -> bool:
+    """Return whether the last page (RFC 3533, section 6) is shorter than the sum of its segments."""
     end = content.seek(0, os.SEEK_END)
     content.seek(max(end - _LARGEST_OGG_PAGE, 0))
     tail = content.read()
@@ -287,7 +337,7 @@ def _ogg_is_cut(content: BinaryIO) -> bool:
 
 
 def _one_wav(head: bytes, stream: io.BufferedReader, location: str) -> bytes:
-    """The bytes of the RIFF file that begins with ``head`` (its length stands in bytes 4 to 8)."""
+    """Return the RIFF file that begins with ``head``, whose bytes 4 to 8 are the length of the rest."""
     if len(head) < 8 or head[:4] != b"RIFF":
         raise InputError(f"{location}: no wav file begins at this byte of the archive")
     return head + stream.read(int.from_bytes(head[4:8], "little"))

@@ -1,9 +1,9 @@
-"""The one exception that stands for a mistake in the user's input."""
+"""The exception for errors that a user can fix."""
 
 
 class InputError(Exception):
-    """An error that a user can cause and mend.
+    """An error that a user can cause and fix.
 
-    Its text is one line that names the thing (file, line, id, key) and the mend. The command prints it as it is and
-    exits with status 1; ``--debug`` adds the traceback.
+    The text is one line that names the problem (file, line, id, key) and the fix. The command prints it without a
+    traceback (unless ``--debug`` is given) and exits with status 1.
     """

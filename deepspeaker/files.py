@@ -1,4 +1,4 @@
-"""Writing that leaves nothing half-written: a temporary name in the same folder, flushed, then renamed."""
+"""Atomic writing: files and folders get a temporary name in the same folder, are flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deepspeaker.errors import InputError
 
-#: Errors that only writing raises -> what to do about them.
+#: Errors that only writing raises -> the fix.
 _REMEDIES = {
     errno.ENOSPC: "free some",
     errno.EDQUOT: "free some, or ask for more",
@@ -22,8 +22,8 @@ _REMEDIES = {
 
 
 @contextlib.contextmanager
-def disk_errors_named(path: str | Path) -> Iterator[None]:
-    """Makes an ``InputError`` that names ``path`` of a full or read-only file system, or a quota that is used up."""
+def named_disk_errors(path: str | Path) -> Iterator[None]:
+    """Turn errors of a full disk, an exceeded quota or a read-only disk into an ``InputError`` that names ``path``."""
     try:
         yield
     except InputError:
@@ -32,12 +32,12 @@ def disk_errors_named(path: str | Path) -> Iterator[None]:
         number = _error_number(error)
         if number not in _REMEDIES:
             raise
-        what = os.strerror(number).lower()
-        raise InputError(f"{path}: {what}; {_REMEDIES[number]} and start the same command again") from error
+        problem = os.strerror(number).lower()
+        raise InputError(f"{path}: {problem}; {_REMEDIES[number]} and run the same command again") from error
 
 
 def _error_number(error: BaseException | None) -> int | None:
-    """The errno of an error of writing: torch raises a RuntimeError in its context, polars puts it into the text."""
+    """Return the errno of a failed write; torch raises RuntimeError in its context, polars has it in the text."""
     if isinstance(error, OSError):
         in_text = re.search(r"\(os error (\d+)\)$", str(error))
         return int(in_text[1]) if in_text else error.errno
@@ -46,17 +46,20 @@ def _error_number(error: BaseException | None) -> int | None:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; when the block ends well, the file is synced and takes the name.
+    """Yield a temporary path, which is synced and renamed to ``path`` when the block ends.
 
-    When the block raises, the temporary file is removed and ``path`` stays as it was. The temporary name is always the
-    same, so that what a killed process left is overwritten by the next; writers of one file must not run at once (the
-    recipe's locks see to it).
+    If the block raises, the temporary file is removed and ``path`` does not change. The temporary name is always the
+    same, so that a process overwrites what a killed process left. Two processes must not write a file at the same time
+    (the recipe's locks prevent that).
 
-    Raises ``InputError`` when the disk is full.
+    Raises
+    ------
+    InputError
+        The disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    with disk_errors_named(path):
+    with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -71,7 +74,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def atomic_write(path: str | Path, content: str | bytes) -> None:
-    """Writes ``content`` (text as UTF-8) to ``path`` by way of a temporary name."""
+    """Write ``content`` (text as UTF-8) to ``path`` atomically."""
     with atomic_path(path) as temporary:
         if isinstance(content, str):
             temporary.write_text(content, encoding="utf-8")
@@ -81,17 +84,20 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yields a new temporary folder beside ``path``; when the block ends well, it takes the place of ``path``.
+    """Yield a new temporary folder, which replaces ``path`` when the block ends.
 
-    What a killed process left is removed first. If it was killed between the two renames, the old folder gets its name
-    back, so that at every moment a whole copy, old or new, is at ``path`` or will be there at the next start. Writers
-    of one folder must not run at once.
+    What a killed process left is removed first. If it was killed between the two renames, the old folder is restored,
+    so that a complete folder, old or new, is always at ``path`` or returns there at the next start. Two processes must
+    not write a folder at the same time.
 
-    Raises ``InputError`` when the disk is full.
+    Raises
+    ------
+    InputError
+        The disk is full.
     """
     path = Path(path)
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    with disk_errors_named(path):
+    with named_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_tree(temporary)
         if old.exists():
@@ -111,13 +117,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def remove_folder(path: str | Path) -> None:
-    """Removes a folder, if it is there; killed on the way, it leaves either all of it or nothing of that name."""
+    """Remove a folder if it exists. If the process is killed, either all of it is left or nothing of that name."""
     path = Path(path)
     if path.exists():
-        gone = path.with_name(f".{path.name}.tmp")
-        _remove_tree(gone)
-        path.rename(gone)
-        _remove_tree(gone)
+        temporary = path.with_name(f".{path.name}.tmp")
+        _remove_tree(temporary)
+        path.rename(temporary)
+        _remove_tree(temporary)
 
 
 def _remove_tree(path: Path) -> None:
@@ -126,7 +132,7 @@ def _remove_tree(path: Path) -> None:
 
 
 def sha256_of(path: str | Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -1,4 +1,4 @@
-"""The audio reader on files that soundfile wrote, on pipes and on archives."""
+"""Audio from files that soundfile wrote, from pipes and from archives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepspeaker.audio import AudioInfo, audio_file, audio_info, load_audio, read_audio, segment_samples
 from deepspeaker.errors import InputError
 
-#: Extension -> what soundfile is told.
+#: Extension -> options of soundfile.
 FORMATS = {
     "wav": {},
     "flac": {},
@@ -44,7 +44,7 @@ def one_line(raised: pytest.ExceptionInfo[InputError], start: object) -> bool:
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "aiff"])
-def test_lossless_files_come_back_in_minus_one_to_one(tmp_path: Path, ending: str) -> None:
+def test_lossless_files_are_read_exactly_in_minus_one_to_one(tmp_path: Path, ending: str) -> None:
     samples = noise()
     soundfile.write(tmp_path / f"a.{ending}", samples, 16000, subtype="PCM_16")
     read = read_audio(str(tmp_path / f"a.{ending}"))
@@ -55,7 +55,7 @@ def test_lossless_files_come_back_in_minus_one_to_one(tmp_path: Path, ending: st
 
 
 @pytest.mark.parametrize("ending", ["ogg", "opus"])
-def test_lossy_files_come_back_about_the_same(tmp_path: Path, ending: str) -> None:
+def test_lossy_files_are_read_approximately(tmp_path: Path, ending: str) -> None:
     samples = tone(440, 16000, 32000)
     soundfile.write(tmp_path / f"a.{ending}", samples, 16000, **FORMATS[ending])
     read = read_audio(str(tmp_path / f"a.{ending}"))
@@ -88,13 +88,13 @@ def test_another_rate_keeps_length_and_pitch(tmp_path: Path, rate: int, hertz: i
     assert audio_info(str(tmp_path / "a.wav")) == AudioInfo(rate, 2 * rate, 1)
 
 
-def test_what_lies_above_the_new_nyquist_is_removed(tmp_path: Path) -> None:
+def test_frequencies_above_the_new_nyquist_are_removed(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(12000, 44100, 44100), 44100)
     assert np.abs(read_audio(str(tmp_path / "a.wav"))[500:-500]).max() < 0.01
 
 
 def test_an_archive_of_whole_wav_files(tmp_path: Path) -> None:
-    """As ``wav-copy`` writes it: the key, a blank, the file."""
+    """As ``wav-copy`` writes it: key, blank, file."""
     files = {"a": noise(3000, 1), "b": noise(5000, 2), "c": noise(4000, 3)}
     offsets = {}
     with (tmp_path / "wav.ark").open("wb") as stream:
@@ -135,7 +135,7 @@ def test_the_flac_pipe_is_opened_without_a_shell(tmp_path: Path, monkeypatch: py
     assert audio_info(location).samples == 48000
 
 
-def test_what_is_a_plain_file() -> None:
+def test_plain_files() -> None:
     assert audio_file("/a b/c.wav") == "/a b/c.wav"
     assert audio_file("x.ark:5") is None
     assert audio_file("cat x.wav |") is None
@@ -154,13 +154,13 @@ def test_other_pipes_run_only_when_allowed(tmp_path: Path, read: Callable[..., o
     assert (tmp_path / "ran").exists()
 
 
-def test_a_pipe_gives_what_the_file_gives(tmp_path: Path) -> None:
+def test_a_pipe_reads_the_same_as_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav_bytes(noise()))
     piped = read_audio(f"cat {tmp_path}/a.wav | cat |", allow_pipes=True)
     assert np.array_equal(piped, read_audio(str(tmp_path / "a.wav")))
 
 
-def test_a_pipe_whose_header_was_written_before_the_length_was_known(tmp_path: Path) -> None:
+def test_a_pipe_whose_header_does_not_know_the_length(tmp_path: Path) -> None:
     whole = wav_bytes(noise())
     size = whole.index(b"data") + 4
     for unknown in (0x7FFFF000, 0xFFFFFFFF):
@@ -188,7 +188,7 @@ def test_failing_pipes_are_errors(read: Callable[..., object], command: str, mes
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("share", [0.0005, 0.01, 0.3, 0.5, 0.9, 0.999])
-def test_a_file_that_was_cut_is_an_error(tmp_path: Path, ending: str, share: float) -> None:
+def test_a_truncated_file_is_an_error(tmp_path: Path, ending: str, share: float) -> None:
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, noise(), 16000, **FORMATS[ending])
     whole = path.read_bytes()
@@ -199,7 +199,7 @@ def test_a_file_that_was_cut_is_an_error(tmp_path: Path, ending: str, share: flo
 
 
 @pytest.mark.parametrize("ending", ["wav", "ogg", "opus", "aiff"])
-def test_a_cut_file_is_seen_without_reading_its_samples(tmp_path: Path, ending: str) -> None:
+def test_truncation_is_found_without_reading_the_samples(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, noise(), 16000, **FORMATS[ending])
     path.write_bytes(path.read_bytes()[:-700])
@@ -208,7 +208,7 @@ def test_a_cut_file_is_seen_without_reading_its_samples(tmp_path: Path, ending: 
     assert one_line(raised, f"{path}: ")
 
 
-#: What soundfile is told -> a file whose header declares the bytes of its samples.
+#: Formats whose header declares the bytes of the samples -> options of soundfile.
 CHUNKED = {
     "wav": {"format": "WAV", "subtype": "PCM_16"},
     "wav of 24 bit": {"format": "WAV", "subtype": "PCM_24"},
@@ -224,10 +224,10 @@ CHUNKED = {
 @pytest.mark.parametrize("kind", CHUNKED)
 @pytest.mark.parametrize("read", Readers)
 @pytest.mark.parametrize("piped", [False, True])
-def test_truncation_is_told_by_sizes_and_not_by_words_of_libsndfile(
+def test_truncation_is_found_by_sizes_and_not_by_messages_of_libsndfile(
     tmp_path: Path, kind: str, read: Callable[..., object], piped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log's wording differs from version to version, and says nothing of rf64 and w64."""
+    """The messages of libsndfile differ between versions, and there are none for rf64 and w64."""
     monkeypatch.setattr(soundfile.SoundFile, "extra_info", "")
     path = tmp_path / "a"
     location = f"cat {path} |" if piped else str(path)
@@ -241,8 +241,8 @@ def test_truncation_is_told_by_sizes_and_not_by_words_of_libsndfile(
         assert one_line(raised, location)
 
 
-def test_chunks_before_and_after_the_samples_are_passed_over(tmp_path: Path) -> None:
-    """Of odd and even sizes; the samples are whole where only a chunk after them is cut."""
+def test_chunks_before_and_after_the_samples_are_skipped(tmp_path: Path) -> None:
+    """Chunks of odd and even sizes. If only a chunk after the samples is truncated, the samples are complete."""
     whole = wav_bytes(noise())
     begin = whole.index(b"data")
     for size in (3, 10):
@@ -253,13 +253,13 @@ def test_chunks_before_and_after_the_samples_are_passed_over(tmp_path: Path) -> 
         (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-2])
         assert len(read_audio(str(tmp_path / "a.wav"))) == 48000
         (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-20])
-        with pytest.raises(InputError, match=r"a\.wav: is truncated, 9599\d of 96000 bytes"):
+        with pytest.raises(InputError, match=r"a\.wav: is truncated, it has 9599\d of 96000 bytes"):
             read_audio(str(tmp_path / "a.wav"))
 
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("samples", [1, 100, 15999, 200001])
-def test_a_whole_file_of_any_length_is_not_taken_for_cut(tmp_path: Path, ending: str, samples: int) -> None:
+def test_a_complete_file_of_any_length_is_not_reported_as_truncated(tmp_path: Path, ending: str, samples: int) -> None:
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, noise(samples), 16000, **FORMATS[ending])
     assert len(read_audio(str(path))) == audio_info(str(path)).samples == samples
@@ -267,7 +267,7 @@ def test_a_whole_file_of_any_length_is_not_taken_for_cut(tmp_path: Path, ending:
 
 
 @pytest.mark.parametrize("read", Readers)
-def test_empty_junk_missing_and_folder_are_named(tmp_path: Path, read: Callable[..., object]) -> None:
+def test_errors_name_empty_invalid_and_missing_files(tmp_path: Path, read: Callable[..., object]) -> None:
     (tmp_path / "empty.flac").touch()
     (tmp_path / "junk.flac").write_bytes(np.random.default_rng(0).bytes(5000))
     (tmp_path / "text.wav").write_text("no audio\nat all\n")
@@ -293,7 +293,7 @@ def test_a_flac_stream_without_a_length_is_refused(tmp_path: Path, read: Callabl
     content[21] &= 0xF0  # STREAMINFO: the 36 bits of the number of samples
     content[22:26] = bytes(4)
     (tmp_path / "a.flac").write_bytes(content)
-    with pytest.raises(InputError, match="does not say how long it is") as raised:
+    with pytest.raises(InputError, match="does not contain its length") as raised:
         read(str(tmp_path / "a.flac"))
     assert one_line(raised, f"{tmp_path}/a.flac: ")
 
@@ -307,7 +307,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [*FORMATS, "mp3"])
-def test_segments_are_cut_at_their_very_samples(tmp_path: Path, ending: str) -> None:
+def test_segments_have_their_exact_samples(tmp_path: Path, ending: str) -> None:
     soundfile.write(tmp_path / f"a.{ending}", noise(40000), 16000, **FORMATS.get(ending, {}))
     location = str(tmp_path / f"a.{ending}")
     whole = read_audio(location)
@@ -316,14 +316,14 @@ def test_segments_are_cut_at_their_very_samples(tmp_path: Path, ending: str) -> 
         assert np.array_equal(piece, whole[first:stop])
         assert info.sampling_rate == 16000
     assert np.array_equal(load_audio(location, segment=(1.5, None))[0], whole[24000:])
-    assert np.array_equal(load_audio(location, segment=(2.0, 2.9))[0], whole[32000:])  # less than half a second too far
+    assert np.array_equal(load_audio(location, segment=(2.0, 2.9))[0], whole[32000:])  # 0.4 s too long
     for segment, message in (((2.5, 3), "begins at 2.5 s"), ((1, 3.0), "ends at 3 s"), ((1, 1.00001), "no sample")):
         with pytest.raises(InputError, match=message) as raised:
             load_audio(location, segment=segment)
         assert one_line(raised, f"{location}: the segment ")
 
 
-def test_a_segment_at_another_rate_is_cut_before_it_is_resampled(tmp_path: Path) -> None:
+def test_a_segment_is_cut_before_resampling(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", noise(8000), 8000)
     soundfile.write(tmp_path / "b.wav", soundfile.read(tmp_path / "a.wav")[0][801:2403], 8000)
     piece, info = load_audio(str(tmp_path / "a.wav"), segment=(0.100125, 0.300375))
@@ -331,7 +331,7 @@ def test_a_segment_at_another_rate_is_cut_before_it_is_resampled(tmp_path: Path)
     assert np.array_equal(piece, read_audio(str(tmp_path / "b.wav")))
 
 
-def test_every_sample_of_an_hour_is_found_again_from_six_digits() -> None:
+def test_six_digits_identify_every_sample_of_an_hour() -> None:
     info = AudioInfo(48000, 48000 * 3600, 1)
     generator = np.random.default_rng(0)
     for first in generator.integers(0, info.samples - 1, 2000).tolist():
@@ -339,7 +339,7 @@ def test_every_sample_of_an_hour_is_found_again_from_six_digits() -> None:
         assert segment_samples(start, end, info) == (first, first + 1)
 
 
-def test_the_pipe_of_a_recording_runs_once_for_segments_that_follow_each_other(tmp_path: Path) -> None:
+def test_a_pipe_runs_once_for_consecutive_segments(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav_bytes(noise()))
     location = f"echo >>{tmp_path}/count; cat {tmp_path}/a.wav |"
     pieces = [load_audio(location, allow_pipes=True, segment=(start, start + 0.5))[0] for start in (0, 0.5, 1)]

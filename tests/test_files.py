@@ -1,4 +1,4 @@
-"""Nothing half-written under its final name."""
+"""Atomic writing of files and folders."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from deepspeaker.files import atomic_folder, atomic_path, atomic_write, sha256_of
 
 
-def test_a_file_takes_its_name_when_the_block_ends(tmp_path: Path) -> None:
+def test_a_file_is_renamed_when_the_block_ends(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "new" / "x") as temporary:
         temporary.write_text("whole")
-        assert temporary.parent == tmp_path / "new"  # the same file system, so that the rename is one step
+        assert temporary.parent == tmp_path / "new"  # the same file system, so that the rename is atomic
         assert not (tmp_path / "new" / "x").exists()
     assert (tmp_path / "new" / "x").read_text() == "whole"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["x"]
@@ -35,14 +35,14 @@ def test_an_exception_keeps_the_old_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
-def test_text_is_utf8_and_bytes_are_as_they_are(tmp_path: Path) -> None:
+def test_text_is_utf8_and_bytes_are_unchanged(tmp_path: Path) -> None:
     atomic_write(tmp_path / "x", "é\n")
     assert (tmp_path / "x").read_bytes() == b"\xc3\xa9\n"
     atomic_write(tmp_path / "x", b"\0\xff\r\n")
     assert (tmp_path / "x").read_bytes() == b"\0\xff\r\n"
 
 
-def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+def test_a_folder_replaces_the_old_one(tmp_path: Path) -> None:
     for name in ("first", "second"):
         with atomic_folder(tmp_path / "folder") as temporary:
             (temporary / name).write_text(name)
@@ -64,7 +64,7 @@ def test_a_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+def test_remains_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".folder.tmp").mkdir()
     (tmp_path / ".folder.tmp" / "half").write_text("half")
     with atomic_folder(tmp_path / "folder"):
@@ -78,10 +78,10 @@ def write_folder(folder: Path, content: str) -> None:
             (temporary / name).write_text(content)
 
 
-def killed_at(step: int, folder: Path, content: str) -> bool:
-    """Whether a process that writes ``folder`` ended before the ``step``-th change it makes to the file system.
+def write_and_kill_at(step: int, folder: Path, content: str) -> bool:
+    """Write ``folder`` in a process killed at its ``step``-th change of the file system; False if it was killed.
 
-    The process is killed there by ``os._exit``, so that no ``finally`` runs.
+    ``os._exit`` kills the process, so that no ``finally`` runs.
     """
     child = os.fork()
     if child == 0:
@@ -100,13 +100,13 @@ def killed_at(step: int, folder: Path, content: str) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_whole_copy_survives_a_kill_at_any_step_and_a_failure_after_it(tmp_path: Path) -> None:
-    """It was lost when a process was killed between the two renames and the next one removed both copies and failed."""
+def test_a_complete_folder_survives_a_kill_at_any_step_and_a_failure_afterwards(tmp_path: Path) -> None:
+    """It was lost if a process was killed between the two renames, and the next one removed both folders and failed."""
     seen = set()
     for step in itertools.count():
         folder = tmp_path / str(step) / "folder"
         write_folder(folder, "old")
-        done = killed_at(step, folder, "new")
+        done = write_and_kill_at(step, folder, "new")
         with pytest.raises(RuntimeError), atomic_folder(folder):
             raise RuntimeError
         (content,) = {path.read_text() for path in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""What a full disk leaves and says, on a file system that is full."""
+"""Errors and files on a full file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from deepspeaker.errors import InputError
-from deepspeaker.files import atomic_folder, atomic_path, atomic_write, disk_errors_named
+from deepspeaker.files import atomic_folder, atomic_path, atomic_write, named_disk_errors
 from deepspeaker.kaldi import ArkWriter, write_vector
 from deepspeaker.models import save_checkpoint
 from deepspeaker.trials import write_scores
@@ -51,7 +51,7 @@ def write_ark(path: Path, rows: int = 1000) -> None:
 
 
 def write_buffered_ark(path: Path) -> None:
-    """Of less than the stream's buffer, so that only closing the file finds the disk full."""
+    """Write less than the buffer of the stream, so that only closing the file raises the error."""
     (path.parent / "filling").write_bytes(bytes(64 << 10))
     write_ark(path, 1)
 
@@ -74,17 +74,17 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk_is_one_line_that_names_the_file_and_leaves_nothing(disk: Path, writer: str) -> None:
+def test_a_full_disk_names_the_file_and_leaves_nothing(disk: Path, writer: str) -> None:
     """It was ``[Errno 28] No space left on device``."""
     with pytest.raises(InputError) as raised:
         WRITERS[writer](disk / "result")
     assert str(raised.value) == (
-        f"{disk}/result: no space left on device; free some and start the same command again"
+        f"{disk}/result: no space left on device; free some and run the same command again"
     )
     assert [path.name for path in disk.iterdir() if path.name != "filling"] == []
 
 
-def test_the_old_file_stays_when_the_new_one_does_not_fit(disk: Path) -> None:
+def test_the_old_file_is_kept_if_the_new_one_does_not_fit(disk: Path) -> None:
     atomic_write(disk / "result", "old")
     with pytest.raises(InputError, match="no space left on device"):
         WRITERS["bytes"](disk / "result")
@@ -92,7 +92,7 @@ def test_the_old_file_stays_when_the_new_one_does_not_fit(disk: Path) -> None:
     assert [path.name for path in disk.iterdir()] == ["result"]
 
 
-def test_the_ark_that_did_not_fit_is_named_where_several_are_open(disk: Path, tmp_path: Path) -> None:
+def test_the_error_names_the_right_one_of_several_open_arks(disk: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match=f"^{disk}/small.ark: no space left"),
         ArkWriter(disk / "small.ark", disk / "small.scp") as small,
@@ -109,10 +109,10 @@ def test_a_read_only_file_system_is_named(disk: Path) -> None:
             WRITERS[writer](disk / "result")
 
 
-def test_a_used_up_quota_is_named_and_other_errors_are_left_alone() -> None:
-    with pytest.raises(InputError, match="/home/x: disk quota exceeded; free some"), disk_errors_named("/home/x"):
+def test_an_exceeded_quota_is_named_and_other_errors_are_unchanged() -> None:
+    with pytest.raises(InputError, match="/home/x: disk quota exceeded; free some"), named_disk_errors("/home/x"):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-    with pytest.raises(PermissionError), disk_errors_named("/home/x"):
+    with pytest.raises(PermissionError), named_disk_errors("/home/x"):
         raise PermissionError(errno.EACCES, "Permission denied", "/etc/shadow")
-    with pytest.raises(ZeroDivisionError), disk_errors_named("/home/x"):
+    with pytest.raises(ZeroDivisionError), named_disk_errors("/home/x"):
         1 / 0  # noqa: B018

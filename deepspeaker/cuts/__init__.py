@@ -1,4 +1,4 @@
-"""Lhotse's CutSets: in, out, and as training batches."""
+"""Lhotse CutSets: convert them to and from data directories, and train on them."""
 
 from deepspeaker.cuts.dataset import SpeakerCropDataset
 from deepspeaker.cuts.reading import data_dir_of_cuts, find_cuts, open_cuts, read_cuts

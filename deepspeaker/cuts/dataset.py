@@ -1,4 +1,4 @@
-"""What a network for speakers learns from: crops of features and speaker numbers, from the cuts of a batch."""
+"""Training batches of crops and speaker numbers from Lhotse cuts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lhotse import CutSet
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepspeaker.audio import resampled
+from deepspeaker.audio import resample
 from deepspeaker.cuts.speakers import speaker_of
 from deepspeaker.errors import InputError
 from deepspeaker.features import FbankExtractor, mean_variance_normalised
@@ -20,17 +20,34 @@ from deepspeaker.kaldi import parse_location, read_rows
 
 
 class SpeakerCropDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Batches of ``SpeakerCutSampler`` (or any other sampler of CutSets) as tensors.
+    """A dataset that turns the batches of ``SpeakerCutSampler``, or of any sampler of CutSets, into tensors.
 
-    ``features`` (cuts, ``frames``, bins) float32 and ``speakers`` (cuts,) int64, numbers into the list ``speakers``. Of
-    each cut the first ``frames`` frames are taken; a shorter one is repeated until it fills them. A cut's features are
-    taken as they are (of a "kaldiio" archive just the rows that are needed are read, without kaldi_native_io); a cut
-    with audio alone gets those of the recipe (64 log-mel bins unless ``fbank`` has other options of
-    ``deepspeaker.features.FbankExtractor``; channels averaged). With ``normalise`` each bin of the crop has zero mean
-    and unit variance: for audio and raw features; the recipe's ``*_nosil`` archives are normalised over the utterance.
+    A batch is a dictionary of ``features``, a float32 tensor of shape (cuts, frames, bins), and ``speakers``, an int64
+    tensor of shape (cuts,) of indices into the list of speakers.
 
-    Raises ``InputError`` that names the cut: no or an unknown speaker, features that cannot be read or have another
-    number of bins.
+    Parameters
+    ----------
+    speakers
+        The speaker ids.
+    frames
+        Number of frames of a crop. A longer cut is truncated, a shorter one is repeated.
+    normalise
+        Whether to normalise each bin of a crop to zero mean and unit variance. Use it for audio and raw features. The
+        features in the recipe's ``*_nosil`` directories are already normalised over the utterance.
+    fbank
+        Options of ``deepspeaker.features.FbankExtractor`` for cuts without features. The default is the recipe's 64
+        log-mel bins at 16 kHz.
+
+    Raises
+    ------
+    InputError
+        A cut has no known speaker, its features cannot be read, or they have another number of bins than the rest of
+        the batch; names the cut.
+
+    Notes
+    -----
+    Only the rows of the crop are read from a "kaldiio" archive, without kaldi_native_io. The channels of audio are
+    averaged.
     """
 
     def __init__(
@@ -52,32 +69,33 @@ class SpeakerCropDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
         for cut in cuts:
             speaker = speaker_of(cut)
             if speaker not in self._number:
-                raise InputError(f"cut {cut.id}: the speaker {speaker} is not among those of the dataset")
+                raise InputError(f"cut {cut.id}: the speaker {speaker} is not in the dataset; add it to its speakers")
             features = self._features(cut)
-            if len(features) == 0 or features.shape[1] != (crops[0] if crops else features).shape[1]:
-                raise InputError(f"cut {cut.id}: has features {features.shape}, others of the batch other bins")
+            bins = (crops[0] if crops else features).shape[1]
+            if len(features) == 0 or features.shape[1] != bins:
+                raise InputError(f"cut {cut.id}: has features of shape {features.shape}, needs frames of {bins} bins")
             crop = features[np.arange(self.frames) % len(features)]
             crops.append(mean_variance_normalised(crop) if self.normalise else crop)
             numbers.append(self._number[speaker])
         return {"features": torch.from_numpy(np.stack(crops)), "speakers": torch.tensor(numbers)}
 
     def _features(self, cut: Any) -> NDArray[np.float32]:
-        """The first ``frames`` frames of a cut, or all that there are."""
+        """Return at most the first ``frames`` frames of a cut."""
         try:
             if cut.has_features:
-                rows = self._rows(cut)
+                rows = self._read_rows(cut)
                 if rows is None:
                     rows = np.asarray(cut.load_features(), dtype=np.float32)
             elif cut.has_recording:
-                rows = self._computed(cut)
+                rows = self._compute(cut)
             else:
                 raise InputError("has neither features nor audio")
         except InputError as error:
             raise InputError(f"cut {cut.id}: {error}") from None
         return rows[: self.frames]
 
-    def _rows(self, cut: Any) -> NDArray[np.float32] | None:
-        """Straight from the archive, for a cut whose features lie in one."""
+    def _read_rows(self, cut: Any) -> NDArray[np.float32] | None:
+        """Read the crop straight from a Kaldi archive, None if the features are not in one."""
         features = getattr(cut, "features", None)
         if features is None or features.storage_type != "kaldiio" or features.storage_path.endswith(".scp"):
             return None
@@ -91,15 +109,15 @@ class SpeakerCropDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
         count = min(self.frames, cut.num_frames, features.num_frames - start)
         return read_rows(self._opened[path], offset, start, count)
 
-    def _computed(self, cut: Any) -> NDArray[np.float32]:
+    def _compute(self, cut: Any) -> NDArray[np.float32]:
         if self._extractor is None:
             self._extractor = FbankExtractor(**self._options)
         rate = int(self._options["sampling_rate"])
-        samples = resampled(np.asarray(cut.load_audio(), dtype=np.float32).mean(axis=0), cut.sampling_rate, rate)
+        samples = resample(np.asarray(cut.load_audio(), dtype=np.float32).mean(axis=0), cut.sampling_rate, rate)
         if len(samples) < self._extractor.minimum_samples:
             raise InputError(f"has {len(samples)} samples, less than one frame")
         return self._extractor(samples)[0]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Workers of a DataLoader open the archives and make the extractor themselves."""
+        # Workers of a DataLoader open the archives and create the extractor themselves.
         return {**self.__dict__, "_opened": {}, "_extractor": None}

@@ -1,4 +1,4 @@
-"""CutSets as Kaldi data directories, so that they go in wherever one does."""
+"""Convert CutSets to Kaldi data directories."""
 
 from __future__ import annotations
 
@@ -22,22 +22,34 @@ PARTS = ("train", "dev", "test")
 
 
 def find_cuts(folder: Path) -> dict[str, Path]:
-    """Part -> its ``PART_cuts.jsonl.gz`` (or ``.jsonl``); raises ``InputError`` when train or test has none."""
+    """Find ``PART_cuts.jsonl.gz`` (or ``.jsonl``) of each part in a folder.
+
+    Raises
+    ------
+    InputError
+        The folder or the file of train or test does not exist. The file of dev is optional.
+    """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; --corpus-dir wants one with train_cuts.jsonl.gz and so on")
+        raise InputError(f"{folder}: no such folder; --corpus-dir needs one with train_cuts.jsonl.gz and so on")
     found = {}
     for part in PARTS:
-        names = [folder / f"{part}_cuts.jsonl.gz", folder / f"{part}_cuts.jsonl"]
-        there = [path for path in names if path.is_file()]
-        if there:
-            found[part] = there[0]
+        paths = [folder / f"{part}_cuts.jsonl.gz", folder / f"{part}_cuts.jsonl"]
+        existing = [path for path in paths if path.is_file()]
+        if existing:
+            found[part] = existing[0]
         elif part != "dev":
-            raise InputError(f"{names[0]}: no such file; write it with CutSet.to_file")
+            raise InputError(f"{paths[0]}: no such file; write it with CutSet.to_file")
     return found
 
 
 def open_cuts(path: Path) -> Iterable[Any]:
-    """The cuts of a jsonl or jsonl.gz file, one after the other; raises ``InputError`` that names file and line."""
+    """Yield the cuts of a jsonl or jsonl.gz file.
+
+    Raises
+    ------
+    InputError
+        A cut cannot be read; names file and line.
+    """
     from lhotse.lazy import LazyJsonlIterator
     from lhotse.serialization import deserialize_item
 
@@ -50,17 +62,23 @@ def open_cuts(path: Path) -> Iterable[Any]:
             number += 1
             if not hasattr(cut, "supervisions"):
                 kind = type(cut).__name__
-                raise InputError(f"{path}:{number}: a {kind}, a cut is wanted; make one (lhotse cut simple)")
+                raise InputError(f"{path}:{number}: a {kind} instead of a cut; create cuts with lhotse cut simple")
             yield cut
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}:{number + 1}: no cut can be read ({reason}); write it with CutSet.to_file") from None
+        raise InputError(f"{path}:{number + 1}: no valid cut ({reason}); write it with CutSet.to_file") from None
 
 
 def read_cuts(folder: Path, store: Path, allow_pipes: bool = False) -> dict[str, DataDir]:
-    """The parts of a folder of CutSets as data directories; ``store`` as for ``data_dir_of_cuts``.
+    """Convert the CutSets of a folder to a data directory for each part.
 
-    Relative paths in the manifests count from here, from ``folder`` or from the folder above it.
+    Parameters
+    ----------
+    folder
+        Folder of ``PART_cuts.jsonl.gz``. Relative paths in them may start at the working directory, at ``folder`` or
+        at its parent.
+    store, allow_pipes
+        See ``data_dir_of_cuts``. An existing ``store`` is deleted first.
     """
     shutil.rmtree(store, ignore_errors=True)
     return {
@@ -72,16 +90,29 @@ def read_cuts(folder: Path, store: Path, allow_pipes: bool = False) -> dict[str,
 def data_dir_of_cuts(
     cuts: Iterable[Any], store: Path, allow_pipes: bool = False, bases: Iterable[Path] = ()
 ) -> DataDir:
-    """The tables of a data directory with an utterance for each cut, under the cut's id.
+    """Convert cuts to a data directory in which each cut is an utterance with the cut's id.
 
-    ``cuts`` is a Lhotse CutSet, in memory or opened lazily; of the cuts one at a time is in memory. With features they
-    become ``feats.scp``, else their audio becomes ``wav.scp`` and, for cuts that are parts of recordings, ``segments``
-    with times that give the very samples. What these tables cannot say (mixed cuts, one channel of several,
-    augmented or resampled recordings, features in other storages than "kaldiio") is loaded by Lhotse and kept in the
-    folder ``store``: features in an archive, audio as wav files of 32-bit floats.
+    Cuts with features become ``feats.scp``. Otherwise, their audio becomes ``wav.scp`` and, if cuts are parts of
+    recordings, ``segments`` with times that give their exact samples.
 
-    Raises ``InputError`` that names the cut: two of one id, no or several speakers, some cuts with features and some
-    without, what cannot be loaded; also audio that a command gives when it must be loaded here, unless ``allow_pipes``.
+    Parameters
+    ----------
+    cuts
+        A Lhotse CutSet. A lazy one is read one cut at a time.
+    store
+        Folder for what these tables cannot express: mixed cuts, one channel of several, augmented or resampled
+        recordings, and features in other storages than "kaldiio". Lhotse loads it, and the folder keeps features in an
+        archive and audio as wav files of 32-bit floats.
+    allow_pipes
+        Whether commands that produce audio may be run.
+    bases
+        Folders at which relative paths may start.
+
+    Raises
+    ------
+    InputError
+        Names the cut: its id is duplicated, it has no speaker or several, only some of the cuts have features, or it
+        cannot be loaded or converted.
     """
     data = DataDir(utt2spk={})
     segments: dict[str, str] = {}
@@ -96,7 +127,7 @@ def data_dir_of_cuts(
             data.utt2spk[cut.id] = speaker
             _add_descriptions(data, cut, speaker)
             if bool(data.feats_scp) != bool(cut.has_features) and len(data.utt2spk) > 1:
-                raise InputError(f"cut {cut.id}: some cuts have features, some have not; give all some or drop them")
+                raise InputError(f"cut {cut.id}: only some of the cuts have features; compute or drop them for all")
             if cut.has_features:
                 data.feats_scp[cut.id] = _archived(cut) or stored.features(cut)
                 data.utt2dur[cut.id] = f"{cut.duration:.6f}"
@@ -122,9 +153,9 @@ def data_dir_of_cuts(
 
 def _check_id(name: str, data: DataDir) -> None:
     if not name or name.split() != [name]:
-        raise InputError(f"cut {name!r}: an id without blanks is wanted, as Kaldi's tables have them; rename it")
+        raise InputError(f"cut {name!r}: Kaldi's tables need an id without blanks; rename it")
     if name in data.utt2spk:
-        raise InputError(f"cut {name}: the id comes twice; rename one (CutSet.modify_ids)")
+        raise InputError(f"cut {name}: the id is duplicated; rename one (CutSet.modify_ids)")
 
 
 def _add_descriptions(data: DataDir, cut: Any, speaker: str) -> None:
@@ -139,7 +170,7 @@ def _add_descriptions(data: DataDir, cut: Any, speaker: str) -> None:
 
 
 def _parts(cut: Any) -> Iterator[Any]:
-    """The cuts that a cut consists of."""
+    """Yield the cuts that a cut consists of."""
     for track in getattr(cut, "tracks", ()):
         yield from _parts(track.cut)
     if not hasattr(cut, "tracks"):
@@ -147,7 +178,7 @@ def _parts(cut: Any) -> Iterator[Any]:
 
 
 def _check_commands(cut: Any, allow_pipes: bool) -> None:
-    """Data never runs code by itself."""
+    """Raise ``InputError`` for commands, so that data cannot run code."""
     for part in _parts(cut):
         features, recording = getattr(part, "features", None), getattr(part, "recording", None)
         if features is not None and features.storage_type == "kaldiio" and "|" in features.storage_path:
@@ -160,7 +191,7 @@ def _check_commands(cut: Any, allow_pipes: bool) -> None:
 
 
 def _rebased(cut: Any, bases: Iterable[Path]) -> Any:
-    """The cut with relative paths that lead somewhere, as far as one of ``bases`` makes them do so."""
+    """Prefix the relative paths of a cut with one of ``bases``, if they exist there and not as they are."""
     for part in _parts(cut):
         paths = []
         if getattr(part, "features", None) is not None and isinstance(part.features.storage_path, str):
@@ -179,12 +210,12 @@ def _rebased(cut: Any, bases: Iterable[Path]) -> Any:
 
 
 def _without_offset(path: str) -> str:
-    before, colon, offset = path.rpartition(":")
-    return before if colon and offset.isdigit() else path
+    file, colon, offset = path.rpartition(":")
+    return file if colon and offset.isdigit() else path
 
 
 def _archived(cut: Any) -> str | None:
-    """``path:offset`` of features that lie whole in a Kaldi archive."""
+    """Return ``path:offset`` of features that are a whole matrix in a Kaldi archive."""
     location = _archive_of(cut)
     features = getattr(cut, "features", None)
     if location is None or features is None or cut.num_frames != features.num_frames:
@@ -210,7 +241,7 @@ _tables: dict[str, dict[str, str]] = {}
 
 
 def _table_of(path: str) -> dict[str, str]:
-    """The table of the last scp file."""
+    """Read an scp file, or return it if it was the last one read."""
     if path not in _tables:
         _tables.clear()
         _tables[path] = read_table(path)
@@ -218,7 +249,10 @@ def _table_of(path: str) -> dict[str, str]:
 
 
 def _plain_audio(cut: Any) -> tuple[str, str, int, int, int] | None:
-    """Recording, location, first sample, samples of the cut and of the recording, where Kaldi's tables can say that."""
+    """Return recording id, location, first sample, and samples of the cut and of the recording.
+
+    None for a cut that Kaldi's tables cannot express.
+    """
     from lhotse.utils import compute_num_samples
 
     recording = getattr(cut, "recording", None)
@@ -237,7 +271,7 @@ def _plain_audio(cut: Any) -> tuple[str, str, int, int, int] | None:
 
 
 class _Store:
-    """What Lhotse had to load: an archive of features, wav files; numbered, as ids may be anything."""
+    """An archive of features and a folder of wav files. They are numbered, as ids may have any characters."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
@@ -254,10 +288,10 @@ class _Store:
             self._ark.__exit__(kind, error, trace)
 
     def features(self, cut: Any) -> str:
-        """Where the features of a cut are now."""
+        """Store the features of a cut and return their location."""
         archive = _archive_of(cut)
         if archive is None:
-            rows = self._loaded(cut, "features")
+            rows = self._load(cut, "features")
         else:
             whole = read_matrix(archive)
             start = round((cut.start - cut.features.start) / cut.features.frame_shift)
@@ -268,8 +302,8 @@ class _Store:
         return self._ark.write(f"{self._number:09d}", rows)
 
     def audio(self, cut: Any) -> tuple[str, int, int, int]:
-        """Where the audio of a cut is now, its first sample there, samples of the cut and of the file."""
-        samples = self._loaded(cut, "audio").mean(axis=0)
+        """Store the audio of a cut and return location, first sample, and samples of the cut and of the file."""
+        samples = self._load(cut, "audio").mean(axis=0)
         self._number += 1
         path = self._folder / f"{self._number:09d}.wav"
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -277,10 +311,10 @@ class _Store:
         return str(path), 0, len(samples), len(samples)
 
     @staticmethod
-    def _loaded(cut: Any, what: str) -> NDArray[np.float32]:
+    def _load(cut: Any, what: str) -> NDArray[np.float32]:
         try:
             loaded = cut.load_features() if what == "features" else cut.load_audio()
-        except Exception as error:  # whatever the storages and readers that Lhotse knows may raise
+        except Exception as error:  # each of Lhotse's storages and readers raises its own
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise InputError(f"cut {cut.id}: Lhotse cannot load its {what} ({reason}); mend or leave it out") from None
+            raise InputError(f"cut {cut.id}: Lhotse cannot load its {what} ({reason}); fix or remove it") from None
         return np.asarray(loaded, dtype=np.float32)

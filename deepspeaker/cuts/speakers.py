@@ -1,4 +1,4 @@
-"""Whose speech a cut is."""
+"""The speaker of a Lhotse cut."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from deepspeaker.errors import InputError
 
 
 def speaker_of(cut: Any) -> str:
-    """The one speaker of a Lhotse cut's supervisions; raises ``InputError`` when there is none, or another one too."""
+    """Return the speaker of a cut.
+
+    Raises
+    ------
+    InputError
+        The supervisions name no speaker, or several.
+    """
     speakers = {supervision.speaker for supervision in cut.supervisions} - {None, ""}
     if not speakers:
-        raise InputError(f"cut {cut.id}: no supervision of it has a speaker; give it one or leave it out")
+        raise InputError(f"cut {cut.id}: none of its supervisions has a speaker; add one or leave the cut out")
     if len(speakers) > 1:
         raise InputError(
-            f"cut {cut.id}: has the speakers {', '.join(sorted(speakers))}, one is wanted; divide it first "
+            f"cut {cut.id}: has several speakers ({', '.join(sorted(speakers))}); split it first "
             "(lhotse cut trim-to-supervisions)"
         )
     return str(speakers.pop())

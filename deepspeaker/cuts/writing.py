@@ -1,4 +1,4 @@
-"""CutSets of data directories, with features straight from their archives, and of embeddings."""
+"""Convert data directories to CutSets, and add embeddings to cuts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,41 @@ from deepspeaker.kaldi import ArkWriter, DataDir, parse_location, read_header_of
 def cuts_of_data_dir(
     data_dir: Path, frame_shift: float = 0.01, sampling_rate: int = 16000, allow_pipes: bool = False
 ) -> Iterator[Any]:
-    """A Lhotse cut for each utterance of a data directory, sorted by id, with all that the directory has.
+    """Yield a Lhotse cut for each utterance of a data directory, sorted by id.
 
-    The audio of ``wav.scp`` (and ``segments``) with its exact number of samples, as the files' headers have it (or
-    stage 1's manifests beside the directory, where they are of the same files); the features of ``feats.scp``, left in
-    their archive (Lhotse's storage "kaldiio", read by kaldi_native_io), with frames every ``frame_shift`` seconds of
-    audio at ``sampling_rate`` Hz; speaker, text and gender as a supervision with the cut's id. A cut with several
-    channels is a MultiCut; audio of another rate than its features' is resampled by Lhotse when it is loaded.
+    A cut has everything that the directory has:
 
-    Where features have not the number of frames that Lhotse computes of the length of the audio (Kaldi's with
-    snip_edges have fewer), the cut ends with the shorter of the two.
+    - the audio of ``wav.scp`` (and ``segments``) with its exact number of samples, which are read from the headers of
+      the files, or from the recipe's manifests if they describe the same files
+    - the features of ``feats.scp``, which stay in their archive (Lhotse's storage "kaldiio", which needs
+      kaldi_native_io)
+    - speaker, text and gender, as a supervision with the id of the cut
 
-    Raises ``InputError`` that names what cannot be read.
+    Parameters
+    ----------
+    data_dir
+        The data directory.
+    frame_shift
+        Seconds from frame to frame of the features.
+    sampling_rate
+        Sampling rate of the features in Hz. Lhotse resamples audio of another rate when it loads it.
+    allow_pipes
+        Whether commands in ``wav.scp`` may be run.
+
+    Yields
+    ------
+    MonoCut or MultiCut
+        A MultiCut for audio with several channels.
+
+    Raises
+    ------
+    InputError
+        The directory, or a header of audio or features, cannot be read.
+
+    Notes
+    -----
+    If the features have fewer frames than Lhotse computes from the duration of the audio (as Kaldi's have with
+    snip_edges), the cut ends with the shorter of the two.
     """
     data = DataDir.read(data_dir)
     info = _known_audio(data_dir, data)
@@ -46,7 +69,7 @@ def _needed_recordings(data: DataDir) -> list[str]:
 
 
 def _known_audio(data_dir: Path, data: DataDir) -> dict[str, AudioInfo]:
-    """What stage 1 wrote of the recordings, so that no file need be opened (nor pipe run) again."""
+    """Return the properties of the recordings that stage 1 wrote, so that files and pipes are not opened again."""
     from lhotse.lazy import LazyJsonlIterator
 
     manifest = data_dir.parent / "manifests" / f"{data_dir.name}_recordings.jsonl.gz"
@@ -78,7 +101,7 @@ def _cut(
     start, duration = supervision.start, supervision.duration
     channels: int | list[int] = 0
     if recording is not None and recording.num_channels > 1:
-        channels = recording.channel_ids  # the recipe's features are those of their mean
+        channels = recording.channel_ids  # the recipe's features are those of the averaged channels
     features = None
     if utterance in data.feats_scp:
         path, offset = parse_location(data.feats_scp[utterance])
@@ -89,7 +112,7 @@ def _cut(
             data.utt2num_frames.setdefault(utterance, str(header.rows))
         frames = int(data.utt2num_frames[utterance])
         if recording is not None and recording.sampling_rate != sampling_rate:
-            recording = recording.resample(sampling_rate)  # a Lhotse cut has the rate of its features
+            recording = recording.resample(sampling_rate)  # a Lhotse cut has the sampling rate of its features
             duration = min(duration, recording.duration - start)
         length = round(frames * frame_shift, 6)
         if recording is None or compute_num_frames(duration, frame_shift, sampling_rate) != frames:
@@ -125,9 +148,9 @@ def _cut(
 
 
 def write_cuts(path: Path, cuts: Iterable[Any]) -> int:
-    """Writes a manifest ``*.jsonl.gz``, the same bytes for the same cuts; returns how many they are."""
+    """Write a manifest ``*.jsonl.gz`` and return the number of cuts. The same cuts give the same bytes."""
     if not path.name.endswith(".jsonl.gz"):
-        raise InputError(f"{path}: a name that ends in .jsonl.gz is wanted")
+        raise InputError(f"{path}: the name of a manifest must end in .jsonl.gz")
     count = 0
 
     def items() -> Iterator[dict[str, Any]]:
@@ -143,36 +166,55 @@ def write_cuts(path: Path, cuts: Iterable[Any]) -> int:
 def with_embeddings(
     cuts: Iterable[Any], embeddings: Path, ark: Path, field: str = "xvector", say: Callable[[str], None] = print
 ) -> Iterator[Any]:
-    """Gives each cut its embedding as a custom field, a Lhotse ``Array``.
+    """Add an embedding to each cut as a custom field, a Lhotse ``Array``.
 
-    ``embeddings`` is an scp file of vectors by cut id, such as ``embeddings_test/xvector.scp``. They are written once
-    more to ``ark`` (and an scp file beside it) as matrices of one row, the only form that Lhotse reads from Kaldi
-    archives: ``cut.load_xvector()`` gives (1, dim). A cut without an embedding goes through as it is; how many did is
-    said at the end. Raises ``InputError`` when none has one, or the field's name is not one of Python's.
+    Parameters
+    ----------
+    cuts
+        The cuts, which are not modified. A cut without an embedding is yielded unchanged.
+    embeddings
+        An scp file of vectors by cut id, such as ``embeddings_test/xvector.scp``.
+    ark
+        Archive to which the embeddings are copied as matrices of one row, with an scp file beside it. Lhotse can read
+        only matrices from Kaldi archives, so that ``cut.load_xvector()`` returns an array of shape (1, dim).
+    field
+        Name of the custom field.
+    say
+        Called at the end with the number of cuts without an embedding.
+
+    Yields
+    ------
+    Cut
+        The cuts with their embeddings.
+
+    Raises
+    ------
+    InputError
+        No cut has an embedding, or the name of the field is not a Python identifier.
     """
     from lhotse.array import Array
     from lhotse.utils import fastcopy
 
     if not field.isidentifier():
-        raise InputError(f"--field {field}: letters, digits and underscores are wanted")
+        raise InputError(f"--field {field}: use only letters, digits and underscores")
     locations: dict[str, tuple[str, int]] = {}
     with ArkWriter(ark, ark.with_suffix(".scp")) as writer:
         for utterance, location in sorted(read_table(embeddings).items()):
             vector = read_vector(location)
             locations[utterance] = writer.write(utterance, vector[None]), len(vector)
-    total, without = 0, []
+    total, missing = 0, []
     for cut in cuts:
         total += 1
         if cut.id in locations:
             path, dim = locations[cut.id]
             if hasattr(cut, "tracks"):
-                raise InputError(f"cut {cut.id}: a mixed cut has no fields of its own; attach to plain cuts")
+                raise InputError(f"cut {cut.id}: a mixed cut has no custom fields; attach embeddings to plain cuts")
             array = Array(storage_type="kaldiio", storage_path=path, storage_key=cut.id, shape=[1, dim])
             cut = fastcopy(cut, custom={**(cut.custom or {}), field: array})
         else:
-            without.append(cut.id)
+            missing.append(cut.id)
         yield cut
-    if len(without) == total:
-        raise InputError(f"{embeddings}: has an embedding of none of the {total} cuts; ids must be those of the cuts")
-    if without:
-        say(f"note: {len(without)} of {total} cuts have no embedding in {embeddings} (first: {without[0]})")
+    if len(missing) == total:
+        raise InputError(f"{embeddings}: has no embedding for any of the {total} cuts; use the ids of the cuts")
+    if missing:
+        say(f"note: {len(missing)} of {total} cuts have no embedding in {embeddings} (first: {missing[0]})")

@@ -1,6 +1,6 @@
-"""Binary Kaldi archives: whole entries through kaldiio, single rows of a matrix straight from the file.
+"""Binary Kaldi archives: kaldiio writes entries, and matrices are read whole or by rows straight from the file.
 
-The layout of the compressed forms (CM, CM2, CM3) is that of Kaldi's ``src/matrix/compressed-matrix.{h,cc}``.
+The layout of the compressed kinds (CM, CM2, CM3) is defined in Kaldi's ``src/matrix/compressed-matrix.{h,cc}``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.files import atomic_path, atomic_write, disk_errors_named
+from deepspeaker.files import atomic_path, atomic_write, named_disk_errors
 
-#: Kaldi's names for the ways to store a matrix -> kaldiio's number of the method.
+#: Kaldi's names of compression methods -> their numbers in kaldiio.
 COMPRESSIONS: dict[str, int | None] = {"none": None, "speech-feature": 2, "two-byte": 3, "one-byte": 5}
 
 _HEADER = struct.Struct("<ffii")
 _ALL_HEADERS_BYTES = 32
-#: How each kind of matrix stores a value.
+#: Type of the values in each kind of matrix.
 _VALUES: dict[str, np.dtype[Any]] = {
     kind: np.dtype(item) for kind, item in (("FM", "<f4"), ("DM", "<f8"), ("CM", "u1"), ("CM2", "<u2"), ("CM3", "u1"))
 }
-#: What stands before the header of the compressed forms that lie row by row -> their values, the largest of these.
+#: First bytes of the compressed kinds that are stored by rows -> type of a value and the largest value.
 _ROW_WISE: dict[bytes, tuple[np.dtype[Any], int]] = {
     b"\0BCM3 ": (_VALUES["CM3"], 255),
     b"\0BCM2 ": (_VALUES["CM2"], 65535),
@@ -37,29 +37,37 @@ _ROW_WISE: dict[bytes, tuple[np.dtype[Any], int]] = {
 
 
 class MatrixHeader(NamedTuple):
-    """What stands before the values of a matrix in an archive."""
+    """The header of a matrix in an archive."""
 
     kind: str  # "FM", "DM", "CM", "CM2" or "CM3"
     rows: int
     cols: int
-    minimum: float  # of the compressed forms
-    range: float  # of the compressed forms
-    data: int  # where the values begin, in bytes from the start of the file
+    minimum: float  # of the values, 0 if not compressed
+    range: float  # of the values, 0 if not compressed
+    data: int  # byte of the file at which the values begin
 
     @property
     def end(self) -> int:
-        """Where the values end, in bytes from the start of the file."""
+        """The byte of the file at which the values end."""
         percentiles = 8 * self.cols if self.kind == "CM" else 0
         return self.data + percentiles + self.rows * self.cols * _VALUES[self.kind].itemsize
 
 
 def parse_location(location: str) -> tuple[str, int]:
-    """Splits ``path:offset`` as it stands in an scp file; without an offset it is 0.
+    """Split ``path:offset`` of an scp file; a missing offset is 0.
 
-    Raises ``InputError`` for pipes and ranges, which have no place in a feature scp of the recipe.
+    Raises
+    ------
+    InputError
+        The location is a pipe or a range of rows.
+
+    Examples
+    --------
+    >>> parse_location("/data/feats.ark:1234")
+    ('/data/feats.ark', 1234)
     """
     if location.endswith("|") or location.endswith("]"):
-        raise InputError(f"{location}: pipes and row ranges are not read here; write an ark with copy-feats first")
+        raise InputError(f"{location}: pipes and row ranges are not supported; write an ark with copy-feats first")
     path, colon, offset = location.rpartition(":")
     if colon and offset.isascii() and offset.isdigit() and len(offset) < 19:
         return path, int(offset)
@@ -67,39 +75,66 @@ def parse_location(location: str) -> tuple[str, int]:
 
 
 def read_header(descriptor: int, offset: int) -> MatrixHeader:
-    """Reads the header of the matrix at ``offset`` (where ``\\0B`` stands) of an open file."""
+    """Read the header of the matrix at byte ``offset`` of an open file.
+
+    Raises
+    ------
+    InputError
+        There is no binary Kaldi matrix.
+    """
     head = os.pread(descriptor, _ALL_HEADERS_BYTES, offset)
     if not head:
-        raise InputError(f"the ark ends at byte {os.fstat(descriptor).st_size}, before {offset}; make it again")
+        raise InputError(f"the ark ends at byte {os.fstat(descriptor).st_size}, before {offset}; recreate it")
     if head[:2] != b"\0B":
-        raise InputError(f"no binary Kaldi matrix at byte {offset}; the scp and its ark do not fit, make them again")
+        raise InputError(f"no binary Kaldi matrix at byte {offset}; scp and ark do not match; recreate both")
     kind, blank, rest = head[2:].partition(b" ")
     try:
         if blank and kind in (b"CM", b"CM2", b"CM3"):
             minimum, value_range, rows, cols = _HEADER.unpack_from(rest)
-            return _checked(MatrixHeader(kind.decode(), rows, cols, minimum, value_range, offset + 3 + len(kind) + 16))
-        if blank and kind in (b"FM", b"DM") and rest[0] == rest[5] == 4:
+            header = MatrixHeader(kind.decode(), rows, cols, minimum, value_range, offset + 3 + len(kind) + 16)
+        elif blank and kind in (b"FM", b"DM") and rest[0] == rest[5] == 4:
             (rows,), (cols,) = struct.unpack_from("<i", rest, 1), struct.unpack_from("<i", rest, 6)
-            return _checked(MatrixHeader(kind.decode(), rows, cols, 0.0, 0.0, offset + 5 + 10))
+            header = MatrixHeader(kind.decode(), rows, cols, 0.0, 0.0, offset + 5 + 10)
+        else:
+            raise InputError(f"unknown kind of Kaldi matrix at byte {offset}: {head[2:6]!r}")
     except (struct.error, IndexError):
-        raise InputError(f"the ark ends inside the header at byte {offset}; make it again") from None
-    raise InputError(f"unknown kind of Kaldi matrix at byte {offset}: {head[2:6]!r}")
-
-
-def _checked(header: MatrixHeader) -> MatrixHeader:
+        raise InputError(f"the ark ends inside the header at byte {offset}; recreate it") from None
     if header.rows < 0 or header.cols < 0:
-        raise InputError(f"a matrix of {header.rows} rows and {header.cols} columns cannot be; make the ark again")
+        raise InputError(f"a matrix cannot have {header.rows} rows and {header.cols} columns; recreate the ark")
     return header
 
 
 def read_rows(
     descriptor: int, offset: int, start: int = 0, count: int | None = None, header: MatrixHeader | None = None
 ) -> NDArray[np.float32]:
-    """Reads rows ``start`` to ``start + count`` of the matrix at ``offset`` and nothing else of the file.
+    """Read rows ``start`` to ``start + count`` of the matrix at byte ``offset`` of an open file.
 
-    ``count`` None means all rows from ``start``; ``header`` is the matrix' own where it was read before. Returns
-    float32 (count, cols). Raises ``InputError`` when the rows are not there or the file ends before them. Rows of CM,
-    whose values lie column by column, are picked from the whole matrix; the other forms are one plain read.
+    Parameters
+    ----------
+    descriptor
+        Descriptor of the file.
+    offset
+        Byte at which the matrix begins.
+    start
+        First row.
+    count
+        Number of rows, None for all from ``start``.
+    header
+        Header of the matrix, if it has already been read.
+
+    Returns
+    -------
+    ndarray of shape (count, cols)
+        The rows.
+
+    Raises
+    ------
+    InputError
+        The matrix has fewer rows, or the file ends before them.
+
+    Notes
+    -----
+    Only these rows are read, except from CM matrices, which are stored by columns and read whole.
     """
     header = header or read_header(descriptor, offset)
     count = header.rows - start if count is None else count
@@ -118,11 +153,26 @@ def read_rows(
 
 
 def read_rows_into(descriptor: int, offset: int, rows: int, start: int, out: NDArray[np.float32]) -> bool:
-    """Reads ``len(out)`` rows from ``start`` on into ``out`` (count, cols): what training does millions of times.
+    """Read rows of a compressed matrix into an array, with the values of ``read_rows`` but faster.
 
-    Gives the values of ``read_rows``. Returns False, ``out`` being undefined, for what is not one of the row-wise
-    compressed forms (CM2, CM3) with these columns and ``rows`` rows: ``read_header`` and ``read_rows`` then read it or
-    say what is wrong.
+    Parameters
+    ----------
+    descriptor
+        Descriptor of an open file.
+    offset
+        Byte at which the matrix begins.
+    rows
+        Expected number of rows of the matrix.
+    start
+        First row to read.
+    out : ndarray of shape (count, cols)
+        Array for the rows.
+
+    Returns
+    -------
+    bool
+        False if this is not a matrix of kind CM2 or CM3 with the expected shape, or the file ends too early. ``out``
+        is then undefined; call ``read_rows``, which reads the other kinds and raises errors.
     """
     head = os.pread(descriptor, 22, offset)
     form = _ROW_WISE.get(head[:6])
@@ -142,7 +192,7 @@ def read_rows_into(descriptor: int, offset: int, rows: int, start: int, out: NDA
 
 
 def _read_cm_rows(descriptor: int, header: MatrixHeader, start: int, count: int) -> NDArray[np.float32]:
-    """CM: four 16-bit percentiles a column (0, 25, 75, 100), then the values of each column as one byte each."""
+    """Read rows of CM: per column four 16-bit percentiles (0, 25, 75, 100), then by columns one byte per value."""
     percentiles = np.frombuffer(_read_exactly(descriptor, header.cols * 8, header.data), dtype="<u2")
     p0, p25, p75, p100 = (
         header.minimum + header.range / 65535.0 * percentiles.reshape(header.cols, 4).T.astype(np.float64)
@@ -157,27 +207,33 @@ def _read_cm_rows(descriptor: int, header: MatrixHeader, start: int, count: int)
 
 
 def _read_exactly(descriptor: int, size: int, offset: int) -> bytes:
-    end = os.fstat(descriptor).st_size  # asked before reading: a damaged header may want more than there is memory
+    end = os.fstat(descriptor).st_size  # checked first: a damaged header may ask for more than the memory
     if offset + size > end:
-        raise InputError(f"the ark ends at byte {end}, {offset + size} are needed; make it again")
+        raise InputError(f"the ark ends at byte {end}, {offset + size} are needed; recreate it")
     return os.pread(descriptor, size, offset)
 
 
 def read_matrix(location: str) -> NDArray[np.float32]:
-    """Reads the whole matrix at ``path:offset`` of an scp file as float32 (rows, cols)."""
+    """Read the matrix at ``path:offset``, of shape (rows, cols).
+
+    Raises
+    ------
+    InputError
+        There is no whole binary Kaldi matrix; names the path.
+    """
     with _opened(location) as (descriptor, offset):
         return read_rows(descriptor, offset)
 
 
 def read_header_of(location: str) -> MatrixHeader:
-    """Reads the header of the matrix at ``path:offset`` of an scp file."""
+    """Read the header of the matrix at ``path:offset``."""
     with _opened(location) as (descriptor, offset):
         return read_header(descriptor, offset)
 
 
 @contextlib.contextmanager
 def _opened(location: str) -> Iterator[tuple[int, int]]:
-    """An open file and an offset; errors name the path."""
+    """Yield the descriptor and offset of ``path:offset``, and name the path in errors."""
     path, offset = parse_location(location)
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -192,34 +248,57 @@ def _opened(location: str) -> Iterator[tuple[int, int]]:
 
 
 def read_vector(location: str) -> NDArray[np.float32]:
-    """Reads the vector at ``path:offset`` of an scp file as float32 (size,)."""
-    # Not by kaldiio.load_mat, which runs pipes and unpickles what an entry says is a pickle.
+    """Read the vector at ``path:offset``, of shape (size,).
+
+    Raises
+    ------
+    InputError
+        There is no whole binary Kaldi vector; names the path.
+    """
+    # Not with kaldiio.load_mat, which runs pipes and loads pickles.
     with _opened(location) as (descriptor, offset):
         head = os.pread(descriptor, 10, offset)
         if len(head) < 10 or head[:6] not in (b"\0BFV \4", b"\0BDV \4"):
-            raise InputError(f"no binary Kaldi vector at byte {offset}; scp and ark do not fit, make them again")
+            raise InputError(f"no binary Kaldi vector at byte {offset}; scp and ark do not match; recreate both")
         item: np.dtype[Any] = np.dtype("<f4" if head[2:4] == b"FV" else "<f8")
         (size,) = struct.unpack_from("<i", head, 6)
         if size < 0:
-            raise InputError(f"a vector of {size} values cannot be; make the ark again")
+            raise InputError(f"a vector cannot have {size} values; recreate the ark")
         values = np.frombuffer(_read_exactly(descriptor, size * item.itemsize, offset + 10), dtype=item)
         return values.astype(np.float32)
 
 
 def write_vector(path: str | Path, vector: NDArray[np.float32]) -> None:
-    """Writes a file with one vector (size,) alone, as ``ivector-mean`` writes ``mean.vec``; location: the path."""
+    """Write a file of a single vector of shape (size,), like ``mean.vec`` of ``ivector-mean``."""
     with atomic_path(path) as temporary:
         kaldiio.save_mat(str(temporary), vector)
 
 
 class ArkWriter:
-    """Writes an ark and its scp, which names the ark by absolute path; both appear when the block ends well.
+    """Write an ark and its scp, which names the ark by absolute path.
 
-    >>> with ArkWriter("exp/xvector.1.ark", "exp/xvector.1.scp") as writer:
-    ...     writer.write("utterance-1", vector)
+    Both files appear when the ``with`` block ends without an exception.
 
-    Keys must come in C order, so that the scp is sorted. ``compression`` is one of ``COMPRESSIONS`` and concerns
-    matrices. Raises ``InputError`` that names the ark when the disk is full.
+    Parameters
+    ----------
+    ark, scp
+        Paths of the files.
+    compression
+        Compression of matrices, a key of ``COMPRESSIONS``.
+
+    Raises
+    ------
+    InputError
+        The disk is full; names the ark.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with ArkWriter(f"{folder}/xvector.ark", f"{folder}/xvector.scp") as writer:
+    ...         location = writer.write("utterance-1", np.array([0.5, 1.5], dtype=np.float32))
+    ...     read_vector(location)
+    array([0.5, 1.5], dtype=float32)
     """
 
     def __init__(self, ark: str | Path, scp: str | Path, compression: str = "none") -> None:
@@ -237,13 +316,26 @@ class ArkWriter:
         return self
 
     def write(self, key: str, value: NDArray[np.float32]) -> str:
-        """Appends ``value``, a matrix (rows, cols) or a vector (size,), under ``key``; returns its ``path:offset``."""
+        """Append a matrix of shape (rows, cols) or a vector of shape (size,).
+
+        Parameters
+        ----------
+        key
+            Id of the entry. Keys must be unique and in C order, so that the scp is sorted.
+        value
+            The matrix or vector.
+
+        Returns
+        -------
+        str
+            Location of the entry as ``path:offset``.
+        """
         if key <= self._last:
-            raise ValueError(f"{key} after {self._last}: keys must come in C order, each once")
+            raise ValueError(f"{key} after {self._last}: keys must be unique and in C order")
         self._last = key
         begin = self._stream.tell()
         method = self._method if value.ndim == 2 else None
-        with disk_errors_named(self._ark):
+        with named_disk_errors(self._ark):
             kaldiio.save_ark(self._stream, {key: value}, compression_method=method)
         location = f"{self._ark}:{begin + len(key.encode()) + 1}"
         self._lines.append(f"{key} {location}\n")

@@ -1,4 +1,4 @@
-"""Small CutSets with audio or features of their own."""
+"""Small CutSets with audio or features."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def with_speaker(cut: MonoCut, speaker: str, **more: object) -> MonoCut:
 
 @pytest.fixture
 def feature_cuts(tmp_path: Path) -> MakeCuts:
-    """speaker -> frames of each of its utterances, as cuts whose features lie in an archive; values tell all apart."""
+    """Make cuts with different features in an archive from the frames of each utterance of each speaker."""
 
     def make(speakers: dict[str, list[int]], name: str = "f", compression: str = "none", dim: int = 5) -> CutSet:
-        lengths = {f"{s}-{n}": frames for s, own in speakers.items() for n, frames in enumerate(own)}
+        lengths = {f"{s}-{n}": frames for s, utterances in speakers.items() for n, frames in enumerate(utterances)}
         with ArkWriter(tmp_path / f"{name}.ark", tmp_path / f"{name}.scp", compression) as writer:
             for number, utterance in enumerate(sorted(lengths)):
                 values = 1000 * number + np.arange(lengths[utterance], dtype=np.float32)
@@ -60,14 +60,14 @@ def feature_cuts(tmp_path: Path) -> MakeCuts:
 
 @pytest.fixture
 def audio_cuts(tmp_path: Path) -> MakeCuts:
-    """speaker -> samples of each of its utterances, as cuts of whole wav files (16 bit)."""
+    """Make cuts of whole 16-bit wav files from the samples of each utterance of each speaker."""
 
     def make(
         speakers: dict[str, list[int]], rate: int = 16000, channels: int = 1, suffix: str = "wav", folder: str = "audio"
     ) -> CutSet:
         cuts = []
-        for speaker, own in speakers.items():
-            for number, samples in enumerate(own):
+        for speaker, lengths in speakers.items():
+            for number, samples in enumerate(lengths):
                 name = f"{speaker}-{number}"
                 path = tmp_path / folder / f"{name}.{suffix}"
                 path.parent.mkdir(parents=True, exist_ok=True)

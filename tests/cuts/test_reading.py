@@ -1,4 +1,4 @@
-"""CutSets of all kinds as data directories."""
+"""Data directories from CutSets of all kinds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audio_of(data: DataDir, utterance: str, rate: int = 16000) -> np.ndarray:
     return load_audio(data.wav_scp[segment.recording], rate, False, bounds)[0]
 
 
-def test_whole_recordings_are_named_and_not_copied(audio_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_whole_recordings_are_not_copied(audio_cuts: MakeCuts, tmp_path: Path) -> None:
     cuts = audio_cuts({"a": [3200, 4807], "b": [1600]})
     cuts[0].supervisions[0].text, cuts[0].supervisions[0].gender = "two  words", "Female"
     data = data_dir_of_cuts(cuts, tmp_path / "store")
@@ -38,7 +38,7 @@ def test_whole_recordings_are_named_and_not_copied(audio_cuts: MakeCuts, tmp_pat
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
-def test_parts_of_recordings_become_segments_with_their_very_samples(
+def test_parts_of_recordings_become_segments_with_their_exact_samples(
     audio_cuts: MakeCuts, tmp_path: Path, rate: int
 ) -> None:
     (whole,) = audio_cuts({"a": [3 * rate + 17]}, rate=rate)
@@ -59,7 +59,7 @@ def test_parts_of_recordings_become_segments_with_their_very_samples(
         assert np.array_equal(cut.load_audio()[0], samples[first:last])
 
 
-def test_what_tables_cannot_say_is_kept_as_lhotse_loads_it(audio_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_what_tables_cannot_express_is_stored_as_lhotse_loads_it(audio_cuts: MakeCuts, tmp_path: Path) -> None:
     mono = audio_cuts({"a": [16000, 12000]})
     stereo = audio_cuts({"b": [16000]}, channels=2, folder="stereo")[0]
     left = stereo.to_mono()[0].with_id("left")
@@ -75,12 +75,12 @@ def test_what_tables_cannot_say_is_kept_as_lhotse_loads_it(audio_cuts: MakeCuts,
     data = data_dir_of_cuts(CutSet.from_cuts(cuts), tmp_path / "store")
     assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [f"{n:09d}.wav" for n in range(1, 6)]
     for cut in cuts:
-        theirs = cut.load_audio().mean(axis=0)
-        assert np.array_equal(audio_of(data, cut.id, cut.sampling_rate), theirs.astype(np.float32)), cut.id
+        expected = cut.load_audio().mean(axis=0)
+        assert np.array_equal(audio_of(data, cut.id, cut.sampling_rate), expected.astype(np.float32)), cut.id
     assert data.wav_scp["b-0" if not data.segments else stereo.recording_id].endswith("stereo/b-0.wav")
 
 
-def test_features_in_archives_are_named_others_are_kept(feature_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_features_in_archives_are_not_copied_unless_cut(feature_cuts: MakeCuts, tmp_path: Path) -> None:
     cuts = feature_cuts({"a": [50, 60], "b": [70]}, compression="two-byte")
     data = data_dir_of_cuts(cuts, tmp_path / "store")
     assert data.feats_scp == {cut.id: cut.features.storage_path for cut in cuts}
@@ -96,17 +96,17 @@ def test_features_in_archives_are_named_others_are_kept(feature_cuts: MakeCuts, 
         assert np.array_equal(read_matrix(part.feats_scp[cut.id]), read_matrix(data.feats_scp[cut.id])[10:30])
 
 
-def test_features_in_other_storages_are_kept(feature_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_features_in_other_storages_are_copied(feature_cuts: MakeCuts, tmp_path: Path) -> None:
     cuts = feature_cuts({"a": [50, 60]})
     with NumpyFilesWriter(tmp_path / "numpy") as writer:
         moved = cuts.map(lambda cut: cut.move_to_memory(load_custom=False))
         stored = CutSet.from_cuts(
             _with_features(cut, writer.write(cut.id, cut.load_features()), writer) for cut in cuts
         )
-    for some in (stored, moved):
-        data = data_dir_of_cuts(some, tmp_path / "store")
+    for changed in (stored, moved):
+        data = data_dir_of_cuts(changed, tmp_path / "store")
         assert list(data.feats_scp) == ["a-0", "a-1"]
-        for cut in some:
+        for cut in changed:
             assert np.array_equal(read_matrix(data.feats_scp[cut.id]), cut.load_features())
 
 
@@ -138,12 +138,12 @@ def test_a_pipe_of_features_is_refused(feature_cuts: MakeCuts, tmp_path: Path) -
         data_dir_of_cuts(cuts, tmp_path / "store")
     (tmp_path / "x.scp").write_text(f"a-0 touch {tmp_path}/ran |\n")
     cuts[0].features.storage_path = str(tmp_path / "x.scp")
-    with pytest.raises(InputError, match="pipes and row ranges are not read"):
+    with pytest.raises(InputError, match="pipes and row ranges are not supported"):
         data_dir_of_cuts(cuts, tmp_path / "store")
     assert not (tmp_path / "ran").exists()
 
 
-def test_bad_cuts_are_named(audio_cuts: MakeCuts, feature_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_invalid_cuts_are_named(audio_cuts: MakeCuts, feature_cuts: MakeCuts, tmp_path: Path) -> None:
     a = audio_cuts({"a": [1600]})[0]
     f = feature_cuts({"f": [50]})[0]
     gone = feature_cuts({"g": [50]}, name="gone")[0]
@@ -152,18 +152,18 @@ def test_bad_cuts_are_named(audio_cuts: MakeCuts, feature_cuts: MakeCuts, tmp_pa
     nameless.supervisions[0].speaker = "two words"
     bare = MonoCut(id="bare", start=0, duration=1, channel=0, supervisions=a.supervisions)
     other = audio_cuts({"a": [1600]}, folder="other")[0].with_id("other")
-    for cuts, said in (
+    for cuts, message in (
         ([], "the CutSet has no cut"),
-        ([a, a], "cut a-0: the id comes twice"),
-        ([a.with_id("a 0")], "cut 'a 0': an id without blanks"),
-        ([a, f], "cut f-0: some cuts have features"),
-        ([a.drop_supervisions()], "cut a-0: no supervision of it has a speaker"),
+        ([a, a], "cut a-0: the id is duplicated"),
+        ([a.with_id("a 0")], "cut 'a 0': Kaldi's tables need an id without blanks"),
+        ([a, f], "cut f-0: only some of the cuts have features"),
+        ([a.drop_supervisions()], "cut a-0: none of its supervisions has a speaker"),
         ([nameless], "cut n-0: the speaker 'two words' has blanks"),
         ([bare], "cut bare: has neither audio nor features"),
         ([a, other], "cut other: the recording a-0 is "),
         ([gone], "cut g-0: Lhotse cannot load its features"),
     ):
-        with pytest.raises(InputError, match=said) as raised:
+        with pytest.raises(InputError, match=message) as raised:
             data_dir_of_cuts(cuts, tmp_path / "store")
         assert "\n" not in str(raised.value)
     assert list(tmp_path.glob("store/*")) == []
@@ -186,41 +186,41 @@ def test_folders_of_manifests(audio_cuts: MakeCuts, tmp_path: Path, monkeypatch:
         "test": ["c", "d"],
     }
     assert data["train"].wav_scp["a-1"] == f"{tmp_path}/audio/a-1.wav"
-    prints = [fingerprint("lhotse", folder)]
-    assert fingerprint("lhotse", folder) == prints[0]
+    fingerprints = [fingerprint("lhotse", folder)]
+    assert fingerprint("lhotse", folder) == fingerprints[0]
     (tmp_path / "audio" / "c-1.wav").write_bytes(b"shorter")
-    prints.append(fingerprint("lhotse", folder))
+    fingerprints.append(fingerprint("lhotse", folder))
     (folder / "test_cuts.jsonl").write_text((folder / "test_cuts.jsonl").read_text() + "\n")
-    prints.append(fingerprint("lhotse", folder))
-    assert len(set(prints)) == 3
+    fingerprints.append(fingerprint("lhotse", folder))
+    assert len(set(fingerprints)) == 3
     (folder / "train_cuts.jsonl.gz").write_bytes(b"junk")
     with pytest.raises(InputError, match=r"train_cuts\.jsonl\.gz: cannot be read"):
         fingerprint("lhotse", folder)
 
 
-def test_files_that_are_no_cuts_are_named(audio_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_files_without_cuts_are_named(audio_cuts: MakeCuts, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     cuts = audio_cuts({"a": [1600]})
-    for content, said in (
-        ("{\n", "x.jsonl:1: no cut can be read"),
-        ('{"id": "a"}\n', "x.jsonl:1: no cut can be read"),
-        ("3\n", "x.jsonl:1: no cut can be read"),
+    for content, message in (
+        ("{\n", "x.jsonl:1: no valid cut"),
+        ('{"id": "a"}\n', "x.jsonl:1: no valid cut"),
+        ("3\n", "x.jsonl:1: no valid cut"),
     ):
         path.write_text(content)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             list(open_cuts(path))
     recordings = tmp_path / "r.jsonl.gz"
     cuts.decompose(tmp_path)
-    with pytest.raises(InputError, match=r"recordings\.jsonl\.gz:1: a Recording, a cut is wanted"):
+    with pytest.raises(InputError, match=r"recordings\.jsonl\.gz:1: a Recording instead of a cut"):
         list(open_cuts(tmp_path / "recordings.jsonl.gz"))
     recordings.write_bytes(b"\x1f\x8bjunk")
-    with pytest.raises(InputError, match=r"r\.jsonl\.gz:1: no cut can be read"):
+    with pytest.raises(InputError, match=r"r\.jsonl\.gz:1: no valid cut"):
         list(open_cuts(recordings))
     cuts.to_file(tmp_path / "cut.jsonl.gz")
     whole = (tmp_path / "cut.jsonl.gz").read_bytes()
     for damaged in (whole[:-20], whole[:30] + b"\xff" * 20 + whole[50:]):
         recordings.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"r\.jsonl\.gz:\d: no cut can be read"):
+        with pytest.raises(InputError, match=r"r\.jsonl\.gz:\d: no valid cut"):
             list(open_cuts(recordings))
         recordings.rename(tmp_path / "train_cuts.jsonl.gz")
         with pytest.raises(InputError, match=r"train_cuts\.jsonl\.gz: cannot be read"):

@@ -23,7 +23,7 @@ from tests.cuts.conftest import MakeCuts
 
 
 def lhotse_validate(*arguments: object) -> None:
-    """The code of the command ``lhotse validate``, whose exit status is 0 even when it finds something."""
+    """Run ``lhotse validate``, whose exit status is 0 even if it finds errors."""
     done = CliRunner().invoke(lhotse_command, ["validate", *map(str, arguments)])
     assert done.exit_code == 0 and "Validation failed" not in done.output, done.output
 
@@ -42,14 +42,14 @@ def test_the_number_of_samples_survives_a_round_trip_through_kaldi(audio_cuts: M
         for ours, theirs in zip(back, cuts, strict=True):
             assert np.array_equal(ours.load_audio(), theirs.load_audio())
             assert ours.supervisions[0].speaker == theirs.supervisions[0].speaker
-    # What Lhotse's own import makes of the same directory: durations of whole milliseconds.
+    # Lhotse's import of the same directory has durations of whole milliseconds.
     recordings, _, _ = load_kaldi_data_dir(tmp_path / "kaldi", 44100)
     theirs = [recordings[cut.id].num_samples for cut in back]
     assert theirs != lengths * 2
     assert all(0 <= exact - floored < 45 for exact, floored in zip(lengths * 2, theirs, strict=True))
 
 
-def test_segments_survive_it_too(audio_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_segments_survive_a_round_trip_through_kaldi(audio_cuts: MakeCuts, tmp_path: Path) -> None:
     (whole,) = audio_cuts({"a": [50_001]}, rate=44100)
     bounds = [(0, 50_001), (1, 7), (11_111, 33_332), (49_000, 50_001)]
     cuts = CutSet.from_cuts(
@@ -65,7 +65,7 @@ def test_segments_survive_it_too(audio_cuts: MakeCuts, tmp_path: Path) -> None:
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """Two recordings of 16 kHz, one stereo of 44.1 kHz, one divided into segments, with the recipe's features."""
+    """Two recordings of 16 kHz, one stereo of 44.1 kHz, one split into segments, with the recipe's features."""
     data = DataDir(utt2spk={}, text={"a-1": "some words"}, spk2gender={"a": "f"})
     generator = np.random.default_rng(0)
     for name, samples, rate, channels in (("r1", 16080, 16000, 1), ("r2", 30_001, 44100, 2), ("r3", 48_000, 16000, 1)):
@@ -117,7 +117,7 @@ def test_features_of_archives_are_loaded_by_lhotse(data_dir: Path, tmp_path: Pat
 
 
 def test_features_with_fewer_frames_than_the_audio(data_dir: Path, tmp_path: Path) -> None:
-    """As Kaldi's snip_edges makes them: the last frame ends within the audio."""
+    """Like those of Kaldi with snip_edges, whose last frame ends within the audio."""
     data = DataDir.read(data_dir)
     with ArkWriter(tmp_path / "s.ark", tmp_path / "s.scp") as writer:
         for utterance, location in sorted(data.feats_scp.items()):
@@ -144,7 +144,7 @@ def test_features_alone_and_audio_alone(data_dir: Path, tmp_path: Path) -> None:
     assert isinstance(load_manifest(tmp_path / "audio.jsonl.gz").decompose()[0], RecordingSet)
 
 
-def test_embeddings_are_fields_of_cuts(data_dir: Path, tmp_path: Path) -> None:
+def test_embeddings_become_fields_of_cuts(data_dir: Path, tmp_path: Path) -> None:
     vectors = {name: np.arange(3, dtype=np.float32) + len(name) + n for n, name in enumerate(["a-1", "a-2", "b-1"])}
     with ArkWriter(tmp_path / "x.ark", tmp_path / "x.scp") as writer:
         for name, vector in vectors.items():
@@ -161,28 +161,28 @@ def test_embeddings_are_fields_of_cuts(data_dir: Path, tmp_path: Path) -> None:
         assert np.array_equal(cuts[name].truncate(offset=0.1, duration=0.2).load_xvector(), vector[None])
     assert not cuts["b-2"].has_custom("xvector")
     assert read_table(tmp_path / "out.scp").keys() == vectors.keys()
-    own = list(cuts_of_data_dir(data_dir))
-    list(with_embeddings(own, tmp_path / "x.scp", tmp_path / "y.ark", "speaker_embedding"))
-    assert not any(cut.has_custom("speaker_embedding") for cut in own)  # the user's objects stay as they are
+    cuts = list(cuts_of_data_dir(data_dir))
+    list(with_embeddings(cuts, tmp_path / "x.scp", tmp_path / "y.ark", "speaker_embedding"))
+    assert not any(cut.has_custom("speaker_embedding") for cut in cuts)  # the objects of the caller do not change
 
 
-def test_embeddings_that_do_not_fit_are_named(data_dir: Path, tmp_path: Path) -> None:
+def test_embeddings_without_cuts_are_named(data_dir: Path, tmp_path: Path) -> None:
     with ArkWriter(tmp_path / "x.ark", tmp_path / "x.scp") as writer:
         writer.write("other", np.ones(3, dtype=np.float32))
     cuts = list(cuts_of_data_dir(data_dir))
-    for given, field, said in (
-        (cuts, "xvector", r"x\.scp: has an embedding of none of the 4 cuts"),
-        (cuts, "not a name", "--field not a name: letters"),
-        ([cuts[0].mix(cuts[1]).with_id("other")], "xvector", "cut other: a mixed cut has no fields"),
+    for given, field, message in (
+        (cuts, "xvector", r"x\.scp: has no embedding for any of the 4 cuts"),
+        (cuts, "not a name", "--field not a name: use only letters"),
+        ([cuts[0].mix(cuts[1]).with_id("other")], "xvector", "cut other: a mixed cut has no custom fields"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             write_cuts(tmp_path / "out.jsonl.gz", with_embeddings(given, tmp_path / "x.scp", tmp_path / "o.ark", field))
     assert not (tmp_path / "out.jsonl.gz").exists()
-    with pytest.raises(InputError, match=r"a name that ends in \.jsonl\.gz is wanted"):
+    with pytest.raises(InputError, match=r"must end in \.jsonl\.gz"):
         write_cuts(tmp_path / "out.json", cuts)
 
 
-def test_the_commands_lead_there_and_back(audio_cuts: MakeCuts, tmp_path: Path) -> None:
+def test_the_commands_convert_both_ways(audio_cuts: MakeCuts, tmp_path: Path) -> None:
     audio_cuts({"a": [3200, 1601], "b": [1600]}).to_file(tmp_path / "cuts.jsonl.gz")
     for command in (["cuts-to-data", "cuts.jsonl.gz", "data"], ["data-to-cuts", "data", "back.jsonl.gz"]):
         done = CliRunner().invoke(commands, [command[0], *(str(tmp_path / name) for name in command[1:])])

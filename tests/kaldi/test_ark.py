@@ -28,7 +28,7 @@ from deepspeaker.kaldi import (
 )
 
 KINDS = {"none": "FM", "speech-feature": "CM", "two-byte": "CM2", "one-byte": "CM3"}
-# Shares of the range within which a value may be rounded; CM stores a column between its own percentiles.
+# Rounding steps as fractions of the range; CM stores a column relative to its percentiles.
 STEPS = {"none": 0.0, "speech-feature": 1 / 63, "two-byte": 1 / 65535, "one-byte": 1 / 255}
 
 
@@ -53,41 +53,41 @@ def written(folder: Path, values: dict[str, Any], compression: str = "none") -> 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("seed", range(3))
-def test_matrices_are_read_alike_by_kaldiio_and_kaldi_native_io(tmp_path: Path, compression: str, seed: int) -> None:
+def test_kaldiio_and_kaldi_native_io_read_the_same_matrices(tmp_path: Path, compression: str, seed: int) -> None:
     matrices = random_matrices(seed)
     scp = written(tmp_path, matrices, compression)
-    theirs = dict(kaldiio.load_ark(str(tmp_path / "x.ark")))
-    assert list(theirs) == list(scp) == list(matrices)
+    by_kaldiio = dict(kaldiio.load_ark(str(tmp_path / "x.ark")))
+    assert list(by_kaldiio) == list(scp) == list(matrices)
     with kaldi_native_io.RandomAccessFloatMatrixReader(f"scp:{tmp_path}/x.scp") as reader:
         for key, matrix in matrices.items():
-            ours = read_matrix(scp[key])
-            assert ours.dtype == np.float32
+            read = read_matrix(scp[key])
+            assert read.dtype == np.float32
             assert read_header_of(scp[key])[:3] == (KINDS[compression], *matrix.shape)
             scale = float(np.abs(matrix).max()) + float(np.ptp(matrix))
-            for other in (theirs[key], kaldiio.load_mat(scp[key]), np.array(reader[key])):
-                assert np.allclose(ours, other, rtol=0, atol=1e-6 * scale)
-            assert np.abs(ours - matrix).max() <= STEPS[compression] * (np.ptp(matrix) + 1) + 1e-6 * scale
+            for other in (by_kaldiio[key], kaldiio.load_mat(scp[key]), np.array(reader[key])):
+                assert np.allclose(read, other, rtol=0, atol=1e-6 * scale)
+            assert np.abs(read - matrix).max() <= STEPS[compression] * (np.ptp(matrix) + 1) + 1e-6 * scale
 
 
-def test_floats_come_back_bit_for_bit(tmp_path: Path) -> None:
+def test_floats_are_stored_exactly(tmp_path: Path) -> None:
     matrices = random_matrices(5)
     scp = written(tmp_path, matrices)
     for key, matrix in matrices.items():
         assert np.array_equal(read_matrix(scp[key]), matrix)
 
 
-def test_vectors_are_read_alike(tmp_path: Path) -> None:
+def test_kaldiio_and_kaldi_native_io_read_the_same_vectors(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     vectors: dict[str, Any] = {f"v{n}": generator.normal(size=n).astype("f4") for n in (1, 2, 7)}
     vectors["w-double"] = generator.normal(size=9)
     scp = written(tmp_path, vectors, "one-byte")
     with kaldi_native_io.RandomAccessFloatVectorReader(f"scp:{tmp_path}/x.scp") as reader:
         for key, vector in vectors.items():
-            ours = read_vector(scp[key])
-            assert ours.dtype == np.float32
-            assert np.array_equal(ours, vector.astype("f4"))
-            assert np.array_equal(ours, np.array(reader[key]))
-            assert np.array_equal(ours, kaldiio.load_mat(scp[key]).astype("f4"))
+            read = read_vector(scp[key])
+            assert read.dtype == np.float32
+            assert np.array_equal(read, vector.astype("f4"))
+            assert np.array_equal(read, np.array(reader[key]))
+            assert np.array_equal(read, kaldiio.load_mat(scp[key]).astype("f4"))
 
 
 def test_an_ark_of_kaldi_native_io_is_read(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_any_rows_equal_those_of_the_whole_matrix(tmp_path: Path, kind: str) -> 
             os.close(descriptor)
 
 
-def test_an_exception_leaves_no_file_and_keeps_the_old_ones(tmp_path: Path) -> None:
+def test_an_exception_keeps_the_old_files(tmp_path: Path) -> None:
     def fail(value: float) -> None:
         with ArkWriter(tmp_path / "arks" / "x.ark", tmp_path / "x.scp") as writer:
             writer.write("a", np.full((2, 2), value, dtype=np.float32))
@@ -163,7 +163,7 @@ def test_an_exception_leaves_no_file_and_keeps_the_old_ones(tmp_path: Path) -> N
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_keys_out_of_order_or_twice_are_refused(tmp_path: Path) -> None:
+def test_unsorted_and_duplicated_keys_are_errors(tmp_path: Path) -> None:
     vector = np.zeros(2, dtype=np.float32)
     for second in ("a", "B"):
         with (
@@ -194,7 +194,7 @@ def test_locations() -> None:
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_an_ark_cut_anywhere_is_one_line_that_names_it(tmp_path: Path, compression: str) -> None:
+def test_errors_name_an_ark_truncated_anywhere(tmp_path: Path, compression: str) -> None:
     matrix = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
     location = written(tmp_path, {"a": matrix}, compression)["a"]
     whole = (tmp_path / "x.ark").read_bytes()
@@ -206,7 +206,7 @@ def test_an_ark_cut_anywhere_is_one_line_that_names_it(tmp_path: Path, compressi
         assert "\n" not in str(raised.value)
 
 
-def test_a_vector_cut_anywhere_is_one_line_that_names_its_ark(tmp_path: Path) -> None:
+def test_errors_name_the_ark_of_a_vector_truncated_anywhere(tmp_path: Path) -> None:
     location = written(tmp_path, {"a": np.ones(3, dtype=np.float32)})["a"]
     whole = (tmp_path / "x.ark").read_bytes()
     for size in range(len(whole)):
@@ -217,7 +217,7 @@ def test_a_vector_cut_anywhere_is_one_line_that_names_its_ark(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_junk_is_one_line_that_names_the_file(tmp_path: Path, seed: int) -> None:
+def test_errors_name_an_invalid_ark(tmp_path: Path, seed: int) -> None:
     generator = np.random.default_rng(seed)
     head = [b"", b"\0B", b"\0BFM ", b"\0BFM \4", b"\0BCM ", b"\0BCM2 ", b"\0BCM3 ", b"\0BDM ", b"\0BFV \4"][seed % 9]
     (tmp_path / "j.ark").write_bytes(head + generator.bytes(int(generator.integers(0, 60))))
@@ -238,9 +238,9 @@ def test_junk_is_one_line_that_names_the_file(tmp_path: Path, seed: int) -> None
         b"\0BCM3 " + struct.pack("<ffii", 0, 1, -1, -1),
     ],
 )
-def test_impossible_sizes_are_refused_before_memory_is_asked_for(tmp_path: Path, header: bytes) -> None:
+def test_impossible_sizes_are_errors_before_memory_is_allocated(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "j.ark").write_bytes(header + bytes(100))
-    with pytest.raises(InputError, match="make"):
+    with pytest.raises(InputError, match="recreate"):
         read_matrix(f"{tmp_path}/j.ark:0")
 
 
@@ -268,7 +268,7 @@ def test_an_entry_of_a_vad_scp_runs_no_command_and_no_pickle(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_rows_into_an_array_are_those_of_read_rows_bit_by_bit(tmp_path: Path, compression: str) -> None:
+def test_rows_into_an_array_equal_those_of_read_rows(tmp_path: Path, compression: str) -> None:
     matrix = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
     with ArkWriter(tmp_path / "a.ark", tmp_path / "a.scp", compression) as writer:
         writer.write("a", matrix)

@@ -1,4 +1,4 @@
-"""Fixing, splitting, taking subsets of, combining and copying data directories."""
+"""Fix, split, subset, combine and copy data directories."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Tables = dict[str, str]
 
 
 def make(folder: Path, speakers: str = "abc", utterances: int = 4, segments: bool = False, **more: str) -> Path:
-    """A directory with ``utterances`` of each speaker; more tables: a value that all its keys get."""
+    """Make a directory with this number of utterances per speaker, and more tables with one value for all keys."""
     folder.mkdir(parents=True)
     ids = [f"{speaker}-{number}" for speaker in speakers for number in range(utterances)]
     tables: dict[str, list[str]] = {
@@ -54,14 +54,10 @@ def valid(folder: Path, feats: bool = False) -> bool:
     return all(finding.warning for finding in validate_data_dir(folder, feats=feats))
 
 
-def said(lines: list[str]) -> str:
-    return "\n".join(lines)
-
-
 # ---- fix -------------------------------------------------------------------------------------------------
 
 
-def test_fixing_keeps_what_stands_everywhere_and_the_old_files(tmp_path: Path) -> None:
+def test_fixing_keeps_shared_ids_and_the_old_files(tmp_path: Path) -> None:
     folder = make(tmp_path / "data", segments=True, vad_scp="/v:1")
     before = read(folder)
     segments = before["segments"].splitlines()
@@ -91,8 +87,8 @@ def test_fixing_keeps_what_stands_everywhere_and_the_old_files(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda content: content[:-1], "has lines that do not end as they should, mending them"),
-        (lambda content: content.replace(b"\n", b"\r\n"), "has lines that do not end as they should, mending them"),
+        (lambda content: content[:-1], "has wrong line ends, fixing them"),
+        (lambda content: content.replace(b"\n", b"\r\n"), "has wrong line ends, fixing them"),
         (lambda content: content + content, "is not in sorted order or not unique, sorting it"),
     ],
 )
@@ -117,7 +113,7 @@ def test_fixing_that_only_adds_a_table_keeps_no_old_files(tmp_path: Path) -> Non
     assert not (folder / ".backup").exists()
 
 
-def test_tables_of_ones_own_are_fixed_on_request(tmp_path: Path) -> None:
+def test_extra_tables_are_fixed_on_request(tmp_path: Path) -> None:
     folder = make(tmp_path / "data")
     (folder / "utt2snr").write_text("x 1\nb-1 2\na-1 3\n")
     (folder / "spk2age").write_text("x 1\na 3\n")
@@ -128,9 +124,9 @@ def test_tables_of_ones_own_are_fixed_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("utt2spk", "b-1 b\na-2\na-1 a\n", r"utt2spk:2: an utterance and its speaker wanted, there is 'a-2'"),
-        ("text", "x-1 y\n", r"data: no utterance stands in all of its tables"),
-        ("utt2spk", "a-1 b\na-2 b\nb-1 a\n", r"utt2spk: sorted by utterances it is not sorted by speakers \(b-1 of a"),
+        ("utt2spk", "b-1 b\na-2\na-1 a\n", r"utt2spk:2: expected an utterance and its speaker, found 'a-2'"),
+        ("text", "x-1 y\n", r"data: no utterance is in all tables"),
+        ("utt2spk", "a-1 b\na-2 b\nb-1 a\n", r"utt2spk: sorted by utterance, it is not sorted by speaker \(b-1 of a"),
         ("segments", "a-1 r 0 1\n", r"segments: names no recording of wav.scp"),
     ],
 )
@@ -149,7 +145,7 @@ def test_what_cannot_be_fixed_changes_nothing(tmp_path: Path, name: str, content
 
 @pytest.mark.parametrize("segments", [False, True])
 @pytest.mark.parametrize("per_utt", [False, True])
-def test_pieces_are_whole_directories(tmp_path: Path, per_utt: bool, segments: bool) -> None:
+def test_pieces_are_valid_directories(tmp_path: Path, per_utt: bool, segments: bool) -> None:
     folder = make(tmp_path / "data", "abcde", 3, segments)
     output = split_data(folder, 3, per_utt, say=lambda line: None)
     assert output == folder / ("split3utt" if per_utt else "split3")
@@ -159,11 +155,11 @@ def test_pieces_are_whole_directories(tmp_path: Path, per_utt: bool, segments: b
         assert "".join((piece / name).read_text() for piece in pieces) == (folder / name).read_text()
     sizes = [len((piece / "utt2spk").read_text().splitlines()) for piece in pieces]
     assert sizes == ([5, 5, 5] if per_utt else [6, 6, 3])
-    assert split_data(folder, 3, per_utt) is None  # they are there already
+    assert split_data(folder, 3, per_utt) is None  # they exist already
     (folder / "text").write_text((folder / "text").read_text() + "f-0 X\n")
     lines: list[str] = []
     assert split_data(folder, 3, per_utt, say=lines.append) == output
-    assert "warning, #lines is (utt2spk,text) is (15,16)" in said(lines)
+    assert "warning, #lines is (utt2spk,text) is (15,16)" in "\n".join(lines)
 
 
 def test_too_many_pieces(tmp_path: Path) -> None:
@@ -213,7 +209,7 @@ def test_whole_speakers(tmp_path: Path) -> None:
         assert valid(tmp_path / "subset")
 
 
-def test_lengths_come_from_the_arks_or_the_durations(tmp_path: Path) -> None:
+def test_lengths_are_read_from_arks_or_durations(tmp_path: Path) -> None:
     folder = make(tmp_path / "data", "ab", 2)
     (folder / "utt2num_frames").unlink()
     with pytest.raises(InputError, match=r"--shortest needs utt2num_frames, feats\.scp or utt2dur"):
@@ -228,28 +224,28 @@ def test_lengths_come_from_the_arks_or_the_durations(tmp_path: Path) -> None:
     assert read(tmp_path / "subset", "utt2spk") == {"utt2spk": "a-0 a\nb-1 b\n"}
 
 
-def test_wrong_subsets_leave_what_is_there(tmp_path: Path) -> None:
+def test_failed_subsets_leave_the_output_unchanged(tmp_path: Path) -> None:
     folder, output = make(tmp_path / "data"), make(tmp_path / "out", "x", 1, utt2lang="en")
     before = read(output)
     (tmp_path / "ids").write_text("nobody\n")
     for arguments, message in (
         ((output, 13), "cannot subset to 13 of 12 utterances"),
         ((output, 0), "cannot subset to 0 of 12"),
-        ((output, None, "utt-list", tmp_path / "ids"), "ids: names nothing of"),
-        ((folder, 2), "is the directory to take from"),
+        ((output, None, "utt-list", tmp_path / "ids"), "ids: names nothing in"),
+        ((folder, 2), "is the source directory"),
     ):
         with pytest.raises(InputError, match=message):
             subset_data_dir(folder, *arguments)
     assert read(output) == before
     subset_data_dir(folder, output, 2, say=lambda line: None)
-    assert not (output / "utt2lang").exists()  # it speaks of others
+    assert not (output / "utt2lang").exists()  # its utterances are others
     assert (output / ".backup" / "utt2lang").read_text() == before["utt2lang"]
 
 
 # ---- combine and copy ------------------------------------------------------------------------------------
 
 
-def test_combined_directories_have_what_all_have(tmp_path: Path) -> None:
+def test_combined_directories_have_the_tables_that_all_have(tmp_path: Path) -> None:
     first = make(tmp_path / "1", "ab", segments=True, utt2lang="en", utt2uniq="q")
     second = make(tmp_path / "2", "cd", utt2dur="1.5")
     (second / "text").unlink()
@@ -266,15 +262,15 @@ def test_combined_directories_have_what_all_have(tmp_path: Path) -> None:
     assert lines[-1] == "fix_data_dir.sh: kept all 16 utterances."
 
 
-def test_contradictions_between_directories_are_named(tmp_path: Path) -> None:
+def test_contradictions_between_directories_are_errors(tmp_path: Path) -> None:
     first, second = make(tmp_path / "1", "ab"), make(tmp_path / "2", "bc")
     for folder in (first, second):
         (folder / "utt2num_frames").unlink()
-    combine_data(tmp_path / "all", [first, second], say=lambda line: None)  # b says the same in both
+    combine_data(tmp_path / "all", [first, second], say=lambda line: None)  # b is the same in both
     assert (tmp_path / "all" / "spk2utt").read_text().splitlines()[1] == "b b-0 b-1 b-2 b-3"
     before = read(tmp_path / "all")
     (second / "text").write_text("b-0 OTHER\n")
-    with pytest.raises(InputError, match=r"text: b-0 of .*/2 is another one than that of .*/1; give one a prefix"):
+    with pytest.raises(InputError, match=r"text: b-0 has different values in .*/1 and .*/2; rename one with a prefix"):
         combine_data(tmp_path / "all", [first, second], say=lambda line: None)
     (second / "utt2spk").unlink()
     with pytest.raises(InputError, match="2/utt2spk: no such file"):
@@ -285,7 +281,7 @@ def test_contradictions_between_directories_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("segments", [False, True])
-def test_copies_with_other_ids(tmp_path: Path, segments: bool) -> None:
+def test_copies_with_new_ids(tmp_path: Path, segments: bool) -> None:
     folder = make(tmp_path / "data", "ab", 1, segments, feats_scp="/f:1")
     assert copy_data_dir(folder, tmp_path / "copy", ("1-", "-x"), ("1-", "-y"), say=lambda line: None)
     copy = read(tmp_path / "copy")
@@ -300,11 +296,11 @@ def test_copies_with_other_ids(tmp_path: Path, segments: bool) -> None:
         assert copy["wav.scp"].splitlines()[0] == "1-a-0-y /x/a-0.wav"
 
 
-def test_a_copy_that_is_not_valid_is_told(tmp_path: Path) -> None:
+def test_an_invalid_copy_is_reported(tmp_path: Path) -> None:
     folder = make(tmp_path / "data", "ab", 1)
     lines: list[str] = []
     (folder / "text").write_text("a-0 x\n")
     assert not copy_data_dir(folder, tmp_path / "copy", say=lines.append)
-    assert "1 utterance not in text (first: b-0)" in said(lines)
+    assert "1 utterance not in text (first: b-0)" in "\n".join(lines)
     with pytest.raises(InputError, match="is the directory to copy"):
         copy_data_dir(folder, folder)

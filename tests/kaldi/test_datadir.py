@@ -1,4 +1,4 @@
-"""Data directories: what is read, written, refused."""
+"""Data directories: reading, writing and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOOD = {
 
 
 def make(folder: Path, **changed: str | None) -> Path:
-    """``GOOD`` with some of its tables changed, added or (None) left out; ``_`` stands for the point in a name."""
+    """Write ``GOOD`` with some tables changed, added or (None) left out; ``_scp`` stands for ``.scp``."""
     folder.mkdir()
     tables = {**GOOD, **{name.replace("_scp", ".scp"): content for name, content in changed.items()}}
     for name, content in tables.items():
@@ -40,7 +40,7 @@ def test_reads_the_tables(tmp_path: Path) -> None:
     assert data.feats_scp == {}
 
 
-def test_writes_what_it_read_sorted_and_valid(tmp_path: Path) -> None:
+def test_written_tables_are_sorted_and_equal(tmp_path: Path) -> None:
     data = DataDir.read(make(tmp_path / "data", utt2spk="b-1 b\na-2 a\na-1 a\n"))
     data.write(tmp_path / "copy")
     assert DataDir.read(tmp_path / "copy") == data
@@ -49,14 +49,14 @@ def test_writes_what_it_read_sorted_and_valid(tmp_path: Path) -> None:
     assert (tmp_path / "copy" / "spk2utt").read_text() == "a a-1 a-2\nb b-1\n"
 
 
-def test_a_table_that_became_empty_loses_its_file(tmp_path: Path) -> None:
+def test_an_empty_table_has_no_file(tmp_path: Path) -> None:
     data = DataDir.read(make(tmp_path / "data"))
     data.text = {}
     data.write(tmp_path / "data")
     assert not (tmp_path / "data" / "text").exists()
 
 
-def test_a_subset_has_its_speakers_only(tmp_path: Path) -> None:
+def test_a_subset_has_only_its_speakers(tmp_path: Path) -> None:
     part = DataDir.read(make(tmp_path / "data")).subset(["b-1"])
     assert part == DataDir(utt2spk={"b-1": "b"}, wav_scp={"b-1": "/x/a b.ark:12"}, spk2gender={"b": "f"})
 
@@ -68,21 +68,21 @@ def test_a_subset_has_its_speakers_only(tmp_path: Path) -> None:
         ({"utt2spk": "", "wav_scp": None, "text": None, "feats_scp": ""}, "/utt2spk: has no utterance"),
         ({"wav_scp": None}, ": has neither wav.scp nor feats.scp"),
         ({"wav_scp": ""}, ": has neither wav.scp nor feats.scp"),
-        ({"segments": "a-1 r 0 1\n"}, "/segments: a-1 lies in r, which is not in wav.scp"),
+        ({"segments": "a-1 r 0 1\n"}, "/segments: a-1 is in r, which is not in wav.scp"),
         ({"segments": "c-1 a-1 0 1\n"}, "/segments: c-1 is not in utt2spk"),
-        ({"segments": "a-1 a-1 0\n"}, "/segments: a-1 wants recording, start and end"),
+        ({"segments": "a-1 a-1 0\n"}, "/segments: a-1 needs recording, start and end"),
         ({"segments": "a-1 a-1 0 1 A\n"}, "/segments: a-1 has a channel column"),
         ({"segments": "a-1 a-1 0 x\n"}, "/segments: a-1 start and end must be seconds, are 0 and x"),
         ({"segments": "a-1 a-1 2 1.5\n"}, "/segments: a-1 ends at 1.5 s, not after its start"),
-        ({"segments": "a-1 a-1 -1 1.5\n"}, "/segments: a-1 cannot lie from -1 to 1.5 s"),
-        ({"segments": "a-1 a-1 0 nan\n"}, "/segments: a-1 cannot lie from 0 to nan s"),
+        ({"segments": "a-1 a-1 -1 1.5\n"}, "/segments: a-1 cannot extend from -1 to 1.5 s"),
+        ({"segments": "a-1 a-1 0 nan\n"}, "/segments: a-1 cannot extend from 0 to nan s"),
         ({"utt2spk": "a-1 a\na-2\nb-1 b\n"}, "/utt2spk: a-2 needs one speaker"),
         ({"utt2spk": "a-1 a\na-2 a a\nb-1 b\n"}, "/utt2spk: a-2 needs one speaker"),
         ({"wav_scp": "a-1 /x\nc-1 /x\n"}, "/wav.scp: c-1 is not in utt2spk"),
         ({"wav_scp": "a-1 /x\na-2\n"}, "/wav.scp: a-2 has no value"),
         ({"feats_scp": "z /x:1\n"}, "/feats.scp: z is not in utt2spk"),
         ({"spk2utt": "a a-1\nb b-1\n"}, "/spk2utt: contradicts utt2spk"),
-        ({"utt2spk": "a-1 a\na-1 b\n"}, "/utt2spk:2: a-1 comes twice"),
+        ({"utt2spk": "a-1 a\na-1 b\n"}, "/utt2spk:2: a-1 is duplicated"),
     ],
 )
 def test_errors_name_file_and_id(tmp_path: Path, changed: dict[str, str | None], message: str) -> None:
@@ -97,7 +97,7 @@ def test_no_such_directory(tmp_path: Path) -> None:
         DataDir.read(tmp_path / "nothing")
 
 
-def test_segments_lie_in_recordings(tmp_path: Path) -> None:
+def test_segments_of_recordings(tmp_path: Path) -> None:
     wav_scp = "r-1 /x/1.wav\nr-2 cat /x/2.wav |\nr-3 /x/3.wav\n"
     segments = "a-1 r-1 0.5 1.25\na-2 r-1 1.25 -1\nb-1 r-2 0 3\n"
     path = make(tmp_path / "data", wav_scp=wav_scp, segments=segments, reco2dur="r-1 9\nr-2 3\n")
@@ -115,7 +115,7 @@ def test_segments_lie_in_recordings(tmp_path: Path) -> None:
     assert without.segment_of("a-1") is None
 
 
-def test_a_segment_to_the_end() -> None:
+def test_an_end_of_minus_one_is_that_of_the_recording() -> None:
     assert parse_segment("r 1 -1") == parse_segment("r\t1.0  -1.00") == Segment("r", 1.0, None)
 
 
@@ -128,7 +128,7 @@ names = st.text("abcXYZ019-_.é", min_size=1, max_size=6)
     st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 10**6)), min_size=8, max_size=8),
     st.booleans(),
 )
-def test_what_was_written_is_read(utt2spk: dict[str, str], times: list[tuple[int, int]], segmented: bool) -> None:
+def test_reading_reverses_writing(utt2spk: dict[str, str], times: list[tuple[int, int]], segmented: bool) -> None:
     genders = dict.fromkeys(utt2spk.values(), "f")
     data = DataDir(utt2spk=utt2spk, text=dict.fromkeys(utt2spk, "W  X"), spk2gender=genders)
     if segmented:

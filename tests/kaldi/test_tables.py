@@ -1,4 +1,4 @@
-"""Text tables against the real ``sort`` and hypothesis."""
+"""Text tables, compared with the program ``sort``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import read_table, spk2utt_of, write_spk2utt, write_table
+from deepspeaker.kaldi import read_lines, read_table, scan_table, spk2utt_of, write_spk2utt, write_table
 
 BLANKS = " \t\n\r\f\v"
 characters = st.characters(exclude_categories=["Cs"])
@@ -22,7 +22,7 @@ values = st.text(characters, max_size=30).filter(lambda text: "\n" not in text a
 
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(keys, values, max_size=8))
-def test_what_was_written_is_read(table: dict[str, str]) -> None:
+def test_reading_reverses_writing(table: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table"
         write_table(path, table)
@@ -33,8 +33,8 @@ def test_what_was_written_is_read(table: dict[str, str]) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(keys, st.just(""), min_size=1, max_size=20))
-def test_order_is_that_of_sort(table: dict[str, str]) -> None:
-    # NUL is no character of a text file for sort.
+def test_the_order_is_that_of_sort(table: dict[str, str]) -> None:
+    # sort does not support NUL.
     table = {key: "" for key in table if "\0" not in key}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table"
@@ -45,7 +45,7 @@ def test_order_is_that_of_sort(table: dict[str, str]) -> None:
         )
 
 
-def test_order_of_a_whole_line_is_that_of_sort_by_the_first_column(tmp_path: Path) -> None:
+def test_the_order_of_lines_is_that_of_sort_by_the_first_column(tmp_path: Path) -> None:
     table = dict.fromkeys(("b", "B", "a-1", "a", "a1", "a-10", "a_1", "é", "z", "10", "9", "😀", "字"), "x y")
     write_table(tmp_path / "table", table)
     done = subprocess.run(
@@ -66,23 +66,49 @@ def test_blanks_and_line_ends_of_other_programs(tmp_path: Path) -> None:
         (b"a 1\n\nb 2\n", ":2: empty line; remove it"),
         (b"a 1\n  \t\n", ":2: empty line"),
         (b"\n", ":1: empty line"),
-        (b"a 1\nb 2\na 3\n", ":3: a comes twice"),
+        (b"a 1\nb 2\na 3\n", ":3: a is duplicated"),
         (b"a 1\nb \xff\n", ":2: not UTF-8"),
     ],
 )
 def test_errors_name_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "text").write_bytes(content)
-    with pytest.raises(InputError) as raised:
-        read_table(tmp_path / "text")
-    assert str(raised.value).startswith(f"{tmp_path}/text{message}")
-    assert "\n" not in str(raised.value)
+    for read in (read_table, scan_table):
+        with pytest.raises(InputError) as raised:
+            read(tmp_path / "text")
+        assert str(raised.value).startswith(f"{tmp_path}/text{message}")
+        assert "\n" not in str(raised.value)
+
+
+SCANNED = {
+    "usual": b"a-1 x.ark:3\na-2 y y.ark:4\nb x\n",
+    "no last newline": b"a-1 x.ark:3\na-2 y",
+    "unsorted": "é x\nb y\na z\n".encode(),
+    "tabs": b"a-1\tx.ark:3\na-2 y\n",
+    "several blanks": b" a-1  x.ark:3 \n  a-2 \t y \n",
+    "carriage returns": b"a-1 x.ark:3\r\na-2 y\r\n",
+    "no value": b"a-1 x\na-2\n",
+    "quotes": b'a-1 "x\na-2 "y" z\n',
+    "the separator of the reader": b"a-1 x\x1fy\na-2 z\n",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("form", SCANNED)
+def test_a_scanned_table_equals_the_table_that_was_read(tmp_path: Path, form: str) -> None:
+    (tmp_path / "table").write_bytes(SCANNED[form])
+    scanned = scan_table(tmp_path / "table")
+    assert scanned.columns == ["key", "value", "line"]
+    assert dict(zip(scanned["key"], scanned["value"], strict=True)) == read_table(tmp_path / "table")
+    for key, line in zip(scanned["key"], scanned["line"], strict=True):
+        assert SCANNED[form][line:].split(maxsplit=1)[0] == key.encode()
 
 
 def test_a_missing_table_and_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing: no such file"):
-        read_table(tmp_path / "nothing")
-    with pytest.raises(InputError, match="is a folder"):
-        read_table(tmp_path)
+    for read in (read_table, scan_table, read_lines):
+        with pytest.raises(InputError, match=r"nothing: no such file"):
+            read(tmp_path / "nothing")
+        with pytest.raises(InputError, match="is a folder"):
+            read(tmp_path)
 
 
 def test_an_empty_table_is_empty(tmp_path: Path) -> None:
@@ -92,7 +118,7 @@ def test_an_empty_table_is_empty(tmp_path: Path) -> None:
 
 
 @given(st.dictionaries(keys, st.sampled_from(["s", "s2", "S", "t-1"]), max_size=12))
-def test_spk2utt_turns_utt2spk_round(utt2spk: dict[str, str]) -> None:
+def test_spk2utt_inverts_utt2spk(utt2spk: dict[str, str]) -> None:
     spk2utt = spk2utt_of(utt2spk)
     assert list(spk2utt) == sorted(set(utt2spk.values()))
     assert {u: s for s, utterances in spk2utt.items() for u in utterances} == utt2spk

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import filter_lines, split_by_speaker, split_lines, spk2utt_lines, spread, utt2spk_lines
+from deepspeaker.kaldi import filter_lines, spk2utt_lines, split_by_speaker, split_lines, spread, utt2spk_lines
 
 ids = st.binary(min_size=1, max_size=6).filter(lambda word: not set(word) & set(b" \t\n\r\f\v"))
 blanks = st.sampled_from([b" ", b"\t", b"  ", b" \t "])
