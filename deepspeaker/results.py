@@ -1,4 +1,4 @@
-"""``results.json``: what a scoring run measured, and nothing that differs between two runs of one seed."""
+"""Schema of ``results.json``: everything a scoring run measures, identical for two runs with the same seed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
@@ -24,28 +16,37 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Range = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 
-#: The bootstrap draws at most so many times for the intervals of a breakdown, of which there are many.
+#: Maximum number of bootstrap draws for the interval of one condition, as there are many conditions.
 CONDITION_DRAWS = 200
 
-#: What tables show where there is no figure.
-NOTHING = "-"
+#: Shown in tables for a missing value.
+MISSING = "-"
 
 
-def shown_rate(rate: float | None, ci95: list[float] | None) -> str:
-    """Return a rate and its interval in percent, such as ``2.99 [1.57, 5.63]``."""
+def format_rate(rate: float | None, ci95: list[float] | None = None) -> str:
+    """Return a rate, given as a fraction, and its interval in percent.
+
+    >>> format_rate(0.0299, [0.0157, 0.0563])
+    '2.99 [1.57, 5.63]'
+    """
     if rate is None:
-        return NOTHING
+        return MISSING
     return f"{100 * rate:.2f}" + (f" [{100 * ci95[0]:.2f}, {100 * ci95[1]:.2f}]" if ci95 else "")
 
 
+def corpus_title(corpus: str, synthetic: bool) -> str:
+    """Return the name of a corpus, marked if its speech is synthetic."""
+    return f"{corpus} (synthetic speech)" if synthetic else corpus
+
+
 class _Record(BaseModel):
-    """Keys of this version are checked strictly; keys of later ones are kept, and reachable as attributes."""
+    """A record whose keys are checked strictly. Unknown keys, from later versions, are kept as attributes."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class TrialListInfo(_Record):
-    """What a trial list holds, so that two results can be known to rest on the same trials."""
+    """The size of a trial list, and its checksum, which shows whether two results are based on the same trials."""
 
     target: Count
     """Number of target trials."""
@@ -54,43 +55,43 @@ class TrialListInfo(_Record):
     speakers: Count
     """Number of distinct speakers in the list."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Of the bytes of the list's file."""
+    """Checksum of the list's file."""
     models: Count | None = None
-    """Number of enrolment models, where the first column names models of several utterances."""
+    """Number of enrolment models, if the first column names models of several utterances."""
     chosen_by: str | None = None
-    """The system and back end that chose the non-target trials (``trials_hard``), whose own figures suffer from it."""
+    """The system and back end that chose the non-target trials (``trials_hard``). The list is biased against them."""
 
 
 class OperatingPoint(_Record):
-    """The lowest threshold that keeps to a false-acceptance rate, and what it misses."""
+    """The lowest threshold that keeps to a false-acceptance rate, and its miss rate."""
 
     threshold: float | None
-    """None where only accepting nobody keeps to the rate."""
+    """None if rejecting every trial is the only solution."""
     p_miss: Fraction
 
 
 class Condition(_Record):
-    """The figures of one system on those trials of a list that share a condition."""
+    """The error rates of one system on the trials of a list that share a condition."""
 
     by: str
     """``gender``, ``duration``, or the X of a ``utt2X`` file (``X.2`` for its second column)."""
     value: str
-    """Of the sides of the trials: one value where both have it, else both, sorted, ``a, b``."""
+    """The value that both sides of a trial have, or both values, sorted, if they differ: ``a, b``."""
     target: Count
     nontarget: Count
     speakers: Count
     eer: Fraction | None = None
-    """Absent where a class has no trial."""
+    """None if a class has no trial."""
     eer_ci95: Range | None = None
-    """By at most ``CONDITION_DRAWS`` draws; absent where there are too few speakers."""
+    """95 % interval from at most ``CONDITION_DRAWS`` draws. None if there are too few speakers."""
     min_dcf: dict[str, Fraction] | None = None
 
 
 class SystemResult(_Record):
-    """The figures of one model with one back end on one trial list; rates and shares are fractions."""
+    """The metrics of one model with one back end on one trial list. Rates are fractions."""
 
     name: str
-    """Where its embeddings come from: ``untrained``, ``softmax``, ``triplet`` ..."""
+    """The source of the embeddings: ``untrained``, ``softmax``, ``triplet`` ..."""
     model: str
     parameters: Count
     backend: str
@@ -99,28 +100,28 @@ class SystemResult(_Record):
     eer: Fraction
     eer_threshold: float
     min_dcf: dict[str, Fraction]
-    """By target prior as it is written, ``"0.05"``, ``"0.01"`` and ``"0.001"`` at least; equal costs."""
+    """By target prior, at least ``"0.05"``, ``"0.01"`` and ``"0.001"``. Both errors have equal costs."""
     rank1: Fraction | None = None
-    """Absent where the list is not in rows of one target and 99 non-targets."""
+    """None if the list does not consist of rows of one target and 99 non-targets."""
     min_cllr: Annotated[float, Field(ge=0)] | None = None
-    """In bits: the cost of the scores over all operating points, were they calibrated at best."""
+    """Cllr after the best calibration, in bits."""
     roc_auc: Fraction | None = None
     cllr: Annotated[float, Field(ge=0)] | None = None
-    """In bits; of log-likelihood ratios only, like ``act_dcf``."""
+    """In bits. None, like ``act_dcf``, unless the scores are log-likelihood ratios."""
     act_dcf: dict[str, Annotated[float, Field(ge=0)]] | None = None
     eer_ci95: Range | None = None
-    """95 % confidence interval, by bootstrap over speakers; absent where there are too few of them."""
+    """95 % confidence interval from a bootstrap over speakers. None if there are too few speakers."""
     min_dcf_ci95: dict[str, Range] | None = None
     min_dcf_threshold: dict[str, float | None] | None = None
-    """Where minDCF is reached; None where that is by accepting nobody."""
+    """The threshold with the lowest cost. None if rejecting every trial costs least."""
     at_false_acceptance: dict[str, OperatingPoint] | None = None
-    """By false-acceptance rate as it is written, ``"0.01"``."""
+    """By false-acceptance rate, such as ``"0.01"``."""
     trials_left_out: Count = 0
-    """Trials of the list without an embedding of one side."""
+    """Number of trials that lack an embedding."""
     shared_speakers: Count = 0
-    """Speakers of the list who were in training: above 0 the figures say little of unknown speakers."""
+    """Number of speakers of the list who were in the training data. If above 0, the results are optimistic."""
     conditions: list[Condition] = []
-    """Breakdown of the same trials: by gender, duration, and every ``utt2X`` of the test part."""
+    """The same trials by gender, duration, and every ``utt2X`` file of the test part."""
 
     @field_validator("min_dcf")
     @classmethod
@@ -132,15 +133,15 @@ class SystemResult(_Record):
 
 
 class EnrolmentResult(_Record):
-    """A system's figures when speakers enrol with a number of utterances: a cell of the paper's enrolment table.
+    """The metrics of a system for a number of enrolment utterances: a cell of the paper's enrolment table.
 
-    The lists of one table have the same tests and the same non-targets; only the enrolment grows.
+    All lists of the table have the same test utterances and the same non-targets.
     """
 
     name: str
     backend: str
     enrolment: Literal["average", "exact"]
-    """The mean of the embeddings as if it were one, or the exact likelihood of all (PLDA)."""
+    """``average``: score the mean embedding. ``exact``: score the likelihood of all utterances (PLDA)."""
     utterances: Annotated[int, Field(ge=1)]
     trials: str
     """Key of the trial list in `Results.trials`."""
@@ -153,7 +154,7 @@ class EnrolmentResult(_Record):
 
 
 class Comparison(_Record):
-    """The EER of one system minus that of another on one trial list, tested by paired bootstrap over speakers."""
+    """The EER of one system minus that of another on one trial list, with a paired bootstrap test over speakers."""
 
     systems: Annotated[list[str], Field(min_length=2, max_length=2)]
     backends: Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -161,7 +162,7 @@ class Comparison(_Record):
     eer_difference: Annotated[float, Field(ge=-1, le=1)]
     ci95: Annotated[list[float], Field(min_length=2, max_length=2)]
     p_value: Fraction
-    """How probable a difference of this size, either way, is between systems that are equally good."""
+    """Two-sided: the probability of a difference at least this large if the systems were equally good."""
 
 
 class Results(_Record):
@@ -170,47 +171,52 @@ class Results(_Record):
     schema_version: Literal[1] = Field(default=1, alias="schema")
     corpus: str
     synthetic: bool
-    """Whether the speech was made by a synthesiser."""
+    """Whether the speech comes from a synthesiser."""
     seed: int
     config: dict[str, JsonValue]
-    """The training configuration as used; written with sorted keys."""
+    """The training configuration that was used, with sorted keys."""
     trials: dict[str, TrialListInfo]
     systems: Annotated[list[SystemResult], Field(min_length=1)]
-    """In the order in which tables show them."""
+    """In the order of the tables."""
     comparisons: list[Comparison] = []
     enrolment_table: list[EnrolmentResult] = []
-    """By system, back end and way of enrolment, then by number of utterances."""
+    """Ordered by system, back end and kind of enrolment, then by number of utterances."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Results:
         seen = set()
         for system in self.systems:
             if system.trials not in self.trials:
-                raise ValueError(f"system {system.name} names the trial list {system.trials}, not among trials")
+                raise ValueError(f"system {system.name} names the trial list {system.trials}, which trials lacks")
             key = (system.name, system.backend, system.trials)
             if key in seen:
                 raise ValueError(f"system {' / '.join(key)} appears twice")
             seen.add(key)
         for row in self.enrolment_table:
             if row.trials not in self.trials:
-                raise ValueError(f"enrolment_table names the trial list {row.trials}, not among trials")
+                raise ValueError(f"enrolment_table names the trial list {row.trials}, which trials lacks")
         return self
 
     @property
+    def title(self) -> str:
+        """The corpus, marked if its speech is synthetic."""
+        return corpus_title(self.corpus, self.synthetic)
+
+    @property
     def first_list(self) -> str:
-        """The trial list that figures are drawn of."""
+        """The main trial list: the one that plots show."""
         return self.systems[0].trials
 
     def featured(self, trials: str) -> list[SystemResult]:
-        """Those of a list that figures show: every system with the first back end, the last system with all."""
-        own = [system for system in self.systems if system.trials == trials]
-        return [s for s in own if s.backend == own[0].backend or s.name == own[-1].name]
+        """Return the systems that plots show: all with the first back end, and the last one with all back ends."""
+        systems = [system for system in self.systems if system.trials == trials]
+        return [s for s in systems if s.backend == systems[0].backend or s.name == systems[-1].name]
 
     def write(self, path: str | Path) -> None:
-        """Writes the file atomically; equal results give equal bytes.
+        """Write the file atomically. Equal results give equal bytes.
 
-        Keys stand in the order of the fields above, those of the configuration sorted, floats in the shortest
-        form that reads back as the same number.
+        Keys are in the order of the fields above, except that those of the configuration are sorted. Floats have the
+        shortest form that reads back as the same number.
         """
         content = self.model_dump(mode="json", by_alias=True)
         content["config"] = json.loads(json.dumps(content["config"], sort_keys=True))
@@ -218,20 +224,23 @@ class Results(_Record):
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
-        """Reads and checks a file; unknown keys are kept and written again.
+        """Read and check a file. Unknown keys are kept and written again.
 
-        Raises:
-            InputError: no such file, not JSON, or a key that is missing or wrong (the first is named).
+        Raises
+        ------
+        InputError
+            If the file does not exist or is not JSON, or if a key is missing or invalid. The message names the first
+            such key.
         """
-        mend = "run stage 6 again to write it anew"
+        fix = "run stage 6 again to rewrite it"
         try:
             return cls.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; stage 6 writes it") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not JSON ({error}); {mend}") from error
+            raise InputError(f"{path}: not JSON ({error}); {fix}") from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in first["loc"])
             reason = first["msg"].removeprefix("Value error, ")
-            raise InputError(f"{path}: {f'key {key}: ' if key else ''}{reason}; {mend}") from error
+            raise InputError(f"{path}: {f'key {key}: ' if key else ''}{reason}; {fix}") from error

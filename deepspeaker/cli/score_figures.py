@@ -25,7 +25,7 @@ from deepspeaker.metrics import (
     min_dcf_point,
 )
 from deepspeaker.report import Table, aligned, figure_kind, plot_det
-from deepspeaker.results import shown_rate
+from deepspeaker.results import format_rate
 from deepspeaker.trials import LabelledScores, read_labelled_scores
 
 
@@ -53,7 +53,7 @@ def eer_of_file(
         interval = list(drawn.interval(rate, drawn.replicates(replicates, seed).eer))
     target = int(read.is_target.sum())
     lines = [
-        f"EER {shown_rate(rate, interval)} % at threshold {threshold:.6g}; "
+        f"EER {format_rate(rate, interval)} % at threshold {threshold:.6g}; "
         f"{target:,} target and {len(read.is_target) - target:,} non-target trials"
     ]
     for wanted in false_acceptance:
@@ -107,7 +107,7 @@ def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title:
         target = int(read.is_target.sum())
         costs = [f"{min_dcf(points, p):.3f}" for p in P_TARGETS]
         counts = [f"{target:,}", f"{len(read.is_target) - target:,}"]
-        rows.append([name, *counts, shown_rate(equal_error_rate(points)[0], None), *costs])
+        rows.append([name, *counts, format_rate(equal_error_rate(points)[0], None), *costs])
         curves[name] = points
     plot_det(curves, output, title, P_TARGETS)
     head = ["scores", "target", "non-target", "EER %", *(f"minDCF({p:g})" for p in P_TARGETS)]

@@ -1,40 +1,73 @@
-"""Tables, figures and the HTML page made of results.json (stage 7)."""
+"""Stage 7: tables, plots and the HTML page from results.json."""
 
-from deepspeaker.report.densities import Densities, plot_densities, score_densities
-from deepspeaker.report.det import plot_det
+from deepspeaker.report.densities import Densities, density_svg, plot_densities, score_densities
+from deepspeaker.report.det import det_svg, plot_det, thin_curve
 from deepspeaker.report.drawing import figure_kind
-from deepspeaker.report.embedding_map import EmbeddingMap, chosen_utterances, embedding_map, plot_maps
-from deepspeaker.report.enrolment import enrolment_curves, plot_enrolment
-from deepspeaker.report.intervals import plot_intervals
-from deepspeaker.report.page import Findings, results_page
+from deepspeaker.report.embedding_map import (
+    MAX_SPEAKERS,
+    MAX_UTTERANCES,
+    EmbeddingMap,
+    embedding_map,
+    map_speakers,
+    plot_maps,
+    sample_utterances,
+)
+from deepspeaker.report.enrolment import enrolment_curves, enrolment_svg, plot_enrolment
+from deepspeaker.report.intervals import intervals_svg, plot_intervals
+from deepspeaker.report.page import ReportData, results_page
 from deepspeaker.report.stage import draw_training, write_report
-from deepspeaker.report.summary import summary
-from deepspeaker.report.tables import Table, whose_speakers
-from deepspeaker.report.text import aligned, results_markdown, results_table
-from deepspeaker.report.training_curves import plot_training
+from deepspeaker.report.tables import (
+    Table,
+    comparison_table,
+    condition_tables,
+    describe_speakers,
+    enrolment_tables,
+    notes,
+    result_tables,
+    threshold_table,
+    trial_list_table,
+)
+from deepspeaker.report.text import aligned, results_markdown, results_table, summary
+from deepspeaker.report.training_curves import plot_training, training_svgs
 
 __all__ = [
+    "MAX_SPEAKERS",
+    "MAX_UTTERANCES",
     "Densities",
     "EmbeddingMap",
-    "Findings",
+    "ReportData",
     "Table",
     "aligned",
-    "chosen_utterances",
+    "comparison_table",
+    "condition_tables",
+    "density_svg",
+    "describe_speakers",
+    "det_svg",
     "draw_training",
     "embedding_map",
     "enrolment_curves",
+    "enrolment_svg",
+    "enrolment_tables",
     "figure_kind",
+    "intervals_svg",
+    "map_speakers",
+    "notes",
     "plot_densities",
     "plot_det",
     "plot_enrolment",
     "plot_intervals",
     "plot_maps",
     "plot_training",
+    "result_tables",
     "results_markdown",
     "results_page",
     "results_table",
+    "sample_utterances",
     "score_densities",
     "summary",
-    "whose_speakers",
+    "thin_curve",
+    "threshold_table",
+    "training_svgs",
+    "trial_list_table",
     "write_report",
 ]

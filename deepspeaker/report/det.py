@@ -11,15 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import P_TARGETS, DetPoints, OperatingPoint, equal_error_rate, min_dcf_point
-from deepspeaker.report.drawing import GREY, blank_figure, dress, hover, inline_svg, save_figure, style
+from deepspeaker.report.drawing import GREY, add_tooltip, blank_figure, inline_svg, line_style, save_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-#: The equal error, then one for each cost.
-MARKERS = ("o", "^", "s", "D", "v", "P")
-# In percent: rates at which an axis may be labelled, and those at which it may begin and end.
+# For the EER, then for each cost.
+_MARKERS = ("o", "^", "s", "D", "v", "P")
+# In percent: possible tick labels, and possible ends of an axis.
 _TICKS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90, 95, 99)
 _LOWER_ENDS = (0.1, 0.01, 0.001)
 _UPPER_ENDS = (40, 60, 80, 90, 95, 99)
@@ -31,42 +31,51 @@ def plot_det(
     title: str,
     p_targets: Sequence[float] = P_TARGETS,
 ) -> None:
-    """Draws DET curves on normal-deviate axes, where Gaussian scores give straight lines.
+    """Draw DET curves on normal-deviate axes, on which Gaussian scores give straight lines.
 
-    Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997. Marked on each
-    curve are its equal error rate and its points of least detection cost at equal costs, as far as they lie
-    within the axes.
+    Markers show the EER and the minDCF points of each curve, for equal costs, as far as they are within the axes.
 
-    Args:
-        curves: by name, in the legend's order.
-        path: of the PNG (about 1100 pixels wide), SVG or PDF, written atomically.
-        title: above the axes.
-        p_targets: target priors of the cost points, at most 5.
+    Parameters
+    ----------
+    curves : mapping of str to DetPoints
+        By name, in the order of the legend.
+    path : str or Path
+        A PNG (about 1100 pixels wide), SVG or PDF, written atomically.
+    title : str
+        Shown above the axes.
+    p_targets : sequence of float
+        Target priors of the minDCF points, at most 5.
 
-    Raises:
-        InputError: no curves, or a path with another ending.
+    Raises
+    ------
+    InputError
+        If there are no curves, or the path has another extension.
+
+    References
+    ----------
+    .. [1] A. Martin, G. Doddington, T. Kamm, M. Ordowski and M. Przybocki, "The DET curve in assessment of detection
+       task performance", Eurospeech 1997.
     """
     if not curves:
-        raise InputError(f"{path}: no scores to draw a DET plot of; run stage 6 first")
+        raise InputError(f"{path}: no scores to plot; run stage 6 first")
     from matplotlib.lines import Line2D
 
-    plan = _Plan(curves, p_targets)
-    # One scale for both axes: the height follows from the ranges, with room for the title and the legend.
-    height = 6.4 * plan.aspect + 1.1 + 0.21 * max(len(curves), 1 + len(p_targets))
+    plot = _DetPlot(curves, p_targets)
+    # Both axes have one scale, so the ranges determine the height. Add space for the title and the legend.
+    height = 6.4 * plot.aspect + 1.1 + 0.21 * max(len(curves), 1 + len(p_targets))
     with blank_figure(width=7.2, height=height) as figure:
         axes = figure.add_subplot()
-        curve_handles, drawn = plan.draw(axes, [])
+        curve_handles, drawn = plot.draw(axes, [])
         axes.set_title(title, loc="left", fontsize=12, pad=10)
-        labels = ("equal error", *(f"minDCF({p:g})" for p in p_targets))
+        labels = ("EER", *(f"minDCF({p:g})" for p in p_targets))
         marker_handles = [
             Line2D([], [], linestyle="none", marker=marker, markersize=6.5, color=GREY, label=label)
-            for marker, label in zip(MARKERS, labels, strict=False)
+            for marker, label in zip(_MARKERS, labels, strict=False)
             if marker in drawn
         ]
-        # Two columns, curves and markers: a legend fills the first one first, so the shorter is filled up.
+        # Two columns, curves and markers. A legend fills its first column first, so pad the shorter one.
         blanks = [Line2D([], [], linestyle="none", label=" ")] * abs(len(curve_handles) - len(marker_handles))
-        shorter = min(curve_handles, marker_handles, key=len)
-        shorter += blanks
+        min(curve_handles, marker_handles, key=len).extend(blanks)
         figure.legend(
             handles=curve_handles + marker_handles,
             loc="outside lower center",
@@ -80,21 +89,18 @@ def plot_det(
 
 
 def det_svg(curves: Mapping[str, DetPoints], number: int, p_targets: Sequence[float] = P_TARGETS) -> str:
-    """The same for a page, with texts at the operating points and without a legend: the page has its own.
-
-    ``number`` keeps it apart from the page's other curves.
-    """
-    plan, tips = _Plan(curves, p_targets), list[str]()
+    """Return the same plot for the page, with tooltips and without a legend. ``number`` must be unique on the page."""
+    plot, tips = _DetPlot(curves, p_targets), list[str]()
     description = "DET curves, miss rate against false-alarm rate on normal-deviate axes: " + "; ".join(
-        f"{name}, EER {100 * points[0][1].p_miss:.2f} %" for name, points in plan.points.items()
+        f"{name}, EER {100 * points[0][1].p_miss:.2f} %" for name, points in plot.points.items()
     )
-    with blank_figure(width=4.6, height=4.1 * plan.aspect + 0.5) as figure:
-        plan.draw(figure.add_subplot(), tips)
+    with blank_figure(width=4.6, height=4.1 * plot.aspect + 0.5) as figure:
+        plot.draw(figure.add_subplot(), tips)
         return inline_svg(figure, f"det-{number}", description, tips)
 
 
-class _Plan:
-    """What is drawn where: the curves' operating points, and axes on which they are seen."""
+class _DetPlot:
+    """The operating points of the curves, and axes on which they are visible."""
 
     def __init__(self, curves: Mapping[str, DetPoints], p_targets: Sequence[float]) -> None:
         self.curves = curves
@@ -104,30 +110,30 @@ class _Plan:
             self.points[name] = [("EER", OperatingPoint(threshold, rate, rate))]
             self.points[name] += [(f"minDCF({p:g})", min_dcf_point(points, p)) for p in p_targets]
         rates = [points[0][1].p_miss for points in self.points.values()]
-        # A little beyond the worst equal error rate; the far ends of a curve matter to nobody.
+        # End slightly beyond the highest EER, as the far ends of a curve are of no interest.
         upper = next((end for end in _UPPER_ENDS if 100 * max(rates) <= 0.75 * end), _UPPER_ENDS[-1])
         marked = [point for points in self.points.values() for _, point in points]
         marked = [point for point in marked if 100 * max(point.p_fa, point.p_miss) <= upper]
         self.x_ticks = _ticks([*rates, *(point.p_fa for point in marked)], upper)
         self.y_ticks = _ticks([*rates, *(point.p_miss for point in marked)], upper)
         self.x_range, self.y_range = (
-            tuple(probit([ticks[0] / 100, ticks[-1] / 100]).tolist()) for ticks in (self.x_ticks, self.y_ticks)
+            tuple(_probit([ticks[0] / 100, ticks[-1] / 100]).tolist()) for ticks in (self.x_ticks, self.y_ticks)
         )
 
     @property
     def aspect(self) -> float:
-        """Height of the axes by their width."""
+        """Height of the axes divided by their width."""
         return float((self.y_range[1] - self.y_range[0]) / (self.x_range[1] - self.x_range[0]))
 
     def draw(self, axes: Axes, tips: list[str]) -> tuple[list[Line2D], set[str]]:
-        """Draws it all; returns the curves and which markers were needed."""
+        """Draw the curves. Return their lines and the markers that were drawn."""
         axes.set(xlim=self.x_range, ylim=self.y_range, aspect="equal")
         axes.axline((0, 0), slope=1, color="#BBBBBB", linewidth=0.8, zorder=1)
         lines, drawn = [], set()
         for index, (name, points) in enumerate(self.curves.items()):
-            colour, dashes = style(index)
+            colour, dashes = line_style(index)
             (line,) = axes.plot(
-                *_visible_points(probit(points.p_fa), probit(points.p_miss)),
+                *thin_curve(_probit(points.p_fa), _probit(points.p_miss)),
                 color=colour,
                 linestyle=(0, dashes) if dashes else "-",
                 linewidth=1.8,
@@ -135,12 +141,12 @@ class _Plan:
                 zorder=2,
             )
             lines.append(line)
-            for marker, (what, point) in zip(MARKERS, self.points[name], strict=False):
-                x, y = probit([point.p_fa, point.p_miss])
+            for marker, (what, point) in zip(_MARKERS, self.points[name], strict=False):
+                x, y = _probit([point.p_fa, point.p_miss])
                 if not (self.x_range[0] <= x <= self.x_range[1] and self.y_range[0] <= y <= self.y_range[1]):
                     continue
                 drawn.add(marker)
-                (mark,) = axes.plot(
+                (dot,) = axes.plot(
                     [x],
                     [y],
                     marker,
@@ -151,34 +157,34 @@ class _Plan:
                     zorder=4,
                 )
                 rates = f"misses {100 * point.p_miss:.2f} %, false alarms {100 * point.p_fa:.3f} %"
-                hover(mark, tips, f"{name}, {what}: {rates}, threshold {point.threshold:.4f}")
+                add_tooltip(dot, tips, f"{name}, {what}: {rates}, threshold {point.threshold:.4f}")
         for axis, ticks in ((axes.xaxis, self.x_ticks), (axes.yaxis, self.y_ticks)):
-            axis.set_ticks(probit(np.array(ticks) / 100).tolist(), [f"{tick:g}" for tick in ticks])
-        dress(axes, "False-alarm rate (%)", "Miss rate (%)")
+            axis.set_ticks(_probit(np.array(ticks) / 100).tolist(), [f"{tick:g}" for tick in ticks])
+        style_axes(axes, "False-alarm rate (%)", "Miss rate (%)")
         return lines, drawn
 
 
-def probit(rates: ArrayLike) -> NDArray[np.float64]:
-    """Normal deviates of rates; -inf and inf at 0 and 1."""
+def _probit(rates: ArrayLike) -> NDArray[np.float64]:
+    """Return the normal deviates of rates, -inf for 0 and inf for 1."""
     from scipy.special import ndtri
 
     return np.asarray(ndtri(np.asarray(rates, dtype=np.float64)), dtype=np.float64)
 
 
 def _ticks(rates: Sequence[float], upper: float) -> list[float]:
-    """The ticks, in percent, of an axis that ends at ``upper`` percent and begins below all rates above 0."""
-    least = 100 * min((rate for rate in rates if rate > 0), default=1.0)
-    lower = next((end for end in _LOWER_ENDS if end <= least), _LOWER_ENDS[-1])
+    """Return the ticks, in percent, of an axis from below all rates above 0 to ``upper`` percent."""
+    lowest = 100 * min((rate for rate in rates if rate > 0), default=1.0)
+    lower = next((end for end in _LOWER_ENDS if end <= lowest), _LOWER_ENDS[-1])
     return [tick for tick in _TICKS if lower <= tick <= upper]
 
 
-def _visible_points(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A curve in normal deviates without infinities, and without points that nobody could see.
+def thin_curve(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a curve in normal deviates without infinities and without points that are indistinguishable.
 
-    Those dropped fall, with both neighbours, in one cell of a grid several times finer than the pixels.
+    Drop a point if it is in the same cell as both neighbours, in a grid several times finer than the pixels.
     """
-    # Six deviates are 1e-9, beyond any axis. Both ends are treated alike, so that the straight line of tied
-    # scores, whose only points are the two ends, keeps its place.
+    # Six deviates are 1e-9, beyond any axis. Both ends are clipped alike, which keeps the straight line of tied scores
+    # in place: its only points are the two ends.
     x, y = np.clip(x, -6, 6), np.clip(y, -6, 6)
     cells = np.round(np.stack((x, y)) * 1000)
     moves = np.any(np.diff(cells) != 0, axis=0)

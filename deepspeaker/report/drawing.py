@@ -1,6 +1,6 @@
-"""What all figures share: colours, axes, and a figure as a file or as SVG inside a page.
+"""Common parts of all figures: colours, axes, and output to a file or to SVG within a page.
 
-The same input gives the same bytes.
+Equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette without its yellow, which is faint on white; told apart with any colour vision.
+# The palette of Okabe and Ito, distinguishable with any colour vision, without its yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-#: Line styles as matplotlib has them: lengths of dashes and gaps, in widths of the line.
+#: Dash patterns as in matplotlib: lengths of dashes and gaps, in line widths.
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.2, 1.4), (6, 2, 1.2, 2), (3, 1.5))
 GREY = "#555555"
 _DPI = 150
@@ -32,17 +32,17 @@ _KINDS = ("png", "svg", "pdf")
 _TIP = "tip-"
 
 
-def style(index: int) -> tuple[str, tuple[float, ...]]:
-    """Colour and dashes of curve ``index``; 35 pairs, neighbours differ in both."""
+def line_style(index: int) -> tuple[str, tuple[float, ...]]:
+    """Return colour and dash pattern of a curve. There are 35 pairs; neighbours differ in both."""
     return COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
 
 
 @contextmanager
 def blank_figure(width: float, height: float) -> Iterator[Figure]:
-    """A blank figure of that many inches, to be saved before the block ends.
+    """Yield a blank figure, with its size in inches. Save it within the block.
 
-    Made without pyplot, so without a display or global state, and under matplotlib's default settings, whatever the
-    user's own are.
+    The figure does not use pyplot and therefore needs neither a display nor global state. It has matplotlib's default
+    settings, not those of the user.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -50,7 +50,7 @@ def blank_figure(width: float, height: float) -> Iterator[Figure]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        # Letters stay letters: smaller, readable aloud, and in the page's own type.
+        # Keep text as text: smaller, accessible to screen readers, and in the font of the page.
         matplotlib.rcParams["svg.fonttype"] = "none"
         figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
@@ -58,15 +58,15 @@ def blank_figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def figure_kind(path: str | Path) -> str:
-    """``png``, ``svg`` or ``pdf``, after the name's ending; raises ``InputError`` for another."""
+    """Return ``png``, ``svg`` or ``pdf`` from a file name. Raise ``InputError`` for any other extension."""
     kind = Path(path).suffix[1:].lower()
     if kind not in _KINDS:
-        raise InputError(f"{path}: figures are written as {', '.join(_KINDS)}; end the name in one of them")
+        raise InputError(f"{path}: figures are written as {', '.join(_KINDS)}; use one of these extensions")
     return kind
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG, SVG or PDF, after the name's ending, atomically and without dates or versions of programs."""
+    """Write a PNG, SVG or PDF atomically, depending on the extension, without dates or program versions."""
     import matplotlib
 
     kind = figure_kind(path)
@@ -78,17 +78,25 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
 
 
-def hover(artist: Artist, tips: list[str], text: str) -> None:
-    """Gives an artist a text that the page shows when it is pointed at; ``tips`` goes to `inline_svg`."""
+def add_tooltip(artist: Artist, tips: list[str], text: str) -> None:
+    """Give an artist a tooltip on the page. Pass ``tips`` to `inline_svg`."""
     artist.set_gid(f"{_TIP}{len(tips)}")
     tips.append(text)
 
 
 def inline_svg(figure: Figure, name: str, description: str, tips: list[str] | None = None) -> str:
-    """The figure as an ``<svg>`` element for a page.
+    """Return the figure as an ``<svg>`` element that fills the width available.
 
-    ``name`` keeps its ids apart from those of the page's other figures; ``description`` is what is read aloud in its
-    place. It takes the width that there is.
+    Parameters
+    ----------
+    figure : Figure
+        From `blank_figure`.
+    name : str
+        Unique on the page; it keeps the ids of the figures distinct.
+    description : str
+        The text for screen readers.
+    tips : list of str, optional
+        The tooltips given to `add_tooltip`.
     """
     import matplotlib
 
@@ -100,29 +108,29 @@ def inline_svg(figure: Figure, name: str, description: str, tips: list[str] | No
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", text, flags=re.S)
 
     def group(found: re.Match[str]) -> str:
-        # Names of groups ("axes_1") would come again in every figure; none is referred to.
+        # Group names ("axes_1") would be duplicated in every figure. Nothing refers to them.
         if not found[1].startswith(_TIP):
             return "<g>"
         tip = (tips or [])[int(found[1].removeprefix(_TIP))]
         return f'<g class="tip"><title>{escape(tip)}</title>'
 
     text = re.sub(r'<g id="([^"]*)">', group, text)
-    # The fonts that matplotlib names are not those of the reader's machine.
+    # The reader may not have the fonts that matplotlib names.
     text = re.sub(r"font(-family)?: ([0-9.]+px )?[^;\"]*", lambda m: f"font-size: {m[2].strip()}" if m[2] else "", text)
-    text = re.sub(r"<svg ([^>]*)>", lambda head: _head(head[1], description, bool(tips)), text, count=1)
+    text = re.sub(r"<svg ([^>]*)>", lambda match: _svg_tag(match[1], description, bool(tips)), text, count=1)
     return re.sub(r"\n\s*", "\n", text).strip()
 
 
-def _head(attributes: str, description: str, points: bool) -> str:
-    """The opening tag: without a size of its own, with a name for those who do not see it."""
+def _svg_tag(attributes: str, description: str, has_tips: bool) -> str:
+    """Return the opening tag, without a fixed size and with a label for screen readers."""
     box = re.search(r'viewBox="[^"]*"', attributes)
     assert box is not None
-    hovering = ' class="hover" tabindex="0"' if points else ""
+    hovering = ' class="hover" tabindex="0"' if has_tips else ""
     return f'<svg {box[0]} role="img" aria-label="{escape(description)}"{hovering} stroke-linejoin="round">'
 
 
-def dress(axes: Axes, x_label: str, y_label: str) -> None:
-    """Labels, a faint grid behind the curves, and no frame where there is no axis."""
+def style_axes(axes: Axes, x_label: str, y_label: str) -> None:
+    """Set the labels, draw a faint grid behind the curves and remove the frame at the top and on the right."""
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(color="#E4E4E4", linewidth=0.7)
@@ -134,9 +142,9 @@ def dress(axes: Axes, x_label: str, y_label: str) -> None:
 
 
 def rate_axis(axes: Axes, which: Literal["x", "y"], rates: Iterable[float]) -> float:
-    """Makes an axis logarithmic, in percent, just wide enough for ``rates`` (fractions); returns its lower end.
+    """Make an axis logarithmic, in percent, just wide enough for ``rates`` (fractions), and return its lower end.
 
-    Rates of 0 have no place on it; they are drawn at that end.
+    Draw rates of 0 at the lower end.
     """
     shown = [100 * rate for rate in rates if rate > 0] or [1.0]
     low = max([tick for tick in _RATE_TICKS if tick <= 0.9 * min(shown)], default=_RATE_TICKS[0])
@@ -148,7 +156,7 @@ def rate_axis(axes: Axes, which: Literal["x", "y"], rates: Iterable[float]) -> f
     return low
 
 
-def sample_line(index: int) -> Mapping[str, str]:
-    """Colour and dash array (SVG) of the line that curve ``index`` is drawn with, for a legend in a page."""
-    colour, dashes = style(index)
+def legend_line(index: int) -> Mapping[str, str]:
+    """Return colour and SVG dash array of a curve, for a legend on the page."""
+    colour, dashes = line_style(index)
     return {"colour": colour, "dashes": " ".join(f"{2.2 * length:g}" for length in dashes)}

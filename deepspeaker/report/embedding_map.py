@@ -1,4 +1,4 @@
-"""Embeddings of many dimensions as points on a plane."""
+"""Two-dimensional maps of embeddings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from deepspeaker.report.drawing import COLOURS, GREY, blank_figure, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_SPEAKERS = 40
-MOST_UTTERANCES = 20
-# A point's neighbours, in effect, should be those of its speaker: t-SNE's perplexity follows their number.
-_PERPLEXITIES = (5, 30)
-# A speaker's name is written on the map where at least half of the points lie this near to their middle.
-_TOGETHER = 0.08
-# As markers of matplotlib and as paths of SVG around 0, about 3.5 units in radius.
+MAX_SPEAKERS = 40
+MAX_UTTERANCES = 20
+# t-SNE's perplexity, its effective number of neighbours, is the number of utterances per speaker within this range.
+_PERPLEXITY_RANGE = (5, 30)
+# A speaker is labelled if at least half of the points are this close to their median.
+_LABEL_RADIUS = 0.08
+# Markers of matplotlib, and SVG paths around 0 with a radius of about 3.5 units.
 _SHAPES = (
     ("o", "M-3.4 0a3.4 3.4 0 1 0 6.8 0a3.4 3.4 0 1 0-6.8 0z"),
     ("s", "M-3-3h6v6h-6z"),
@@ -34,54 +34,74 @@ _SHAPES = (
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingMap:
-    """Utterances on a plane; all sequences have the same length, of at least 2."""
+    """Positions of utterances on a plane.
+
+    Attributes
+    ----------
+    utterances, speakers : sequence of str
+        Ids of the utterances, at least 2, and of their speakers.
+    positions : ndarray of shape (n_utterances, 2)
+        Coordinates between 0 and 1.
+    nearest : ndarray of int of shape (n_utterances,)
+        Index of the other utterance with the highest cosine.
+    cosine : ndarray of shape (n_utterances,)
+        The cosine with this utterance.
+    """
 
     utterances: Sequence[str]
     speakers: Sequence[str]
     positions: NDArray[np.float64]
-    """Shape ``(utterances, 2)``, within 0 and 1."""
     nearest: NDArray[np.int64]
-    """For each utterance the one of all the others that has the highest cosine with it."""
     cosine: NDArray[np.float64]
-    """That cosine."""
 
     @property
     def confused(self) -> NDArray[np.bool_]:
-        """Whether an utterance's nearest is of another speaker though there is another of its own."""
+        """Whether the nearest utterance is of another speaker. False for the only utterance of a speaker."""
         _, number, count = np.unique(self.speakers, return_inverse=True, return_counts=True)
         return np.asarray((number != number[self.nearest]) & (count[number] > 1))
 
 
-def chosen_utterances(utt2spk: Mapping[str, str], seed: int) -> list[str]:
-    """At most 40 speakers and of each at most 20 utterances, drawn by ``seed``; in the order of speakers and ids."""
+def sample_utterances(utt2spk: Mapping[str, str], seed: int) -> list[str]:
+    """Return a random sample of at most 40 speakers with at most 20 utterances each, sorted by speaker and id."""
     generator = np.random.default_rng(seed)
-    of: dict[str, list[str]] = {}
+    spk2utt: dict[str, list[str]] = {}
     for utterance in sorted(utt2spk):
-        of.setdefault(utt2spk[utterance], []).append(utterance)
-    speakers = sorted(of)
-    if len(speakers) > MOST_SPEAKERS:
-        speakers = sorted(generator.choice(speakers, MOST_SPEAKERS, replace=False).tolist())
-    chosen: list[str] = []
+        spk2utt.setdefault(utt2spk[utterance], []).append(utterance)
+    speakers = sorted(spk2utt)
+    if len(speakers) > MAX_SPEAKERS:
+        speakers = sorted(generator.choice(speakers, MAX_SPEAKERS, replace=False).tolist())
+    sample: list[str] = []
     for speaker in speakers:
-        own = of[speaker]
-        if len(own) > MOST_UTTERANCES:
-            own = sorted(generator.choice(own, MOST_UTTERANCES, replace=False).tolist())
-        chosen += own
-    return chosen
+        utterances = spk2utt[speaker]
+        if len(utterances) > MAX_UTTERANCES:
+            utterances = sorted(generator.choice(utterances, MAX_UTTERANCES, replace=False).tolist())
+        sample += utterances
+    return sample
 
 
 def embedding_map(embeddings: ArrayLike, utterances: Sequence[str], speakers: Sequence[str], seed: int) -> EmbeddingMap:
-    """Lays embeddings out by t-SNE (van der Maaten and Hinton, 2008) of their directions.
+    """Lay out embeddings on a plane by t-SNE.
 
-    Near points are alike; distances between clusters and their sizes mean little.
+    Neighbouring points have similar directions. Sizes of clusters and distances between them mean little.
 
-    Args:
-        embeddings: shape ``(n, dimensions)``, n at least 2, finite; their length does not matter.
-        utterances, speakers: of the n rows.
-        seed: of the optimisation; on one machine, the same input and seed give the same positions.
+    Parameters
+    ----------
+    embeddings : array_like of shape (n_utterances, n_dimensions)
+        At least 2 finite vectors. Their lengths do not matter.
+    utterances, speakers : sequence of str
+        Ids of the rows and of their speakers.
+    seed : int
+        Seed of the optimisation. On one machine, equal input and seed give equal positions.
 
-    Raises:
-        InputError: fewer than two embeddings.
+    Raises
+    ------
+    InputError
+        If there are fewer than two embeddings.
+
+    References
+    ----------
+    .. [1] L. van der Maaten and G. Hinton, "Visualizing data using t-SNE", Journal of Machine Learning Research 9,
+       2579-2605, 2008.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -93,13 +113,13 @@ def embedding_map(embeddings: ArrayLike, utterances: Sequence[str], speakers: Se
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     nearest = np.argmax(cosines, axis=1)
-    # One thread: sums in another order would end in another layout.
+    # One thread, because sums in another order would give another layout.
     with threadpool_limits(1):
         per_speaker = float(np.median(np.unique(np.array(speakers), return_counts=True)[1]))
-        perplexity = min(max(per_speaker, _PERPLEXITIES[0]), _PERPLEXITIES[1], (len(unit) - 1) / 3)
+        perplexity = min(max(per_speaker, _PERPLEXITY_RANGE[0]), _PERPLEXITY_RANGE[1], (len(unit) - 1) / 3)
         laid_out = TSNE(perplexity=perplexity, init=_first_layout(unit), random_state=seed % 2**32).fit_transform(unit)
     low, high = laid_out.min(axis=0), laid_out.max(axis=0)
-    # One scale for both directions, in the middle of the unit square.
+    # Use one scale for both directions and centre the layout in the unit square.
     side = max(float((high - low).max()), 1e-12)
     positions = (laid_out - (low + high) / 2) / side + 0.5
     return EmbeddingMap(
@@ -108,7 +128,7 @@ def embedding_map(embeddings: ArrayLike, utterances: Sequence[str], speakers: Se
 
 
 def plot_maps(maps: Mapping[str, EmbeddingMap], path: str | Path, title: str) -> None:
-    """Draws the maps beside each other; ``path`` is a PNG, SVG or PDF, written atomically."""
+    """Draw the maps side by side to a PNG, SVG or PDF that is written atomically."""
     with blank_figure(width=0.2 + 4.6 * len(maps), height=5.4) as figure:
         grid = figure.subplots(1, len(maps), squeeze=False)[0]
         for axes, (name, content) in zip(grid, maps.items(), strict=True):
@@ -119,7 +139,7 @@ def plot_maps(maps: Mapping[str, EmbeddingMap], path: str | Path, title: str) ->
 
 
 def map_speakers(content: EmbeddingMap, side: float, margin: float) -> list[dict[str, object]]:
-    """What a page needs to draw a map in a square of ``side`` units: for each speaker colour, shape, points, label."""
+    """Return what the page draws in a square of ``side`` units: name, colour, shape, points and label per speaker."""
     scaled = margin + content.positions * (side - 2 * margin)
     confused = content.confused
     drawn: list[dict[str, object]] = []
@@ -130,17 +150,16 @@ def map_speakers(content: EmbeddingMap, side: float, margin: float) -> list[dict
         for row in rows:
             other = int(content.nearest[row])
             same = content.speakers[other] == speaker
-            whose = "of the same speaker" if same else f"of speaker {content.speakers[other]}"
             tip = (
-                f"{content.utterances[row]}, speaker {speaker}; nearest is {content.utterances[other]} {whose}, "
-                f"cosine {content.cosine[row]:.3f}"
+                f"{content.utterances[row]}, speaker {speaker}; nearest: {content.utterances[other]}, "
+                f"{'same speaker' if same else f'speaker {content.speakers[other]}'}, cosine {content.cosine[row]:.3f}"
             )
             x, y = scaled[row]
             points.append({"x": f"{x:.1f}", "y": f"{y:.1f}", "tip": tip, "confused": bool(confused[row])})
         x, y = np.median(scaled[rows], axis=0)
-        near = scaled[rows][np.hypot(*(scaled[rows] - (x, y)).T) <= _TOGETHER * side]
+        near = scaled[rows][np.hypot(*(scaled[rows] - (x, y)).T) <= _LABEL_RADIUS * side]
         if 2 * len(near) >= len(rows):
-            # Above them, or below where another name stands already.
+            # Above the points, or below them if another label is already there.
             for height in (near[:, 1].min() - 6, near[:, 1].max() + 13):
                 if all(abs(x - a) > 25 or abs(height - b) > 9 for a, b in labels.values()):
                     labels[speaker] = (x, height)
@@ -152,7 +171,7 @@ def map_speakers(content: EmbeddingMap, side: float, margin: float) -> list[dict
 
 
 def _first_layout(unit: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The two principal components, small, signs fixed; for embeddings that hardly differ, points on a circle."""
+    """Return the two principal components, small and with fixed signs, or a circle if the embeddings hardly differ."""
     centred = unit - unit.mean(axis=0)
     left, values, right = np.linalg.svd(centred, full_matrices=False)
     layout = np.zeros((len(unit), 2))
@@ -180,5 +199,6 @@ def _draw(axes: Axes, content: EmbeddingMap) -> None:
         spine.set_color("#DDDDDD")
     count = int(content.confused.sum())
     axes.set_xlabel(
-        f"{len(names):,} utterances of {len(speakers):,} speakers; ringed: {count:,} nearest to another's", fontsize=9
+        f"{len(names):,} utterances of {len(speakers):,} speakers; ringed: {count:,} nearest to another speaker",
+        fontsize=9,
     )

@@ -1,12 +1,20 @@
-"""Equal error rates against the number of enrolment utterances."""
+"""Plot of the EER against the number of enrolment utterances."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepspeaker.report.drawing import blank_figure, dress, hover, inline_svg, rate_axis, save_figure, style
-from deepspeaker.results import EnrolmentResult, Results, shown_rate
+from deepspeaker.report.drawing import (
+    add_tooltip,
+    blank_figure,
+    inline_svg,
+    line_style,
+    rate_axis,
+    save_figure,
+    style_axes,
+)
+from deepspeaker.results import EnrolmentResult, Results, format_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +23,7 @@ Curves = dict[str, list[EnrolmentResult]]
 
 
 def enrolment_curves(results: Results) -> Curves:
-    """The systems with the first back end and averaged enrolment, by name; none where there is no enrolment table."""
+    """Return the rows of the enrolment table with the first back end and averaged enrolment, by system."""
     curves: Curves = {}
     for row in results.enrolment_table:
         if row.backend == results.systems[0].backend and row.enrolment == "average":
@@ -24,7 +32,7 @@ def enrolment_curves(results: Results) -> Curves:
 
 
 def plot_enrolment(curves: Curves, path: str | Path, title: str) -> None:
-    """Draws each EER with its interval; ``path`` is a PNG, SVG or PDF, written atomically."""
+    """Draw each EER with its interval to a PNG, SVG or PDF that is written atomically."""
     with blank_figure(width=7.2, height=4.4) as figure:
         axes = figure.add_subplot()
         _draw(axes, curves, [])
@@ -34,7 +42,7 @@ def plot_enrolment(curves: Curves, path: str | Path, title: str) -> None:
 
 
 def enrolment_svg(curves: Curves) -> str:
-    """The same for a page, with texts at the points and without a legend: the page has its own."""
+    """Return the same plot for the page, with tooltips and without a legend."""
     tips: list[str] = []
     description = "EER by number of enrolment utterances: " + "; ".join(
         f"{name}: " + ", ".join(f"{100 * row.eer:.2f} % with {row.utterances}" for row in rows)
@@ -46,12 +54,12 @@ def enrolment_svg(curves: Curves) -> str:
 
 
 def _draw(axes: Axes, curves: Curves, tips: list[str]) -> None:
-    every = [row for rows in curves.values() for row in rows]
-    dress(axes, "Enrolment utterances", "EER (%)")
-    low = rate_axis(axes, "y", [rate for row in every for rate in (row.eer, *(row.eer_ci95 or []))])
+    all_rows = [row for rows in curves.values() for row in rows]
+    style_axes(axes, "Enrolment utterances", "EER (%)")
+    low = rate_axis(axes, "y", [rate for row in all_rows for rate in (row.eer, *(row.eer_ci95 or []))])
     for index, (name, rows) in enumerate(curves.items()):
-        colour, dashes = style(index)
-        # Beside each other, so that bars do not hide bars.
+        colour, dashes = line_style(index)
+        # Shift the systems so that their bars do not overlap.
         places = [row.utterances + 0.07 * (index - (len(curves) - 1) / 2) for row in rows]
         values = [max(100 * row.eer, low) for row in rows]
         axes.plot(places, values, color=colour, linestyle=(0, dashes) if dashes else "-", linewidth=1.8, label=name)
@@ -59,6 +67,6 @@ def _draw(axes: Axes, curves: Curves, tips: list[str]) -> None:
             if row.eer_ci95:
                 axes.plot([place, place], [max(100 * end, low) for end in row.eer_ci95], color=colour, linewidth=1.2)
             (point,) = axes.plot(place, value, "o", color=colour, markersize=5.5)
-            text = f"{name}, enrolled with {row.utterances}: EER {shown_rate(row.eer, row.eer_ci95)} %"
-            hover(point, tips, text)
-    axes.set_xticks(sorted({row.utterances for row in every}))
+            text = f"{name}, {row.utterances} enrolment utterances: EER {format_rate(row.eer, row.eer_ci95)} %"
+            add_tooltip(point, tips, text)
+    axes.set_xticks(sorted({row.utterances for row in all_rows}))

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that needs nothing else."""
+"""The report page: a single, self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -12,45 +12,54 @@ import yaml
 from deepspeaker.metrics import DetPoints
 from deepspeaker.report.densities import Densities, density_svg
 from deepspeaker.report.det import det_svg
-from deepspeaker.report.drawing import sample_line
+from deepspeaker.report.drawing import legend_line
 from deepspeaker.report.embedding_map import EmbeddingMap, map_speakers
 from deepspeaker.report.enrolment import enrolment_curves, enrolment_svg
 from deepspeaker.report.intervals import intervals_svg
 from deepspeaker.report.tables import (
     comparison_table,
     condition_tables,
+    describe_speakers,
     enrolment_tables,
     notes,
     result_tables,
     threshold_table,
     trial_list_table,
-    whose_speakers,
 )
 from deepspeaker.report.text import meanings
 from deepspeaker.report.training_curves import training_svgs
-from deepspeaker.results import NOTHING, Results
+from deepspeaker.results import MISSING, Results
 
 _MAP_SIDE, _MAP_MARGIN = 400, 12
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What is drawn besides the figures of results.json; what is empty is left out."""
+class ReportData:
+    """What the page shows besides ``results.json``. The page has no section for empty attributes.
+
+    Attributes
+    ----------
+    curves : mapping of str to mapping of str to DetPoints
+        DET curves by name, in groups. Each group has separate axes.
+    densities : mapping of str to Densities
+        Score distributions by name.
+    maps : mapping of str to EmbeddingMap
+        Embedding maps by system.
+    histories : mapping of str to sequence of mappings
+        Rows of ``train.csv`` by training.
+    commands : sequence of str
+        Shell commands that reproduce the results.
+    """
 
     curves: Mapping[str, Mapping[str, DetPoints]] = field(default_factory=dict)
-    """DET curves by name, in groups that are drawn on axes of their own."""
     densities: Mapping[str, Densities] = field(default_factory=dict)
-    """Score distributions by name."""
     maps: Mapping[str, EmbeddingMap] = field(default_factory=dict)
-    """By system."""
     histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Rows of ``train.csv`` by training."""
     commands: Sequence[str] = ()
-    """Lines of shell that make the same again."""
 
 
-def results_page(results: Results, findings: Findings) -> str:
-    """The page as text; the same input gives the same text."""
+def results_page(results: Results, data: ReportData) -> str:
+    """Return the page as HTML. Equal input gives equal text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -68,7 +77,7 @@ def results_page(results: Results, findings: Findings) -> str:
     return environment.get_template("page.html.jinja").render(
         results=results,
         first=first,
-        headline={"system": last, "eer": f"{100 * last.eer:.2f}", "speakers": whose_speakers(results, first)},
+        headline={"system": last, "eer": f"{100 * last.eer:.2f}", "speakers": describe_speakers(results, first)},
         result_tables=list(result_tables(results)),
         intervals=intervals_svg(featured),
         comparisons=comparison_table(results),
@@ -78,18 +87,17 @@ def results_page(results: Results, findings: Findings) -> str:
             {
                 "title": title,
                 "drawing": det_svg(curves, number),
-                "legend": [{"name": name, **sample_line(place)} for place, name in enumerate(curves)],
+                "legend": [{"name": name, **legend_line(place)} for place, name in enumerate(curves)],
             }
-            for number, (title, curves) in enumerate(findings.curves.items())
+            for number, (title, curves) in enumerate(data.curves.items())
         ],
         densities={
-            name: density_svg(name, number, content)
-            for number, (name, content) in enumerate(findings.densities.items())
+            name: density_svg(name, number, content) for number, (name, content) in enumerate(data.densities.items())
         },
         enrolment=list(enrolment_tables(results)),
         enrolment_figure={
             "drawing": enrolment_svg(enrolled),
-            "legend": [{"name": name, **sample_line(place)} for place, name in enumerate(enrolled)],
+            "legend": [{"name": name, **legend_line(place)} for place, name in enumerate(enrolled)],
         }
         if enrolled
         else None,
@@ -101,19 +109,19 @@ def results_page(results: Results, findings: Findings) -> str:
                 "utterances": len(content.utterances),
                 "confused": int(content.confused.sum()),
             }
-            for name, content in findings.maps.items()
+            for name, content in data.maps.items()
         },
         map_side=_MAP_SIDE,
-        trainings={name: training_svgs(rows, name) for name, rows in findings.histories.items()},
+        trainings={name: training_svgs(rows, name) for name, rows in data.histories.items()},
         lists=trial_list_table(results),
-        commands=findings.commands,
+        commands=data.commands,
         config={section: yaml.safe_dump(value, sort_keys=False).strip() for section, value in results.config.items()},
     )
 
 
 def _cell(text: str) -> Any:
-    """A cell's text with true minus signs and its interval set apart, so that figures stand out."""
+    """Return the text of a cell with true minus signs and with its interval in a separate element."""
     from markupsafe import Markup, escape
 
-    shown = "–" if text == NOTHING else re.sub(r"(?<![\w.])-(?=\d)", "−", str(escape(text)))
+    shown = "–" if text == MISSING else re.sub(r"(?<![\w.])-(?=\d)", "−", str(escape(text)))
     return Markup(re.sub(r" (\[[^\]]*\])$", r' <span class="interval">\1</span>', shown))

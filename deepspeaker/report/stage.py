@@ -1,4 +1,4 @@
-"""Stage 7: what is shown of an evaluation; before it, the course of a training that has ended."""
+"""Stage 7, the report of an evaluation, and the learning curves at the end of a training stage."""
 
 from __future__ import annotations
 
@@ -19,27 +19,32 @@ from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import det_points
 from deepspeaker.report.densities import plot_densities, score_densities
 from deepspeaker.report.det import plot_det
-from deepspeaker.report.embedding_map import EmbeddingMap, chosen_utterances, embedding_map, plot_maps
+from deepspeaker.report.embedding_map import EmbeddingMap, embedding_map, plot_maps, sample_utterances
 from deepspeaker.report.enrolment import enrolment_curves, plot_enrolment
 from deepspeaker.report.intervals import plot_intervals
-from deepspeaker.report.page import Findings, results_page
-from deepspeaker.report.tables import whose_speakers
+from deepspeaker.report.page import ReportData, results_page
+from deepspeaker.report.tables import describe_speakers
 from deepspeaker.report.text import results_markdown, results_table
 from deepspeaker.report.training_curves import plot_training
-from deepspeaker.results import Results, SystemResult
+from deepspeaker.results import Results, SystemResult, corpus_title
 from deepspeaker.stages import options_of
 from deepspeaker.trials import read_labelled_scores, trial_list_path
 
-#: Of run.sh's options.
+#: Default values of options of run.sh.
 _DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1}
 
 
 def write_report(data_dir: Path, exp_dir: Path) -> None:
-    """Prints the tables and writes them, figures and all that explains them into ``exp_dir``.
+    """Print the tables of results and write the report into ``exp_dir``.
 
-    Files: ``report.html``, ``RESULTS.md`` and its pictures ``eer.png``, ``det.png``, ``det_backends.png``,
-    ``scores.png``, ``enrolment.png``, ``embeddings.png``, ``TRAINING/training.png``; ``config.yaml``, the configuration
-    as used. Raises ``InputError`` when results or scores are missing.
+    The files are ``report.html``, ``RESULTS.md`` and its images ``eer.png``, ``det.png``, ``det_backends.png``,
+    ``scores.png``, ``enrolment.png``, ``embeddings.png`` and ``TRAINING/training.png``, and ``config.yaml``, the
+    configuration that was used.
+
+    Raises
+    ------
+    InputError
+        If results or scores are missing.
     """
     results = Results.read(exp_dir / "results.json")
     first = results.first_list
@@ -60,16 +65,19 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     groups = {f"Systems, {featured[0].backend}": systems}
     if len(backends) > 1:
         groups[f"Back ends, {featured[-1].name}"] = backends
-    findings = Findings(
+    data = ReportData(
         groups,
         densities,
         dict(_maps(data_dir, exp_dir, featured, results.seed)),
         dict(_histories(exp_dir)),
         list(_commands(results, data_dir, exp_dir)),
     )
-    synthetic = " (synthetic speech)" if results.synthetic else ""
-    title = f"{results.corpus}{synthetic}, {first}: {whose_speakers(results, first)}"
-    figures = {"eer.png": "Equal error rates and their intervals", "det.png": "DET curves", "scores.png": "Scores"}
+    title = f"{results.title}, {first}: {describe_speakers(results, first)}"
+    figures = {
+        "eer.png": "Equal error rates with 95 % intervals",
+        "det.png": "DET curves",
+        "scores.png": "Score distributions",
+    }
     plot_intervals(featured, exp_dir / "eer.png", title)
     plot_det(systems, exp_dir / "det.png", title)
     if len(backends) > 1:
@@ -78,35 +86,34 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     plot_densities(densities, exp_dir / "scores.png", title)
     if enrolled := enrolment_curves(results):
         figures["enrolment.png"] = f"EER by number of enrolment utterances, {featured[0].backend}"
-        plot_enrolment(enrolled, exp_dir / "enrolment.png", f"{results.corpus}{synthetic}: enrolment")
-    if findings.maps:
-        figures["embeddings.png"] = "Embeddings of test utterances, laid out by t-SNE"
-        plot_maps(findings.maps, exp_dir / "embeddings.png", f"{results.corpus}{synthetic}: embeddings, by t-SNE")
-    for name, rows in findings.histories.items():
-        figures[f"{name}/training.png"] = f"Course of the {name} training"
-        _plot_training(rows, exp_dir, name, results.corpus, results.synthetic)
+        plot_enrolment(enrolled, exp_dir / "enrolment.png", f"{results.title}: enrolment")
+    if data.maps:
+        figures["embeddings.png"] = "t-SNE map of the embeddings of test utterances"
+        plot_maps(data.maps, exp_dir / "embeddings.png", f"{results.title}: t-SNE map of the embeddings")
+    for name, rows in data.histories.items():
+        figures[f"{name}/training.png"] = f"Learning curves of the {name} training"
+        _plot_training(rows, exp_dir, name, results.title)
     for name in {"det_backends.png", "enrolment.png", "embeddings.png"} - figures.keys():
-        (exp_dir / name).unlink(missing_ok=True)  # of an earlier report
+        (exp_dir / name).unlink(missing_ok=True)  # from an earlier report
     atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
-    atomic_write(exp_dir / "RESULTS.md", results_markdown(results, figures, findings.commands))
-    atomic_write(exp_dir / "report.html", results_page(results, findings))
+    atomic_write(exp_dir / "RESULTS.md", results_markdown(results, figures, data.commands))
+    atomic_write(exp_dir / "report.html", results_page(results, data))
     print(results_table(results))
-    print(f"\nall of it, with figures: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
+    print(f"\nfull report with plots: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
 
 
 def draw_training(data_dir: Path, exp_dir: Path, name: str) -> None:
-    """Writes ``exp_dir/NAME/training.png`` when a training has ended, as stage 7 does again; nothing without epochs."""
-    corpus, synthetic = data_dir.name, False
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # ready features need no corpus
+    """Write ``exp_dir/NAME/training.png`` after a training. Write nothing if no epoch was recorded."""
+    title = data_dir.name
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # a run from features has no corpus.json
         description = json.loads((data_dir / "corpus.json").read_text(encoding="utf-8"))
-        corpus, synthetic = str(description["corpus"]), bool(description["synthetic"])
+        title = corpus_title(str(description["corpus"]), bool(description["synthetic"]))
     if rows := dict(_histories(exp_dir)).get(name):
-        _plot_training(rows, exp_dir, name, corpus, synthetic)
+        _plot_training(rows, exp_dir, name, title)
 
 
-def _plot_training(rows: Sequence[Mapping[str, Any]], exp_dir: Path, name: str, corpus: str, synthetic: bool) -> None:
-    title = f"{corpus}{' (synthetic speech)' if synthetic else ''}: {name} training"
-    plot_training(rows, exp_dir / name / "training.png", title)
+def _plot_training(rows: Sequence[Mapping[str, Any]], exp_dir: Path, name: str, title: str) -> None:
+    plot_training(rows, exp_dir / name / "training.png", f"{title}: {name} training")
 
 
 def _scores(exp_dir: Path, system: SystemResult) -> Path:
@@ -114,17 +121,17 @@ def _scores(exp_dir: Path, system: SystemResult) -> Path:
 
 
 def _maps(data_dir: Path, exp_dir: Path, systems: list[SystemResult], seed: int) -> Iterator[tuple[str, EmbeddingMap]]:
-    """Maps of the first and the last system, on the same utterances: those that both have embeddings of."""
+    """Yield maps of the first and the last system, of utterances that have embeddings from both."""
     utt2spk = read_table(data_dir / "test" / "utt2spk")
     names = list(dict.fromkeys((systems[0].name, systems[-1].name)))
     tables = {}
     for name in names:
         path = exp_dir / name / "embeddings_test" / "xvector.scp"
         if not path.is_file():
-            return  # the scores are enough for everything else
+            return  # everything else needs only the scores
         tables[name] = read_table(path)
-    there = set(utt2spk).intersection(*tables.values())
-    utterances = chosen_utterances({utterance: utt2spk[utterance] for utterance in there}, seed)
+    common = set(utt2spk).intersection(*tables.values())
+    utterances = sample_utterances({utterance: utt2spk[utterance] for utterance in common}, seed)
     if len(utterances) < 2:
         return
     speakers = [utt2spk[utterance] for utterance in utterances]
@@ -134,7 +141,7 @@ def _maps(data_dir: Path, exp_dir: Path, systems: list[SystemResult], seed: int)
 
 
 def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Rows of the trainings that were recorded."""
+    """Yield the rows of ``train.csv`` of each training that has any."""
     for name in ("softmax", "triplet"):
         path = exp_dir / name / "train.csv"
         if path.is_file() and (rows := list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))):
@@ -142,14 +149,14 @@ def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 
 def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
-    """Lines of shell, to be run from the recipe's folder, that make the results again and look at them otherwise."""
+    """Yield shell commands that reproduce the results, and check them in other ways, from the recipe's directory."""
     made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
     trained, scored = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / ".done.6")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
     options = ["--corpus", str(prepared.get("corpus", "demo"))]
     if made.get("parts") == "mini":
         options += ["--mini", "true"]
-    elif prepared.get("corpus_dir") and not made:  # else stage 0 made or downloaded the corpus
+    elif prepared.get("corpus_dir") and not made:  # otherwise stage 0 generated or downloaded the corpus
         options += ["--corpus-dir", str(Path(prepared["corpus_dir"]).resolve())]
     for source, names in (
         (prepared, ("train_parts", "dev_parts", "test_parts")),
@@ -162,15 +169,15 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
             if value not in (None, "", False, _DEFAULTS.get(name)):
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
     for name, info in results.trials.items():
-        if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of such lists
+        if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of the user's lists
             options += ["--trials", f"{exp}/trials/{name}"]
     options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
     yield "cd recipes/librispeech"
-    yield f"# all of it once more: the same bytes on the same machine; {exp}/config.yaml is the configuration below"
+    yield f"# repeat the experiment (bit-identical on the same machine); {exp}/config.yaml is the configuration below"
     yield f"./run.sh {shlex.join(options)}"
     yield shlex.join(["cmp", f"{exp}/results.json", f"{exp}_again/results.json"])
     first = results.first_list
-    yield "# the trial list, and one figure from the score file alone"
+    yield "# check the trial list, and recompute an EER from its score file"
     path = trial_list_path(data_dir, exp_dir, first)
     shown = f"{exp}/trials/{first}" if path.is_relative_to(exp_dir) else f"{data}/test/{first}"
     yield f"echo {shlex.quote(f'{results.trials[first].sha256}  {shown}')} | sha256sum --check"

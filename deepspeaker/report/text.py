@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -10,6 +11,7 @@ from deepspeaker.report.tables import (
     Table,
     comparison_table,
     condition_tables,
+    describe_speakers,
     enrolment_tables,
     notes,
     result_tables,
@@ -19,58 +21,65 @@ from deepspeaker.report.tables import (
 from deepspeaker.results import CONDITION_DRAWS, Results
 
 _MEANINGS = {
-    "EER": "the error rate at the threshold where misses and false alarms are equally frequent.",
+    "EER": "equal error rate: the rate at the threshold where misses and false alarms are equally frequent.",
     "minDCF(p)": (
-        "the lowest detection cost over all thresholds for a share p of target trials and equal costs of both errors;"
-        " 1 is the cost of answering without listening."
+        "minimum detection cost over all thresholds, for a target prior of p and equal costs of both errors."
+        " A system that ignores the speech costs 1."
     ),
-    "act(p)": (
-        "actDCF, the same cost at the threshold that p implies for log-likelihood ratios; other scores have none."
+    "actDCF(p)": (
+        "actual detection cost: the same cost at the threshold that p implies for log-likelihood ratios. The excess"
+        " over minDCF is the calibration loss."
     ),
     "Cllr": (
-        "the cost of log-likelihood ratios over all operating points, in bits; minCllr: what it would be were the"
-        " scores calibrated at best."
+        "cost of log-likelihood ratios over all operating points, in bits. minCllr is the same cost after the best"
+        " calibration. The excess of Cllr over minCllr is the calibration loss."
     ),
-    "rank-1": "the share of rows of one target and 99 non-targets in which the target scores highest.",
-    "[ , ]": "95 % interval, by bootstrap over speakers: how the figure would vary with other test speakers.",
+    "rank-1": "the fraction of rows (one target, 99 non-targets) in which the target scores highest.",
+    "[ , ]": "95 % confidence interval from a bootstrap over speakers: how much results vary with the speakers.",
 }
 
 
 def meanings(results: Results) -> dict[str, str]:
-    """What the columns that these results have mean, by name."""
+    """Return the meaning of each column that these results have."""
     left_out = set()
     if all(system.act_dcf is None for system in results.systems):
-        left_out.add("act(p)")
+        left_out.add("actDCF(p)")
     if all(system.rank1 is None for system in results.systems):
         left_out.add("rank-1")
     shown = {name: meaning for name, meaning in _MEANINGS.items() if name not in left_out}
     if any(condition.eer_ci95 for system in results.systems for condition in system.conditions):
-        shown["[ , ]"] += f" Those by condition rest on {CONDITION_DRAWS} draws at most."
+        shown["[ , ]"] += f" Intervals by condition use at most {CONDITION_DRAWS} draws."
     return shown
 
 
 def results_table(results: Results) -> str:
-    """The results for the screen, a table a trial list; without a final newline."""
-    synthetic = " (synthetic speech)" if results.synthetic else ""
+    """Return the results for the screen, with one table per trial list and without a final newline."""
     tables = [*result_tables(results, brief=True), *enrolment_tables(results, brief=True)]
     compared = comparison_table(results)
     if compared is not None:
         tables.append(compared)
-    parts = [f"Speaker verification on {results.corpus}{synthetic}", *map(aligned, tables)]
+    parts = [f"Speaker verification on {results.title}", *map(aligned, tables)]
     remarks = "\n".join(notes(results))
     return "\n\n".join([*parts, *([remarks] if remarks else [])])
 
 
 def results_markdown(results: Results, figures: Mapping[str, str], commands: Sequence[str] = ()) -> str:
-    """The results as a Markdown page: tables, figures, what they mean, trial lists, commands, seed, configuration.
+    """Return the results as a Markdown page.
 
-    ``figures`` are paths of pictures, as seen from the page, with what they show.
+    Parameters
+    ----------
+    results : Results
+        The results.
+    figures : mapping of str to str
+        Paths of images, relative to the page, and their captions.
+    commands : sequence of str
+        Shell commands that reproduce the results.
     """
     lines = [f"# Speaker verification on {_escape(results.corpus)}", ""]
     if results.synthetic:
         lines += [
-            "The speech is **synthetic**: it was made by a speech synthesiser. The figures show that the recipe works;"
-            " they say nothing about human speakers.",
+            "The speech is **synthetic**: it comes from a speech synthesiser. The results show that the recipe works."
+            " They say nothing about human speakers.",
             "",
         ]
     for table in result_tables(results):
@@ -81,8 +90,8 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
         lines += [_escape(note), ""]
     lines += [f"- {_escape(name)}: {meaning}" for name, meaning in meanings(results).items()]
     lines += [""]
-    for path, shows in figures.items():
-        lines += [f"![{_escape(shows)}]({path})", ""]
+    for path, caption in figures.items():
+        lines += [f"![{_escape(caption)}]({path})", ""]
     for heading, tables in (
         ("Enrolment", list(enrolment_tables(results))),
         ("Conditions", list(condition_tables(results))),
@@ -96,7 +105,7 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
     if commands:
         lines += ["## Commands", "", *(f"    {line}" for line in commands), ""]
     model = results.systems[0]
-    lines += ["## Training", "", f"- {_escape(model.model)}, {model.parameters:,} parameters"]
+    lines += ["## Training", "", f"- network: {_escape(model.model)}, {model.parameters:,} parameters"]
     lines.append(f"- seed: {results.seed}")
     for section, value in sorted(results.config.items()):
         settings = ", ".join(_settings(value)) if isinstance(value, Mapping) else _show(value)
@@ -104,8 +113,31 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
     return "\n".join(lines) + "\n"
 
 
+def summary(results: Results, exp_dir: Path) -> str:
+    """Return the three lines at the end of a run: the main result, the files and what to try next."""
+    backend, last = results.systems[0].backend, results.systems[-1]
+    systems = [system for system in results.systems if system.trials == results.first_list]
+    rates = [
+        f"{100 * system.eer:.2f} % {'after ' if system.name != 'untrained' else ''}{system.name}"
+        for system in reversed(systems)
+        if system.backend == backend
+    ]
+    by_name = {system.name: system.eer for system in systems if system.backend == last.backend}
+    if len(by_name) > 1 and by_name[last.name] > 0.75 * by_name[results.systems[0].name]:
+        advice = "more steps (--set softmax.epochs=N) or more training speakers, as training hardly helped"
+    elif results.synthetic:
+        advice = "real speech: run.sh --corpus librispeech --corpus-dir LIBRISPEECH, or --corpus kaldi --corpus-dir DIR"
+    else:
+        advice = "a larger network on a GPU: --config conf/librispeech.yaml; another seed: --seed 1 --exp NAME"
+    return (
+        f"result: EER {', '.join(rates)}; {results.title}, {describe_speakers(results, results.first_list)}\n"
+        f"files: {exp_dir}/ (report.html, RESULTS.md, results.json, det.png, triplet/embeddings_test/xvector.scp)\n"
+        f"try next: {advice}"
+    )
+
+
 def aligned(table: Table) -> str:
-    """A table for the screen: words to the left and figures to the right of their columns; no final newline."""
+    """Return a table for the screen, with words left-aligned and numbers right-aligned, without a final newline."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
     lines = [table.caption, ""]
     for row in (table.head, ["-" * width for width in widths], *table.rows):
@@ -118,14 +150,14 @@ def aligned(table: Table) -> str:
 
 
 def _markdown(table: Table) -> list[str]:
-    """Caption and pipe table, each followed by a blank line."""
+    """Return caption and pipe table, each followed by a blank line."""
     rule = ["---" if column < table.words else "---:" for column in range(len(table.head))]
     rows = [f"| {' | '.join(map(_escape, row))} |" for row in (table.head, rule, *table.rows)]
     return [f"{_escape(table.caption)}:", "", *rows, ""]
 
 
 def _settings(value: Mapping[str, JsonValue], prefix: str = "") -> Iterator[str]:
-    """``key=value`` for every leaf, nested keys joined by dots, in sorted order: as ``--set`` takes them."""
+    """Yield ``key=value`` for every leaf in sorted order, with nested keys joined by dots, as in ``--set``."""
     for key, entry in sorted(value.items()):
         if isinstance(entry, Mapping):
             yield from _settings(entry, f"{prefix}{key}.")
@@ -134,7 +166,7 @@ def _settings(value: Mapping[str, JsonValue], prefix: str = "") -> Iterator[str]
 
 
 def _show(value: JsonValue) -> str:
-    """A value as YAML would have it."""
+    """Return a value in YAML syntax."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
@@ -143,7 +175,7 @@ def _show(value: JsonValue) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
+    """Return text that Markdown shows literally, in tables too."""
     for character in ("|", "*", "<"):
         text = text.replace(character, f"\\{character}")
     return text

@@ -1,4 +1,4 @@
-"""The course of a training."""
+"""Learning curves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.report.drawing import COLOURS, GREY, blank_figure, dress, inline_svg, save_figure
+from deepspeaker.report.drawing import COLOURS, GREY, blank_figure, inline_svg, save_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = Iterable[Mapping[str, Any]]
-# Column of train.csv, its name on the axis, what it is multiplied with to be shown, whether to mark its lowest value.
+# Column of train.csv, axis label, scale factor, whether to mark the lowest value.
 _PANELS = (
     ("loss", "Training loss", 1, False),
     ("accuracy", "Training accuracy (%)", 100, False),
@@ -27,17 +27,23 @@ _PANELS = (
 
 
 def plot_training(rows: Rows, path: str | Path, title: str) -> None:
-    """Draws loss, accuracy or active triplets, and development EER against the step, as far as they were recorded.
+    """Draw loss, accuracy or active triplets, and development EER against the training step.
 
-    Args:
-        rows: of ``train.csv``, as numbers or text: ``step``, ``loss`` and, as fractions, ``accuracy``,
-            ``active_triplets``, ``dev_eer``. Other columns are left alone; an empty or missing value is a gap that
-            the line bridges.
-        path: of the PNG, SVG or PDF, written atomically.
-        title: above the panels.
+    Parameters
+    ----------
+    rows : iterable of mappings
+        Rows of ``train.csv``, as numbers or text: ``step``, ``loss`` and, as fractions, ``accuracy``,
+        ``active_triplets`` and ``dev_eer``. Columns without any value have no panel, and other columns are ignored.
+        Lines bridge empty or missing values.
+    path : str or Path
+        A PNG, SVG or PDF, written atomically.
+    title : str
+        Shown above the panels.
 
-    Raises:
-        InputError: no row has both a step and a loss, or a value is not a number.
+    Raises
+    ------
+    InputError
+        If no row has both a step and a loss, or a value is not a number.
     """
     panels = _panels(rows, path)
     with blank_figure(width=7.0, height=1.0 + 2.2 * len(panels)) as figure:
@@ -51,7 +57,7 @@ def plot_training(rows: Rows, path: str | Path, title: str) -> None:
 
 
 def training_svgs(rows: Rows, name: str) -> list[str]:
-    """The same panels for a page, one by one; raises as `plot_training` does."""
+    """Return the same panels for the page. The parameters and errors are those of `plot_training`."""
     drawings = []
     for index, (label, series, mark_lowest) in enumerate(_panels(rows, name)):
         with blank_figure(width=4.2, height=2.6) as figure:
@@ -71,7 +77,7 @@ def _panels(rows: Rows, path: str | Path) -> list[tuple[str, NDArray[np.float64]
         for column, label, factor, mark_lowest in _PANELS
     ]
     if not len(panels[0][1]):
-        raise InputError(f"{path}: no training step with a loss to draw; has the training begun?")
+        raise InputError(f"{path}: no training step with a loss to plot; wait for the first epoch to end")
     return [panel for panel in panels if len(panel[1])]
 
 
@@ -80,8 +86,8 @@ def _draw(axes: Axes, label: str, series: NDArray[np.float64], mark_lowest: bool
 
     marker = "o" if len(series) <= 60 else ""
     axes.plot(series[:, 0], series[:, 1], marker, linestyle="-", color=COLOURS[index], markersize=4)
-    dress(axes, "Step", label)
-    # From 0, so that neither a single epoch nor a small change looks like more than it is.
+    style_axes(axes, "Step", label)
+    # Begin at 0, so that a single epoch or a small change is not exaggerated.
     axes.set_xlim(min(0, series[0, 0]), max(series[-1, 0], 1) * 1.04)
     axes.set_ylim(min(0, series[:, 1].min()), max(series[:, 1].max(), 1e-9) * 1.12)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
@@ -89,22 +95,22 @@ def _draw(axes: Axes, label: str, series: NDArray[np.float64], mark_lowest: bool
     if mark_lowest:
         step, best = series[int(np.argmin(series[:, 1]))]
         axes.plot(step, best, "o", markersize=10, fillstyle="none", color=GREY, clip_on=False)
-    # The others get an empty title: panels beside each other are of one height.
+    # An empty title keeps panels in the same row at the same height.
     lowest = f"lowest: {best:.2f} % at step {step:g}" if mark_lowest else " "
     axes.set_title(lowest, loc="right", fontsize=9)
 
 
 def _series(rows: Sequence[Mapping[str, Any]], column: str, path: str | Path) -> NDArray[np.float64]:
-    """(step, value) of the rows that have both and are finite, shape ``(n, 2)``."""
+    """Return (step, value) of the rows with finite values, of shape ``(n, 2)``."""
     pairs = []
     for row in rows:
-        given = [row.get(key) for key in ("step", column)]
-        if any(value is None or value == "" for value in given):
+        entries = [row.get(key) for key in ("step", column)]
+        if any(entry in (None, "") for entry in entries):
             continue
         try:
-            step, value = (float(entry) for entry in given if entry is not None)
+            step, value = (float(entry) for entry in entries if entry is not None)
         except ValueError as error:
-            raise InputError(f"{path}: cannot draw {column}: {error}; mend the training log") from None
+            raise InputError(f"{path}: cannot plot {column}: {error}; correct the training log") from None
         if math.isfinite(step) and math.isfinite(value):
             pairs.append((step, value))
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)

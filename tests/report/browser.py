@@ -1,4 +1,4 @@
-"""A page in a real browser, without a network."""
+"""Run JavaScript on a page in a real browser, without a network."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ frame.srcdoc = %(page)s;
 
 
 def probed(page: str, width: int, probe: str, folder: Path) -> Any:
-    """What the JavaScript ``probe`` (a function's body) returns of a page that is ``width`` pixels wide.
+    """Return the result of the JavaScript ``probe`` (a function body) on a page ``width`` pixels wide.
 
-    The page stands in a frame, as a browser's window cannot be as narrow as a phone's.
+    The page is in a frame, because a browser window cannot be as narrow as a phone.
     """
     assert BROWSER is not None
     outer = folder / f"frame{width}.html"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepspeaker.metrics import det_points
-from deepspeaker.report import Findings, embedding_map, score_densities
+from deepspeaker.report import ReportData, embedding_map, score_densities
 from deepspeaker.results import (
     Comparison,
     Condition,
@@ -94,8 +94,8 @@ def results() -> Results:
 
 
 @pytest.fixture(scope="session")
-def findings() -> Findings:
-    """Curves, densities, maps and histories of scores and embeddings that are drawn at random."""
+def report_data() -> ReportData:
+    """Return curves, densities, maps and histories of random scores and embeddings."""
     generator = np.random.default_rng(0)
     curves, densities, maps = {}, {}, {}
     speakers = [f"s{row // 6}" for row in range(42)]
@@ -108,4 +108,4 @@ def findings() -> Findings:
         maps[name] = embedding_map(means + generator.normal(size=means.shape), utterances, speakers, 0)
     rows = [{"step": str(step), "loss": str(1 / step), "dev_eer": "0.1"} for step in (10, 20, 30)]
     commands = ["cd recipes", "./run.sh --seed 7"]
-    return Findings({"Systems, cosine": curves}, densities, maps, {"softmax": rows}, commands)
+    return ReportData({"Systems, cosine": curves}, densities, maps, {"softmax": rows}, commands)

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepspeaker.report import plot_densities, score_densities
-from deepspeaker.report.densities import density_svg
+from deepspeaker.report import density_svg, plot_densities, score_densities
 
 
-def test_densities_are_those_of_the_distributions_that_scores_are_drawn_from() -> None:
+def test_densities_are_those_of_the_score_distributions() -> None:
     generator = np.random.default_rng(0)
     targets, nontargets = generator.normal(2, 1, 400_000), generator.normal(-2, 1, 400_000)
     found = score_densities(targets, nontargets, 0.0)
@@ -18,8 +17,8 @@ def test_densities_are_those_of_the_distributions_that_scores_are_drawn_from() -
         exact = np.exp(-((centres - mean) ** 2) / 2) / np.sqrt(2 * np.pi)
         assert np.abs(density - exact).max() < 0.01
         area = density.sum() * np.diff(found.edges)[0]
-        assert area == pytest.approx(1, abs=0.0012)  # of either end at most 0.05 % are cut off
-    # The area under both of two normal densities 4 deviations apart is 2 Phi(-2).
+        assert area == pytest.approx(1, abs=0.0012)  # at most 0.05 % is outside at either end
+    # Two normal densities that are 4 deviations apart overlap by 2 Phi(-2).
     assert found.overlap == pytest.approx(0.0455, abs=0.002)
 
 
@@ -42,7 +41,7 @@ def test_few_equal_or_infinite_scores(
     assert density_svg("one", 0, found).startswith("<svg")
 
 
-def test_the_same_bytes_and_a_panel_for_each_system(tmp_path: Path) -> None:
+def test_plots_are_bit_identical(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     found = score_densities(generator.normal(1, 1, 100), generator.normal(0, 1, 900), 0.4)
     for name in ("1.png", "2.png"):
@@ -50,4 +49,4 @@ def test_the_same_bytes_and_a_panel_for_each_system(tmp_path: Path) -> None:
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
     drawing = density_svg("a", 0, found)
     assert drawing == density_svg("a", 0, found)
-    assert "the threshold of equal error is 0.4000" in drawing
+    assert "the threshold at the EER is 0.4000" in drawing

@@ -9,8 +9,7 @@ import pytest
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import DetPoints, det_points
-from deepspeaker.report import plot_det
-from deepspeaker.report.det import _visible_points, det_svg
+from deepspeaker.report import det_svg, plot_det, thin_curve
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -25,7 +24,7 @@ def gaussian(distance: float, seed: int = 0) -> DetPoints:
     return det_points(generator.normal(distance, 1, 500), generator.normal(0, 1, 5000))
 
 
-def test_det_plot_is_a_png_of_the_same_bytes_each_time(tmp_path: Path) -> None:
+def test_det_plot_is_a_bit_identical_png(tmp_path: Path) -> None:
     curves = {"untrained": gaussian(0.8), "triplet": gaussian(3.5)}
     first, second = tmp_path / "1.png", tmp_path / "2.png"
     plot_det(curves, first, "demo")
@@ -61,18 +60,18 @@ def test_det_plot_without_curves(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_thinning_keeps_the_line() -> None:
+def test_thinning_keeps_the_curve() -> None:
     generator = np.random.default_rng(1)
     x = np.sort(generator.normal(0, 1, 400_000))
     y = -np.round(x, 1)
-    thin_x, thin_y = _visible_points(x, y)
+    thin_x, thin_y = thin_curve(x, y)
     assert len(thin_x) < 25_000
-    # The line through the points that are left passes within a cell of those dropped, the ends included.
+    # The line through the remaining points passes within a cell of the dropped points.
     assert (thin_x[0], thin_x[-1]) == (x[0], x[-1])
     assert np.max(np.abs(np.interp(x, thin_x, thin_y) - y)) <= 1e-3
 
 
-def test_det_plots_are_written_as_svg_and_pdf_too(tmp_path: Path) -> None:
+def test_det_plots_as_svg_and_pdf(tmp_path: Path) -> None:
     for name, begin in (("det.svg", b"<?xml"), ("det.pdf", b"%PDF"), ("det.PNG", b"\x89PNG")):
         plot_det({"one": gaussian(2)}, tmp_path / name, "demo")
         once = (tmp_path / name).read_bytes()
@@ -83,7 +82,7 @@ def test_det_plots_are_written_as_svg_and_pdf_too(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*det.jpg*"))
 
 
-def test_the_drawing_for_a_page_names_its_operating_points() -> None:
+def test_the_svg_for_the_page_has_tooltips_at_its_operating_points() -> None:
     curves = {"a & b": gaussian(2), "triplet": gaussian(3.5)}
     drawing = det_svg(curves, 0)
     assert drawing == det_svg(curves, 0)

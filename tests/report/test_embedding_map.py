@@ -7,8 +7,14 @@ import pytest
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.report import chosen_utterances, embedding_map, plot_maps
-from deepspeaker.report.embedding_map import MOST_SPEAKERS, MOST_UTTERANCES, map_speakers
+from deepspeaker.report import (
+    MAX_SPEAKERS,
+    MAX_UTTERANCES,
+    embedding_map,
+    map_speakers,
+    plot_maps,
+    sample_utterances,
+)
 
 
 def clustered(speakers: int, each: int, noise: float) -> tuple[NDArray[np.float64], list[str], list[str]]:
@@ -18,7 +24,7 @@ def clustered(speakers: int, each: int, noise: float) -> tuple[NDArray[np.float6
     return means + noise * generator.normal(size=means.shape), [f"{s}-{n:03d}" for n, s in enumerate(names)], names
 
 
-def test_a_speakers_points_lie_together_and_the_nearest_are_those_of_brute_force() -> None:
+def test_speakers_form_clusters_and_the_nearest_are_those_of_brute_force() -> None:
     matrix, utterances, speakers = clustered(6, 8, 0.2)
     found = embedding_map(matrix, utterances, speakers, 3)
     assert found.positions.shape == (48, 2)
@@ -45,7 +51,7 @@ def test_the_same_seed_gives_the_same_positions() -> None:
 
 
 @pytest.mark.parametrize("matrix", [np.ones((5, 3)), np.zeros((4, 3)), np.eye(2), np.ones((3, 1))])
-def test_embeddings_that_are_equal_or_few(matrix: NDArray[np.float64], tmp_path: Path) -> None:
+def test_equal_or_few_embeddings(matrix: NDArray[np.float64], tmp_path: Path) -> None:
     names = [f"u{row}" for row in range(len(matrix))]
     found = embedding_map(matrix, names, ["s"] * len(names), 0)
     assert np.isfinite(found.positions).all()
@@ -55,26 +61,26 @@ def test_embeddings_that_are_equal_or_few(matrix: NDArray[np.float64], tmp_path:
         embedding_map(matrix[:1], ["u"], ["s"], 0)
 
 
-def test_large_test_parts_are_thinned_the_same_way_each_time() -> None:
+def test_large_test_parts_are_sampled_reproducibly() -> None:
     utt2spk = {f"s{s:03d}-{u:03d}": f"s{s:03d}" for s in range(90) for u in range(30)}
-    chosen = chosen_utterances(utt2spk, 5)
-    assert len(chosen) == MOST_SPEAKERS * MOST_UTTERANCES
-    assert chosen == sorted(chosen) == chosen_utterances(dict(reversed(utt2spk.items())), 5)
-    assert chosen != chosen_utterances(utt2spk, 6)
+    sample = sample_utterances(utt2spk, 5)
+    assert len(sample) == MAX_SPEAKERS * MAX_UTTERANCES
+    assert sample == sorted(sample) == sample_utterances(dict(reversed(utt2spk.items())), 5)
+    assert sample != sample_utterances(utt2spk, 6)
     few = {utterance: utt2spk[utterance] for utterance in list(utt2spk)[:20]}
-    assert chosen_utterances(few, 5) == sorted(few)
+    assert sample_utterances(few, 5) == sorted(few)
 
 
-def test_points_tell_utterance_speaker_and_nearest() -> None:
+def test_tooltips_name_utterance_speaker_and_nearest() -> None:
     matrix, utterances, speakers = clustered(3, 4, 0.1)
-    speakers[0] = "s01"  # as if one were mislabelled
+    speakers[0] = "s01"  # simulate a wrong label
     drawn = map_speakers(embedding_map(matrix, utterances, speakers, 0), 400, 12)
     assert [speaker["name"] for speaker in drawn] == ["s00", "s01", "s02"]
     assert len({(speaker["colour"], speaker["shape"]) for speaker in drawn}) == 3
     points = {point["tip"].split(",")[0]: point for speaker in drawn for point in speaker["points"]}  # type: ignore
     assert points["s00-000"]["confused"] and not points["s02-009"]["confused"]
-    assert "speaker s01; nearest is s00-0" in points["s00-000"]["tip"]
-    assert "of speaker s00, cosine 0.9" in points["s00-000"]["tip"]
-    assert "of the same speaker" in points["s02-009"]["tip"]
+    assert "speaker s01; nearest: s00-0" in points["s00-000"]["tip"]
+    assert ", speaker s00, cosine 0.9" in points["s00-000"]["tip"]
+    assert ", same speaker, cosine" in points["s02-009"]["tip"]
     alone = embedding_map(matrix[:5], utterances[:5], ["a", "a", "b", "c", "d"], 0)
     assert not alone.confused[2:].any()

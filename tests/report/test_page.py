@@ -3,14 +3,14 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from deepspeaker.report import Findings, results_page
+from deepspeaker.report import ReportData, results_page
 from deepspeaker.results import Results
 
 EMPTY_ELEMENTS = {"meta", "img", "link", "br"}
 
 
 class Page(HTMLParser):
-    """Collects what a page shows and points to; raises where its elements do not nest."""
+    """Collect the contents and references of a page, and check that its elements nest."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class Page(HTMLParser):
             self.headings[-1] = (self.open[-1], self.headings[-1][1] + data)
 
 
-def test_the_page_holds_all_tables(results: Results, findings: Findings) -> None:
-    page = Page(results_page(results, findings))
+def test_the_page_holds_all_tables(results: Results, report_data: ReportData) -> None:
+    page = Page(results_page(results, report_data))
     costs = ["0.250 [0.200, 0.800]", "0.333 [0.200, 0.800]", "0.750 [0.200, 0.800]"]
     head = ["system", "back end", "EER % [95 %]", "minDCF(0.05)", "(0.01)", "(0.001)", "minCllr"]
     assert page.rows[:3] == [
@@ -74,8 +74,8 @@ def test_the_page_holds_all_tables(results: Results, findings: Findings) -> None
         assert shown in page.shown
 
 
-def test_the_sections_stand_in_order_and_the_contents_lead_to_them(results: Results, findings: Findings) -> None:
-    text = results_page(results, findings)
+def test_the_table_of_contents_links_to_the_sections_in_order(results: Results, report_data: ReportData) -> None:
+    text = results_page(results, report_data)
     page = Page(text)
     sections = [name for level, name in page.headings if level == "h2"]
     assert page.headings[0] == ("h1", "Speaker verification on demo")
@@ -87,52 +87,52 @@ def test_the_sections_stand_in_order_and_the_contents_lead_to_them(results: Resu
     assert links == re.findall(r'<h2 id="([a-z]+)"', text)
 
 
-def test_the_page_needs_nothing_from_outside(results: Results, findings: Findings) -> None:
-    text = results_page(results, findings)
+def test_the_page_is_self_contained(results: Results, report_data: ReportData) -> None:
+    text = results_page(results, report_data)
     assert all(reference.startswith("#") for reference in Page(text).references)
     assert "default-src 'none'" in text
     without_names = text.replace("http://www.w3.org/", "")
     assert not re.search(r"https?:|url\((?!#)|@import|<iframe|<link|<img|fetch\(|XMLHttp", without_names)
 
 
-def test_the_same_input_gives_the_same_page_and_every_id_once(results: Results, findings: Findings) -> None:
-    text = results_page(results, findings)
-    assert text == results_page(results, findings)
+def test_the_page_is_reproducible_and_its_ids_are_unique(results: Results, report_data: ReportData) -> None:
+    text = results_page(results, report_data)
+    assert text == results_page(results, report_data)
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids)) > 20
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
 
 
-def test_synthetic_speech_is_called_so_and_real_is_not(results: Results, findings: Findings) -> None:
-    synthetic = Page(results_page(results, findings)).shown
-    assert "synthetic speech" in synthetic and "made by a synthesiser" in synthetic
-    real = Page(results_page(results.model_copy(update={"synthetic": False}), findings)).shown
+def test_only_synthetic_speech_is_labelled(results: Results, report_data: ReportData) -> None:
+    synthetic = Page(results_page(results, report_data)).shown
+    assert "synthetic speech" in synthetic and "comes from a synthesiser" in synthetic
+    real = Page(results_page(results.model_copy(update={"synthetic": False}), report_data)).shown
     assert "synthe" not in real
 
 
-def test_speakers_known_from_training_are_warned_of_and_not_called_unseen(results: Results) -> None:
+def test_speakers_from_the_training_data_cause_a_warning(results: Results) -> None:
     systems = [system.model_copy(update={"shared_speakers": 3}) for system in results.systems]
-    text = results_page(results.model_copy(update={"systems": systems}), Findings())
-    assert '<p class="warning">Warning: of the 30 speakers of trials_all, 3 were in the training' in text
+    text = results_page(results.model_copy(update={"systems": systems}), ReportData())
+    assert '<p class="warning">Warning: of the 30 speakers of trials_all, 3 were in the training data' in text
     assert "unseen" not in text
 
 
-def test_names_from_outside_cannot_become_markup(results: Results, findings: Findings) -> None:
+def test_names_are_escaped(results: Results, report_data: ReportData) -> None:
     nasty = "<script>alert('&')</script>"
-    plain = results_page(results, findings).count("<script")
+    plain = results_page(results, report_data).count("<script")
     systems = [system.model_copy(update={"backend": nasty}) for system in results.systems]
     changed = results.model_copy(update={"corpus": nasty, "config": {"model": {"name": nasty}}, "systems": systems})
-    content = findings.maps["triplet"]
+    content = report_data.maps["triplet"]
     renamed = type(content)([nasty] * 42, [nasty] * 42, content.positions, content.nearest, content.cosine)
-    curves = {nasty: {nasty: findings.curves["Systems, cosine"]["triplet"]}}
-    histories = {nasty: findings.histories["softmax"]}
-    densities = {nasty: findings.densities["triplet"]}
-    text = results_page(changed, Findings(curves, densities, {nasty: renamed}, histories, [nasty]))
+    curves = {nasty: {nasty: report_data.curves["Systems, cosine"]["triplet"]}}
+    histories = {nasty: report_data.histories["softmax"]}
+    densities = {nasty: report_data.densities["triplet"]}
+    text = results_page(changed, ReportData(curves, densities, {nasty: renamed}, histories, [nasty]))
     assert text.count("<script") == plain == 1
     assert Page(text).shown.count("<script>alert") > 50
 
 
-def test_without_drawings_the_page_is_whole(results: Results) -> None:
-    page = Page(results_page(results, Findings()))
+def test_the_page_without_plots(results: Results) -> None:
+    page = Page(results_page(results, ReportData()))
     sections = [name for level, name in page.headings if level == "h2"]
     assert sections == ["Results", "Enrolment", "Conditions", "Thresholds", "Trials", "Configuration"]

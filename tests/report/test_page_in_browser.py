@@ -1,4 +1,4 @@
-"""The page as a browser shows it, as wide as a desk and as a phone."""
+"""The page in a browser, at the width of a desktop and of a phone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deepspeaker.report import Findings, results_page
+from deepspeaker.report import ReportData, results_page
 from deepspeaker.results import Results
 from tests.report.browser import needs_browser, probed
 
@@ -62,7 +62,7 @@ pointer("pointerleave", det, 0, 0, "mouse");
 select.dispatchEvent(new window.Event("change"));
 found.chosen = Array.from(document.querySelectorAll(".speaker.on")).map(group => group.dataset.speaker);
 
-// Contrast after WCAG 2: of every text outside the drawings with the background that it stands on.
+// Contrast as in WCAG 2, of every text outside the plots with its background.
 function rgb(colour) { return colour.match(/[\d.]+/g).map(Number); }
 function luminance(colour) {
   const [r, g, b] = rgb(colour).map(value => value / 255)
@@ -93,24 +93,24 @@ return found;
 
 @needs_browser
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_fits_and_answers_to_mouse_finger_and_keys(
-    width: int, results: Results, findings: Findings, tmp_path: Path
+def test_the_page_fits_and_responds_to_mouse_touch_and_keys(
+    width: int, results: Results, report_data: ReportData, tmp_path: Path
 ) -> None:
     wide = results.systems[1].model_copy(
         update={"cllr": 83.95, "act_dcf": {"0.05": 0.6, "0.01": 0.6, "0.001": 0.9}, "backend": "mean-subtracted"}
     )
     widened = results.model_copy(update={"systems": [*results.systems, wide]})
-    found: dict[str, Any] = probed(results_page(widened, findings), width, PROBE, tmp_path)
+    found: dict[str, Any] = probed(results_page(widened, report_data), width, PROBE, tmp_path)
     assert found["width"] == width
     assert found["overflow"] == 0 and found["cut"] == []
     assert found["requests"] == []
     if width == 390:
         assert found["boxes"] >= 3  # wide tables scroll in their own boxes
     assert found["small"] >= 8  # pixels
-    last = "s6-41, speaker s6; nearest is s6-"
+    last = "s6-41, speaker s6; nearest: s6-"
     for how in ("hover", "tapped", "around"):
         assert found[how]["text"].startswith(last) and found[how]["visible"] and found[how]["inside"], how
-    assert found["first"]["text"].startswith("s0-00, speaker s0; nearest is ")
+    assert found["first"]["text"].startswith("s0-00, speaker s0; nearest: ")
     assert found["lit"] == 1 and float(found["dimmed"]) < 0.5
     for how in ("left", "closed", "escaped"):
         assert not found[how]["visible"], how

@@ -18,7 +18,7 @@ def changed(results: Results, path: Path, change: Any) -> Path:
     return path
 
 
-def test_round_trip_and_deterministic_bytes(results: Results, tmp_path: Path) -> None:
+def test_round_trip_is_bit_identical(results: Results, tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("1.json", "2.json", "3.json"))
     results.write(first)
     Results.read(first).write(second)
@@ -30,7 +30,7 @@ def test_round_trip_and_deterministic_bytes(results: Results, tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.json", "2.json", "3.json"]
 
 
-def test_the_keys_are_those_of_the_design(results: Results, tmp_path: Path) -> None:
+def test_the_keys_and_their_order(results: Results, tmp_path: Path) -> None:
     results.write(tmp_path / "results.json")
     content = json.loads((tmp_path / "results.json").read_text())
     top = ["schema", "corpus", "synthetic", "seed", "config", "trials", "systems", "comparisons", "enrolment_table"]
@@ -79,7 +79,7 @@ def test_unknown_keys_are_kept(results: Results, tmp_path: Path) -> None:
         (lambda c: c["systems"].append(c["systems"][0]), "untrained / cosine / trials_all appears twice"),
     ],
 )
-def test_a_wrong_key_is_named_in_one_line(results: Results, tmp_path: Path, change: Any, named: str) -> None:
+def test_the_error_names_the_invalid_key_in_one_line(results: Results, tmp_path: Path, change: Any, named: str) -> None:
     path = changed(results, tmp_path / "results.json", change)
     with pytest.raises(InputError, match=named) as caught:
         Results.read(path)
@@ -87,7 +87,7 @@ def test_a_wrong_key_is_named_in_one_line(results: Results, tmp_path: Path, chan
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_missing_or_not_json(tmp_path: Path) -> None:
+def test_missing_and_invalid_files_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     with pytest.raises(InputError, match="no such file"):
         Results.read(path)

@@ -23,7 +23,7 @@ PICTURES = ("eer.png", "det.png", "det_backends.png", "scores.png", "embeddings.
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``data`` and ``exp`` as stage 6 leaves them, of embeddings drawn at random."""
+    """Return a folder with ``data`` and ``exp`` as after stage 6, from random embeddings."""
     root = tmp_path_factory.mktemp("experiment")
     utt2spk = {f"r{s:02d}-{u}": f"r{s:02d}" for s in range(SPEAKERS) for u in range(EACH)}
     test = root / "data" / "test"
@@ -87,9 +87,7 @@ def root(finished: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_tables_figures_and_page_are_written_the_same_each_time(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_is_reproducible(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_report(root / "data", root / "exp")
     table = capsys.readouterr().out
     files = [root / "exp" / name for name in (*PICTURES, "report.html", "RESULTS.md", "config.yaml")]
@@ -105,7 +103,7 @@ def test_tables_figures_and_page_are_written_the_same_each_time(
         assert f"]({name})" in markdown
     for text in (table, page, markdown):
         assert "synthetic" in text
-    for heading in ("Systems, cosine", "Back ends, softmax", "r00-0, speaker r00; nearest is", "softmax training"):
+    for heading in ("Systems, cosine", "Back ends, softmax", "r00-0, speaker r00; nearest: ", "softmax training"):
         assert heading in page
     assert str(root / "exp" / "report.html") in table.splitlines()[-1]
     write_report(root / "data", root / "exp")
@@ -114,7 +112,7 @@ def test_tables_figures_and_page_are_written_the_same_each_time(
 
 
 def leave_marks(root: Path, made: dict[str, object], prepared: dict[str, object], **more: dict[str, object]) -> None:
-    """The marks of a run with these options."""
+    """Write the completion marks of a run with these options."""
     if made:
         Mark(root / "data", 0).end({}, made)
     Mark(root / "data", 1).end({}, prepared)
@@ -123,14 +121,14 @@ def leave_marks(root: Path, made: dict[str, object], prepared: dict[str, object]
 
 
 def printed_run(root: Path) -> dict[str, str]:
-    """The options of the run.sh that RESULTS.md prints."""
+    """Return the options of run.sh in RESULTS.md."""
     write_report(root / "data", root / "exp")
     markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
     (run,) = [shlex.split(line) for line in markdown.splitlines() if line.startswith("    ./run.sh")]
     return dict(zip(run[1::2], run[2::2], strict=True))
 
 
-def test_the_commands_name_what_was_used(root: Path) -> None:
+def test_the_commands_contain_the_options_that_were_used(root: Path) -> None:
     corpus = root / "R&D; it's mine"
     parts = {"train_parts": "a b", "dev_parts": "", "merge_chapters": False, "allow_pipes": True, "max_skipped": 7.5}
     trained = {"init_from": "exp/other/checkpoint_last.pt", "nproc": 2, "nnodes": 1}
@@ -155,10 +153,10 @@ def test_the_commands_name_what_was_used(root: Path) -> None:
     assert f"echo '{digest}  data/data/test/trials_all' | sha256sum --check" in markdown
 
 
-def test_the_commands_name_own_lists_and_an_overlap_that_was_insisted_on(root: Path) -> None:
-    own = root / "exp" / "trials" / "mine"
-    own.parent.mkdir()
-    shutil.move(root / "data" / "test" / "trials_all", own)
+def test_the_commands_contain_custom_lists_and_an_allowed_overlap(root: Path) -> None:
+    custom = root / "exp" / "trials" / "mine"
+    custom.parent.mkdir()
+    shutil.move(root / "data" / "test" / "trials_all", custom)
     results = Results.read(root / "exp" / "results.json")
     systems = [system.model_copy(update={"trials": "mine", "shared_speakers": 2}) for system in results.systems]
     lists = {"mine": results.trials["trials_all"]}
@@ -171,12 +169,12 @@ def test_the_commands_name_own_lists_and_an_overlap_that_was_insisted_on(root: P
     markdown = (root / "exp" / "RESULTS.md").read_text(encoding="utf-8")
     assert "--allow-speaker-overlap true --trials exp/exp/trials/mine --seed 3" in markdown
     assert "  exp/exp/trials/mine' | sha256sum --check" in markdown
-    assert "Warning: of the 12 speakers of mine, 2 were in the training of untrained" in markdown
+    assert "Warning: of the 12 speakers of mine, 2 were in the training data of untrained" in markdown
     assert "unseen" not in (root / "exp" / "report.html").read_text(encoding="utf-8")
 
 
-def test_without_embeddings_or_histories_the_rest_is_shown(root: Path) -> None:
-    (root / "exp" / "embeddings.png").touch()  # as an earlier report left it
+def test_a_report_without_embeddings_and_histories(root: Path) -> None:
+    (root / "exp" / "embeddings.png").touch()  # left by an earlier report
     shutil.rmtree(root / "exp" / "untrained" / "embeddings_test")
     (root / "exp" / "softmax" / "train.csv").unlink()
     write_report(root / "data", root / "exp")
@@ -185,7 +183,7 @@ def test_without_embeddings_or_histories_the_rest_is_shown(root: Path) -> None:
     assert not (root / "exp" / "embeddings.png").exists()
 
 
-def test_a_report_without_results_or_scores_is_refused(root: Path) -> None:
+def test_missing_results_or_scores_are_rejected(root: Path) -> None:
     (root / "exp" / "softmax" / "scores_trials_all_plda").unlink()
     with pytest.raises(InputError, match="scores_trials_all_plda: no such file"):
         write_report(root / "data", root / "exp")

@@ -1,21 +1,21 @@
 from __future__ import annotations
 
-from deepspeaker.report.tables import (
+from deepspeaker.report import (
     comparison_table,
     condition_tables,
+    describe_speakers,
     enrolment_tables,
     notes,
     result_tables,
     threshold_table,
     trial_list_table,
-    whose_speakers,
 )
 from deepspeaker.results import Results
 
 COSTS = ["0.250 [0.200, 0.800]", "0.333 [0.200, 0.800]", "0.750 [0.200, 0.800]"]
 
 
-def test_a_table_for_each_list_that_was_scored(results: Results) -> None:
+def test_each_scored_list_has_a_table(results: Results) -> None:
     first, second = result_tables(results)
     assert first.caption == "trials_all: 1,980 target and 62,640 non-target trials, 30 speakers"
     assert first.head == ["system", "back end", "EER % [95 %]", "minDCF(0.05)", "(0.01)", "(0.001)", "minCllr"]
@@ -26,16 +26,16 @@ def test_a_table_for_each_list_that_was_scored(results: Results) -> None:
     assert second.head[-1] == "rank-1 %" and second.rows[0][-1] == "93.3"
 
 
-def test_columns_without_any_figure_are_left_out_and_others_stay(results: Results) -> None:
+def test_empty_columns_are_left_out(results: Results) -> None:
     calibrated = results.systems[1].model_copy(update={"cllr": 0.2, "act_dcf": {"0.05": 0.3}})
     changed = results.model_copy(update={"systems": [results.systems[0], calibrated]})
     (table,) = result_tables(changed)
-    assert table.head[-3:] == ["act(0.05)", "Cllr", "minCllr"]
+    assert table.head[-3:] == ["actDCF(0.05)", "Cllr", "minCllr"]
     assert table.rows[0][-3:] == ["-", "-", "0.125"]
     assert table.rows[1][-3:] == ["0.300", "0.200", "0.125"]
 
 
-def test_differences(results: Results) -> None:
+def test_comparison_table(results: Results) -> None:
     table = comparison_table(results)
     assert table is not None
     assert table.rows == [["triplet", "untrained", "trials_all", "-29.88 [-35.00, -25.00]", "< 0.001"]]
@@ -49,7 +49,7 @@ def test_differences(results: Results) -> None:
     assert comparison_table(results.model_copy(update={"comparisons": []})) is None
 
 
-def test_enrolment(results: Results) -> None:
+def test_enrolment_tables(results: Results) -> None:
     eers, ranks = enrolment_tables(results)
     assert eers.head == ["system", "back end", "enrolment", "1", "2"]
     assert eers.rows == [["triplet", "cosine", "average", "4.12 [2.06, 6.18]", "3.12 [1.56, 4.68]"]]
@@ -59,9 +59,9 @@ def test_enrolment(results: Results) -> None:
     assert list(enrolment_tables(results.model_copy(update={"enrolment_table": []}))) == []
 
 
-def test_conditions(results: Results) -> None:
+def test_condition_tables(results: Results) -> None:
     (table,) = condition_tables(results)
-    assert table.caption == "EER % [95 %] on trials_all by system, cosine"
+    assert table.caption == "EER % [95 %] on trials_all by system (back end: cosine)"
     assert table.head == ["condition", "value", "target", "non-target", "speakers", "untrained", "triplet"]
     assert table.rows == [
         ["gender", "f", "900", "3,000", "15", "17.05 [8.53, 34.10]", "2.11 [1.05, 4.22]"],
@@ -70,31 +70,31 @@ def test_conditions(results: Results) -> None:
     plda = results.systems[1].model_copy(update={"backend": "plda"})
     by_system, by_backend = condition_tables(results.model_copy(update={"systems": [*results.systems, plda]}))
     assert by_system == table
-    assert by_backend.head[-1] == "plda" and "by back end, triplet" in by_backend.caption
+    assert by_backend.head[-1] == "plda" and "by back end (system: triplet)" in by_backend.caption
     without = [system.model_copy(update={"conditions": []}) for system in results.systems]
     assert list(condition_tables(results.model_copy(update={"systems": without}))) == []
 
 
-def test_thresholds(results: Results) -> None:
+def test_threshold_table(results: Results) -> None:
     table = threshold_table(results)
     assert table.head[2:] == ["EER", "minDCF(0.05)", "(0.01)", "(0.001)", "FAR 1 %", "misses %"]
-    assert table.rows[1] == ["triplet", "cosine", "0.3000", "0.4000", "0.5000", "above all", "0.4500", "10.00"]
+    assert table.rows[1] == ["triplet", "cosine", "0.3000", "0.4000", "0.5000", "reject all", "0.4500", "10.00"]
 
 
-def test_lists_have_their_checksums(results: Results) -> None:
+def test_trial_list_table(results: Results) -> None:
     table = trial_list_table(results)
     assert table.rows[0] == ["trials_all", "1,980", "62,640", "30", "-", "a" * 64]
     assert table.rows[2] == ["trials_enrol_1", "300", "29,700", "30", "300", "c" * 64]
 
 
-def test_what_a_reader_must_know(results: Results) -> None:
-    (coarse,) = notes(results)
-    assert coarse == "Note: trials_1p99 has only 30 speakers and 299 target trials; its figures are coarse."
-    assert whose_speakers(results, "trials_all") == "30 unseen speakers"
+def test_notes_and_warnings(results: Results) -> None:
+    (imprecise,) = notes(results)
+    assert imprecise == "Note: trials_1p99 has only 30 speakers and 299 target trials, so its results are imprecise."
+    assert describe_speakers(results, "trials_all") == "30 unseen speakers"
     lists = {**results.trials, "trials_all": results.trials["trials_all"].model_copy(update={"chosen_by": "softmax"})}
     systems = [s.model_copy(update={"shared_speakers": 4, "trials_left_out": 1200}) for s in results.systems[1:2]]
     warning, left_out, chosen = notes(results.model_copy(update={"trials": lists, "systems": systems}))
-    assert warning.startswith("Warning: of the 30 speakers of trials_all, 4 were in the training of triplet;")
-    assert left_out == "Note: trials of trials_all left out for want of an embedding: 1,200 (triplet)."
-    assert "chosen by softmax" in chosen
-    assert whose_speakers(results.model_copy(update={"systems": systems}), "trials_all") == "30 speakers"
+    assert warning.startswith("Warning: of the 30 speakers of trials_all, 4 were in the training data of triplet.")
+    assert left_out == "Note: trials of trials_all left out because an embedding is missing: 1,200 (triplet)."
+    assert "chosen by the scores of softmax" in chosen
+    assert describe_speakers(results.model_copy(update={"systems": systems}), "trials_all") == "30 speakers"

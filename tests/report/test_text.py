@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from deepspeaker.report import results_markdown, results_table
+from pathlib import Path
+
+from deepspeaker.report import results_markdown, results_table, summary
 from deepspeaker.results import CONDITION_DRAWS, Results
 
 DIFFERENCE = ["-29.88", "[-35.00,", "-25.00]", "<", "0.001"]
 
 
-def test_the_table_on_the_screen(results: Results) -> None:
+def test_the_tables_on_the_screen(results: Results) -> None:
     lines = results_table(results).splitlines()
     assert all(len(line) <= 120 for line in lines)
     assert lines[0] == "Speaker verification on demo (synthetic speech)"
@@ -18,7 +20,7 @@ def test_the_table_on_the_screen(results: Results) -> None:
         ["untrained", "cosine", "34.10", "[17.05,", "51.15]", "0.250", "0.333", "0.750", "0.125"],
         ["triplet", "cosine", "4.22", "[2.11,", "6.33]", "0.250", "0.333", "0.750", "0.125"],
     ]
-    # Figures are aligned at their right end, under the column's name.
+    # Numbers are right-aligned below the column name.
     end = head.index("EER %") + len("EER %")
     assert all(row[:end].endswith("]") for row in rows[:2])
     assert any(line.split() == ["triplet", "untrained", "trials_all", *DIFFERENCE] for line in lines)
@@ -43,14 +45,14 @@ def test_the_widest_table_fits_the_screen(results: Results) -> None:
     assert max(map(len, table.splitlines())) <= 120
 
 
-def test_lists_that_are_too_small_are_called_coarse(results: Results) -> None:
+def test_small_lists_cause_a_note(results: Results) -> None:
     few = results.trials["trials_all"].model_copy(update={"speakers": 29})
     smaller = results.model_copy(update={"trials": {**results.trials, "trials_all": few}})
     assert "trials_all has only 29 speakers" in results_table(smaller)
     assert "trials_all has only 29 speakers" in results_markdown(smaller, {})
 
 
-def test_real_speech_is_not_called_synthetic(results: Results) -> None:
+def test_only_synthetic_speech_is_labelled(results: Results) -> None:
     real = results.model_copy(update={"synthetic": False})
     assert "synthetic" in results_markdown(results, {})
     assert "synthe" not in results_table(real) + results_markdown(real, {})
@@ -66,15 +68,15 @@ def test_the_markdown_page(results: Results) -> None:
     for heading in ("Enrolment", "Conditions", "Thresholds", "Trials", "Commands", "Training"):
         assert f"\n## {heading}\n" in page
     assert "a" * 64 in page
-    assert "\n- rank-1: the share" in page and "\n- act(p): " not in page
-    assert "- rescnn, 1,234,567 parameters\n- seed: 7\n- model: name=rescnn\n" in page
+    assert "\n- rank-1: the fraction" in page and "\n- actDCF(p): " not in page
+    assert "- network: rescnn, 1,234,567 parameters\n- seed: 7\n- model: name=rescnn\n" in page
     assert "- training: loss.hard=true, loss.margin=0.1, steps=300\n" in page
     odd = results.model_copy(update={"corpus": "a|b", "config": {"part": ["x", None]}})
     assert "a\\|b" in results_markdown(odd, {})
     assert "- part: [x, null]" in results_markdown(odd, {})
 
 
-def test_every_markdown_table_has_rows_of_one_width(results: Results) -> None:
+def test_all_rows_of_a_markdown_table_have_the_same_number_of_cells(results: Results) -> None:
     blocks = results_markdown(results, {}).split("\n\n")
     tables = [block.splitlines() for block in blocks if block.startswith("| ")]
     assert len(tables) == 8
@@ -82,9 +84,27 @@ def test_every_markdown_table_has_rows_of_one_width(results: Results) -> None:
         assert len({line.count(" | ") for line in table}) == 1, table
 
 
-def test_the_draws_behind_the_intervals_of_a_breakdown_are_told(results: Results) -> None:
-    """Nobody learned that they are fewer than ``scoring.bootstrap``."""
-    told = f"Those by condition rest on {CONDITION_DRAWS} draws at most."
-    assert told in results_markdown(results, {})
+def test_the_number_of_draws_for_conditions_is_stated(results: Results) -> None:
+    """It is lower than ``scoring.bootstrap``."""
+    statement = f"Intervals by condition use at most {CONDITION_DRAWS} draws."
+    assert statement in results_markdown(results, {})
     without = [system.model_copy(update={"conditions": []}) for system in results.systems]
-    assert told not in results_markdown(results.model_copy(update={"systems": without}), {})
+    assert statement not in results_markdown(results.model_copy(update={"systems": without}), {})
+
+
+def test_the_summary_has_three_lines(results: Results) -> None:
+    result, files, advice = summary(results, Path("exp/demo")).split("\n")
+    assert result == (
+        "result: EER 4.22 % after triplet, 34.10 % untrained; demo (synthetic speech), 30 unseen speakers"
+    )
+    assert files.startswith("files: exp/demo/ (")
+    assert "report.html" in files
+    assert advice.startswith("try next: real speech: run.sh --corpus librispeech")
+
+
+def test_the_summary_of_real_speech_gives_other_advice(results: Results) -> None:
+    real = results.model_copy(update={"synthetic": False, "corpus": "librispeech"})
+    result, _, advice = summary(real, Path("exp/x")).split("\n")
+    assert result.endswith("; librispeech, 30 unseen speakers")
+    assert advice.startswith("try next: ")
+    assert "real speech" not in advice

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.report import plot_training
-from deepspeaker.report.training_curves import training_svgs
+from deepspeaker.report import plot_training, training_svgs
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -18,7 +17,7 @@ def png_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def test_training_plot(tmp_path: Path) -> None:
+def test_learning_curves(tmp_path: Path) -> None:
     rows = [
         {"step": "0", "epoch": "0", "loss": "", "dev_eer": "0.31"},
         {"step": "10", "epoch": "1", "loss": "4.2", "dev_eer": ""},
@@ -33,11 +32,11 @@ def test_training_plot(tmp_path: Path) -> None:
     assert png_size(both)[1] > png_size(loss_only)[1]
 
 
-def test_training_plot_of_nothing_or_nonsense(tmp_path: Path) -> None:
+def test_learning_curves_need_rows_with_numbers(tmp_path: Path) -> None:
     for rows in ([], [{"step": 1}], [{"loss": 1.0}]):
         with pytest.raises(InputError, match="no training step"):
             plot_training(rows, tmp_path / "train.png", "empty")
-    with pytest.raises(InputError, match="cannot draw loss"):
+    with pytest.raises(InputError, match="cannot plot loss"):
         plot_training([{"step": "1", "loss": "much"}], tmp_path / "train.png", "text")
     assert not list(tmp_path.iterdir())
 
@@ -46,14 +45,14 @@ def labels(drawing: str) -> list[str]:
     return re.findall(r"<text[^>]*>(.*?)</text>", drawing)
 
 
-def test_one_epoch_stands_on_an_axis_that_begins_at_zero() -> None:
+def test_the_axis_of_a_single_epoch_begins_at_zero() -> None:
     loss, eer = training_svgs([{"step": "100", "epoch": "1", "loss": "3.4", "dev_eer": "0.097"}], "softmax")
     assert {"0", "100", "Training loss"} <= set(labels(loss))
     assert not any(label.startswith(("95", "97.5", "102", "105")) for label in labels(loss))
     assert {"0", "100", "lowest: 9.70 % at step 100"} <= set(labels(eer))
 
 
-def test_every_column_that_was_recorded_has_a_panel() -> None:
+def test_every_recorded_column_has_a_panel() -> None:
     rows = [{"step": step, "loss": 1 / step, "accuracy": 0.1 * step, "active_triplets": "", "lr": 1} for step in (1, 2)]
     drawings = training_svgs(rows, "softmax")
     assert len(drawings) == 2
