@@ -1,14 +1,17 @@
-"""Where speech comes from."""
+"""Corpora: make or download one, read it, and write its data directories, manifests and trial lists."""
 
 from deepspeaker.corpora.demo import make_demo_corpus
-from deepspeaker.corpora.download import ALL_PARTS, BASE_URL, MINI_PARTS, download, read_md5sums
+from deepspeaker.corpora.download import ALL_PARTS, ARCHIVES, BASE_URL, MINI_PARTS, download, read_md5sums
 from deepspeaker.corpora.fingerprint import fingerprint, fingerprint_of_data_dir
-from deepspeaker.corpora.librispeech import find_parts
+from deepspeaker.corpora.kaldi_corpus import merge_chapters, read_kaldi
+from deepspeaker.corpora.librispeech import find_parts, read_librispeech
 from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
-from deepspeaker.corpora.prepare import DEV_REMEDY, merge_chapters, prepare, read_kaldi, read_librispeech
+from deepspeaker.corpora.partitions import DEV_REMEDY
+from deepspeaker.corpora.prepare import prepare
 
 __all__ = [
     "ALL_PARTS",
+    "ARCHIVES",
     "BASE_URL",
     "DEV_REMEDY",
     "MINI_PARTS",

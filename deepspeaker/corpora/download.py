@@ -1,7 +1,7 @@
-"""LibriSpeech from the net: downloads that go on where they were cut, checked, unpacked only where they belong.
+"""Download LibriSpeech: interrupted downloads resume, checksums are checked, and archives are unpacked safely.
 
-Lhotse's ``download_librispeech`` is not used: it takes a cut connection for the end of the file, appends the whole file
-to a partial one where a server does not know ranges, and knows no checksums.
+Lhotse's ``download_librispeech`` mistakes a lost connection for the end of the file, appends the whole file to a
+partial one if the server does not support ranges, and checks no checksums.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deepspeaker.files import atomic_path
 
 BASE_URL = "https://www.openslr.org/resources"
 
-#: Part -> the number of its resource at openslr.org, and the MD5 that its md5sum.txt gives.
+#: Part -> the number of its resource at openslr.org, and its MD5 from the md5sum.txt there.
 ARCHIVES: dict[str, tuple[int, str]] = {
     "train-clean-100": (12, "2a93770f6d5c6c964bc36631d331a522"),
     "train-clean-360": (12, "c0e676e450a7ff2f54aeade5171606fa"),
@@ -39,13 +39,13 @@ ARCHIVES: dict[str, tuple[int, str]] = {
 MINI_PARTS = ("train-clean-5", "dev-clean-2")
 ALL_PARTS = tuple(part for part in ARCHIVES if part not in MINI_PARTS)
 
-#: The folder that every archive holds, and in which its members must lie.
+#: The folder that contains all members of each archive.
 CORPUS = "LibriSpeech"
-#: An archive whose connection is cut so often without a byte more is given up.
+#: How many tries without a new byte end a download.
 TRIES = 5
 TIMEOUT_SECONDS = 30.0
 _BLOCK = 1 << 20
-_LINE_EVERY_SECONDS = 30.0
+_SECONDS_BETWEEN_LINES = 30.0
 
 _NET_ERRORS = (OSError, http.client.HTTPException)
 
@@ -60,16 +60,39 @@ def download(
     say: Callable[[str], None] = print,
     pause_seconds: float = 2.0,
 ) -> Path:
-    """Downloads and unpacks parts of LibriSpeech into ``folder``; returns the corpus' folder, ``folder/LibriSpeech``.
+    """Download and unpack parts of LibriSpeech.
 
-    A part that is there already is left alone. An archive ``folder/PART.tar.gz`` of the user's is taken instead of
-    the net's, and stays. What was downloaded lies as ``PART.tar.gz.part`` until it is unpacked, and the next try goes
-    on from there. ``base_url`` is a mirror, ``md5`` the checksums of its archives (part -> MD5; a part without one is
-    checked by its length alone), by default those of openslr.org. ``progress`` shows a bar on stderr, else a line is
-    said now and then.
+    A part that is already complete is skipped. If you put an archive at ``folder/PART.tar.gz``, it is used and kept.
+    Otherwise the archive is downloaded to ``PART.tar.gz.part`` and removed after it is unpacked. An interrupted
+    download resumes, even after a restart.
 
-    Raises ``InputError`` for a part that does not exist, a download that cannot be completed, a wrong checksum, an
-    archive that is damaged or has a member outside ``LibriSpeech/``, and a disk that is too small.
+    Parameters
+    ----------
+    folder
+        Where to put the corpus.
+    parts
+        For example ``["train-clean-5", "dev-clean-2"]``.
+    base_url
+        openslr.org or a mirror.
+    md5
+        Part -> MD5 of its archive. Default: those of openslr.org. A part without an MD5 is checked by its length only.
+    progress
+        Whether to show a progress bar on stderr, instead of a line every 30 seconds.
+    say
+        Prints lines for the user.
+    pause_seconds
+        The pause before the second try. It doubles with each further try.
+
+    Returns
+    -------
+    Path
+        ``folder/LibriSpeech``.
+
+    Raises
+    ------
+    InputError
+        A part does not exist, a download cannot be completed, a checksum is wrong, an archive is damaged or has a
+        member outside ``LibriSpeech/``, or the disk is too small.
     """
     for part in parts:
         if part not in ARCHIVES:
@@ -77,27 +100,33 @@ def download(
     sums = {part: checksum for part, (_, checksum) in ARCHIVES.items()} if md5 is None else md5
     folder.mkdir(parents=True, exist_ok=True)
     for part in dict.fromkeys(parts):
-        finished = folder / CORPUS / part / ".completed"  # the name that Lhotse's recipe gives it
+        finished = folder / CORPUS / part / ".completed"  # as in Lhotse's recipe
         if finished.is_file():
-            say(f"{part}: is there already")
+            say(f"{part}: is already complete")
             continue
-        given = folder / f"{part}.tar.gz"
-        archive = given
-        if not given.is_file():
+        archive = folder / f"{part}.tar.gz"
+        downloaded = not archive.is_file()
+        if downloaded:
             url = f"{base_url.rstrip('/')}/{ARCHIVES[part][0]}/{part}.tar.gz"
             archive = folder / f"{part}.tar.gz.part"
             _fetch(url, archive, progress, say, pause_seconds)
         _check(archive, sums.get(part), say)
         _unpack(archive, part, folder)
         finished.touch()
-        if archive != given:
+        if downloaded:
             archive.unlink()
         say(f"{part}: unpacked into {finished.parent}")
     return folder / CORPUS
 
 
 def read_md5sums(path: Path) -> dict[str, str]:
-    """Part -> MD5 of a file as ``md5sum *.tar.gz`` writes it; raises ``InputError`` with file and line."""
+    """Read the output of ``md5sum *.tar.gz`` as part -> MD5.
+
+    Raises
+    ------
+    InputError
+        A line is not of this form. The message names file and line.
+    """
     sums = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -108,35 +137,35 @@ def read_md5sums(path: Path) -> dict[str, str]:
         if match:
             sums[match[2]] = match[1].lower()
         elif line.strip() and not re.match(r"[0-9a-fA-F]{32}\s", line):
-            raise InputError(f"{path}:{number}: 'MD5  PART.tar.gz' is wanted, as md5sum writes it")
+            raise InputError(f"{path}:{number}: expected 'MD5  PART.tar.gz', as md5sum writes it")
     return sums
 
 
-class _WrongPlaceError(Exception):
-    """The server sends other bytes than those that were asked for."""
+class _WrongRangeError(Exception):
+    """The server did not send the requested bytes."""
 
 
 def _fetch(url: str, partial: Path, progress: bool, say: Callable[[str], None], pause_seconds: float) -> None:
-    """Completes ``partial``; tries again after a cut connection as long as bytes come."""
-    tries, most = 0, -1
+    """Complete ``partial``; after a lost connection, try again as long as bytes arrive."""
+    tries, longest = 0, -1
     while True:
         have = partial.stat().st_size if partial.is_file() else 0
         try:
             if _fetch_more(url, partial, have, progress, say):
                 return
-            reason = "the connection was cut"
+            reason = "the connection was lost"
         except urllib.error.HTTPError as error:
             reason = f"HTTP {error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 429):
                 raise _failed(url, reason, partial) from None
         except _NET_ERRORS as error:
             reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
-        except _WrongPlaceError as error:
+        except _WrongRangeError as error:
             partial.unlink()
             reason = str(error)
         have = partial.stat().st_size if partial.is_file() else 0
-        if have > most:
-            tries, most = 0, have
+        if have > longest:
+            tries, longest = 0, have
         tries += 1
         if tries >= TRIES:
             raise _failed(url, reason, partial)
@@ -145,12 +174,12 @@ def _fetch(url: str, partial: Path, progress: bool, say: Callable[[str], None], 
 
 
 def _failed(url: str, reason: str, partial: Path) -> InputError:
-    kept = f"{partial} stays and the next try goes on from there" if partial.is_file() else "nothing came"
-    return InputError(f"download of {url}: {reason}; {kept}; or fetch the parts yourself and give --corpus-dir DIR")
+    kept = f"{partial} is kept and the next run resumes it" if partial.is_file() else "no data was received"
+    return InputError(f"download of {url}: {reason}; {kept}; or download the parts yourself and give --corpus-dir DIR")
 
 
 def _fetch_more(url: str, partial: Path, have: int, progress: bool, say: Callable[[str], None]) -> bool:
-    """One request, from byte ``have`` on; whether the file is whole now."""
+    """Request the file from byte ``have`` on; return whether it is complete now."""
     request = urllib.request.Request(url, headers={"User-Agent": "deepspeaker", "Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -160,87 +189,86 @@ def _fetch_more(url: str, partial: Path, have: int, progress: bool, say: Callabl
         if error.code != 416 or not have:
             raise
         if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
-            return True  # it was whole already
-        raise _WrongPlaceError("the server's file is another one than that of the last try") from None
+            return True  # it was complete already
+        raise _WrongRangeError("the file on the server differs from that of the last try") from None
     with response:
         if response.status == 206:
             match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
             if not match or int(match[1]) != have:
-                raise _WrongPlaceError("the server sent another range than was asked for")
+                raise _WrongRangeError("the server sent a different range than requested")
             total = int(match[2])
         else:
-            have = 0  # the server does not know ranges and sends everything again
+            have = 0  # the server does not support ranges and sends the whole file
             length = response.headers.get("Content-Length")
             if length is None:
-                raise _failed(url, "the server does not say how long the file is", partial)
+                raise _failed(url, "the server does not report the length of the file", partial)
             total = int(length)
         _check_disk(partial, total, total - have)
         with partial.open("r+b" if have else "wb") as stream:
             stream.seek(have)
-            for size in _shown(_blocks(response, stream), partial.name, have, total, progress, say):
+            for size in _with_progress(_blocks(response, stream), partial.name, have, total, progress, say):
                 have = size
         return have == total
 
 
 def _blocks(response: http.client.HTTPResponse, stream: BinaryIO) -> Iterable[int]:
-    """Copies the response and yields the sizes of its blocks."""
-    while block := response.read1(_BLOCK):  # read would hold back what came before a cut
+    """Copy the response and yield the sizes of its blocks."""
+    while block := response.read1(_BLOCK):  # read() would lose what arrived before the connection was lost
         stream.write(block)
         yield len(block)
 
 
-def _shown(
+def _with_progress(
     blocks: Iterable[int], name: str, have: int, total: int, progress: bool, say: Callable[[str], None]
 ) -> Iterable[int]:
-    """The bytes that are there after each block, shown as they grow."""
+    """Yield the number of bytes after each block, and show the progress."""
     from tqdm import tqdm
 
-    began, first = time.monotonic(), have
-    last = began
-    say(f"{name}: {total / 1e6:.1f} MB" + (f", goes on from {have / 1e6:.1f} MB" if have else ""))
+    started, first = time.monotonic(), have
+    last = started
+    say(f"{name}: {total / 1e6:.1f} MB" + (f", resuming from {have / 1e6:.1f} MB" if have else ""))
     with tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress, desc=name) as bar:
         for size in blocks:
             have += size
             bar.update(size)
             now = time.monotonic()
-            if not progress and now - last > _LINE_EVERY_SECONDS:
+            if not progress and now - last > _SECONDS_BETWEEN_LINES:
                 last = now
-                rate = (have - first) / (now - began)
+                rate = (have - first) / (now - started)
                 say(f"{name}: {have / 1e6:.1f} of {total / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s")
             yield have
 
 
 def _check_disk(partial: Path, total: int, missing: int) -> None:
-    """The archive and what it holds must fit: flac hardly shrinks in a tar.gz, so both take about as much."""
+    """Check that the archive and its content, which is of about the same size, fit on the disk."""
     free = shutil.disk_usage(partial.parent).free
     if free < total + missing:
         raise InputError(
-            f"{partial.parent}: {free / 1e9:.1f} GB are free, {(total + missing) / 1e9:.1f} GB are needed for "
-            f"{partial.name.removesuffix('.part')} and what it holds; make room or take another disk"
+            f"{partial.parent}: {free / 1e9:.1f} GB are free, but {partial.name.removesuffix('.part')} and its content "
+            f"need {(total + missing) / 1e9:.1f} GB; free some space or use another disk"
         )
 
 
-def _check(archive: Path, wanted: str | None, say: Callable[[str], None]) -> None:
-    if wanted is None:
-        say(f"{archive.name}: no checksum is known, only its length was checked")
+def _check(archive: Path, expected: str | None, say: Callable[[str], None]) -> None:
+    if expected is None:
+        say(f"{archive.name}: no checksum is known, only the length was checked")
         return
     digest = hashlib.md5(usedforsecurity=False)
     with archive.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
-    if digest.hexdigest() == wanted.lower():
-        say(f"{archive.name}: MD5 {wanted} as it should be")
+    if digest.hexdigest() == expected.lower():
+        say(f"{archive.name}: MD5 {expected} is correct")
         return
+    fix = "remove it and try again"
     if archive.suffix == ".part":
         archive.unlink()
-        mend = "it was removed; try again"
-    else:
-        mend = "remove it and try again"
-    raise InputError(f"{archive}: its MD5 is {digest.hexdigest()}, should be {wanted}; {mend}")
+        fix = "it was removed; try again"
+    raise InputError(f"{archive}: its MD5 is {digest.hexdigest()}, expected {expected}; {fix}")
 
 
 def _unpack(archive: Path, part: str, folder: Path) -> None:
-    """Unpacks beside the corpus and renames when all is there; nothing is kept of an archive that is refused."""
+    """Unpack beside the corpus, then rename; nothing of a refused archive is kept."""
     corpus = folder / CORPUS
     temporary = folder / f".{part}.unpacking"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -252,9 +280,9 @@ def _unpack(archive: Path, part: str, folder: Path) -> None:
             raise InputError(f"{archive}: has no {CORPUS}/{part}; it is not the archive of that part, remove it")
         corpus.mkdir(exist_ok=True)
         for path in sorted((temporary / CORPUS).iterdir()):
-            if path.is_file():  # SPEAKERS.TXT and its like, which each archive brings
-                with atomic_path(corpus / path.name) as place:
-                    shutil.copyfile(path, place)
+            if path.is_file():  # SPEAKERS.TXT and similar files, which are in each archive
+                with atomic_path(corpus / path.name) as copy:
+                    shutil.copyfile(path, copy)
         shutil.rmtree(corpus / part, ignore_errors=True)
         (temporary / CORPUS / part).rename(corpus / part)
     except (tarfile.TarError, EOFError, zlib.error) as error:
@@ -264,20 +292,18 @@ def _unpack(archive: Path, part: str, folder: Path) -> None:
 
 
 def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, temporary: Path, archive: Path) -> None:
-    """Folders and plain files below ``LibriSpeech`` only: LibriSpeech has no others, so links need no following."""
+    """Unpack a folder or a plain file below ``LibriSpeech``. LibriSpeech has no links, so all others are refused."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or path.parts[:1] != (CORPUS,):
         raise InputError(f"{archive}: its member {member.name!r} lies outside {CORPUS}/; nothing was unpacked")
     if not (member.isdir() or member.isfile()):
-        raise InputError(
-            f"{archive}: its member {member.name!r} is neither a file nor a folder (a link?); nothing was unpacked"
-        )
-    place = temporary / path
+        raise InputError(f"{archive}: its member {member.name!r} is neither a file nor a folder; nothing was unpacked")
+    target = temporary / path
     if member.isdir():
-        place.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         return
     source = tar.extractfile(member)
     assert source is not None
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with source, place.open("wb") as stream:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("wb") as stream:
         shutil.copyfileobj(source, stream, _BLOCK)

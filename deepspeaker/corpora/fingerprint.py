@@ -1,4 +1,4 @@
-"""What identifies a corpus on disk without reading its audio: names and sizes."""
+"""Identify a corpus on disk by file names and sizes, without reading its audio."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ from deepspeaker.errors import InputError
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import has_precomputed_features
 
-#: Of the test part alone, with the utt2X tables.
-_OF_TEST = ("trials", "enrol_spk2utt")
-_TABLES = (
-    "utt2spk", "wav.scp", "segments", "feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "text", "spk2gender"
-)
+#: In the test part only, as are the utt2X tables.
+_TEST_TABLES = ("trials", "enrol_spk2utt")
+_TABLES = ("utt2spk", "wav.scp", "segments", "feats.scp", "vad.scp", "utt2num_frames", "utt2dur", "text", "spk2gender")
 
 
 def fingerprint(corpus: str, folder: Path) -> str:
-    """SHA-256 over the corpus' file list with sizes.
+    """Return a SHA-256 of the list of a corpus' files with their sizes.
 
-    For ``kaldi`` over the data directories' tables as they are, for ``lhotse`` over the CutSets, both with the sizes of
-    the files that they name.
+    For ``corpus="kaldi"`` it covers the tables of the data directories, and for "lhotse" the CutSets. Both include the
+    sizes of the audio and feature files that are named there.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; --corpus-dir names no corpus")
+        raise InputError(f"{folder}: no such folder; correct --corpus-dir")
     digest = hashlib.sha256()
     if corpus == "kaldi":
         for part in ("train", "dev", "test"):
             names = list(_TABLES)
             if part == "test":
                 more = {path.name for path in (folder / part).glob("utt2*")} - {*_TABLES}
-                names += [*_OF_TEST, *sorted(more)]
+                names += [*_TEST_TABLES, *sorted(more)]
             for name in names:
                 table = folder / part / name
                 if table.is_file():
@@ -54,10 +52,10 @@ def fingerprint(corpus: str, folder: Path) -> str:
 
 
 def fingerprint_of_data_dir(data_dir: Path) -> str:
-    """SHA-256 over what decides the features of a data directory.
+    """Return a SHA-256 of everything that decides the features of a data directory.
 
-    These are its speakers and either its audio (``wav.scp``, ``segments``) or the features that it came with, with the
-    sizes of the files that are named. What stage 2 adds to the directory does not count.
+    This covers the speakers, and either the audio (``wav.scp`` and ``segments``) or the features that came with the
+    directory, with the sizes of the files named there. Files that stage 2 adds to the directory do not count.
     """
     digest = hashlib.sha256()
     given = ("feats.scp", "vad.scp") if has_precomputed_features(data_dir) else ("wav.scp", "segments")
@@ -82,8 +80,8 @@ def _sizes(table: str) -> dict[str, int]:
     return sizes
 
 
-#: A file of audio or features in a manifest.
-_NAMED = re.compile(r'"(?:source|storage_path)": *"((?:[^"\\]|\\.)*)"')
+#: The name of an audio or feature file in a manifest.
+_FILE_NAME = re.compile(r'"(?:source|storage_path)": *"((?:[^"\\]|\\.)*)"')
 
 
 def _sizes_of_cuts(path: Path, folder: Path) -> dict[str, int]:
@@ -91,7 +89,7 @@ def _sizes_of_cuts(path: Path, folder: Path) -> dict[str, int]:
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
             for line in stream:
-                for quoted in _NAMED.findall(line):
+                for quoted in _FILE_NAME.findall(line):
                     name = re.sub(r":\d+$", "", str(json.loads(f'"{quoted}"')))
                     for base in (Path(), folder, folder.parent):
                         if name not in sizes and (base / name).is_file():

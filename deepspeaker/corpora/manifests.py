@@ -15,9 +15,21 @@ from deepspeaker.kaldi import DataDir
 
 
 def utterance_samples(data: DataDir, utterance: str, info: Mapping[str, AudioInfo]) -> tuple[str, int, int] | None:
-    """An utterance's recording, its first sample there and the one after its last; None without audio.
+    """Return the recording of an utterance, its first sample there, and the one after its last.
 
-    ``info`` holds what is known of the recordings. Raises ``InputError`` for a segment that is not in its recording.
+    The result is None for an utterance without audio.
+
+    Parameters
+    ----------
+    data, utterance
+        The data directory, and the id of the utterance.
+    info
+        The properties of each recording.
+
+    Raises
+    ------
+    InputError
+        The segment is not within its recording.
     """
     segment = data.segment_of(utterance)
     if segment is None or segment.recording not in info:
@@ -26,10 +38,18 @@ def utterance_samples(data: DataDir, utterance: str, info: Mapping[str, AudioInf
 
 
 def write_manifests(folder: Path, part: str, data: DataDir, info: Mapping[str, AudioInfo], frame_shift: float) -> None:
-    """Writes ``PART_recordings.jsonl.gz`` and ``PART_supervisions.jsonl.gz``, the same bytes for the same data.
+    """Write ``PART_recordings.jsonl.gz`` and ``PART_supervisions.jsonl.gz``; equal data gives equal bytes.
 
-    ``info`` holds what is known of each recording. An utterance with features alone has a supervision, whose duration
-    is that of ``utt2dur`` or else follows from its frames of ``frame_shift`` seconds, and no recording.
+    Parameters
+    ----------
+    folder, part
+        Where to write, and the prefix of the file names.
+    data
+        The data directory.
+    info
+        The properties of each recording. A recording that is not listed here gets no entry.
+    frame_shift
+        In seconds. An utterance with features but no audio has the duration of ``utt2dur`` or of its frames.
     """
     recordings = [
         recording_of(name, location, info[name]).to_dict()
@@ -45,7 +65,7 @@ def write_manifests(folder: Path, part: str, data: DataDir, info: Mapping[str, A
 
 
 def supervision_of(data: DataDir, utterance: str, info: Mapping[str, AudioInfo], frame_shift: float) -> Any:
-    """The Lhotse supervision of an utterance; the arguments are those of ``write_manifests``."""
+    """Return the Lhotse supervision of an utterance; for the arguments see ``write_manifests``."""
     from lhotse import SupervisionSegment
 
     samples = utterance_samples(data, utterance, info)
@@ -55,9 +75,8 @@ def supervision_of(data: DataDir, utterance: str, info: Mapping[str, AudioInfo],
         start, duration = first / rate, (stop - first) / rate
     else:
         recording, start = utterance, 0.0
-        duration = round(int(data.utt2num_frames.get(utterance, "0")) * frame_shift, 6)
-        if utterance in data.utt2dur:
-            duration = float(data.utt2dur[utterance])
+        frames = int(data.utt2num_frames.get(utterance, "0"))
+        duration = float(data.utt2dur.get(utterance, round(frames * frame_shift, 6)))
     speaker = data.utt2spk[utterance]
     return SupervisionSegment(
         id=utterance,
@@ -72,13 +91,11 @@ def supervision_of(data: DataDir, utterance: str, info: Mapping[str, AudioInfo],
 
 
 def recording_of(name: str, location: str, info: AudioInfo) -> Any:
-    """The Lhotse recording of an entry of ``wav.scp``."""
+    """Return the Lhotse recording of an entry of ``wav.scp``."""
     from lhotse import AudioSource, Recording
 
-    path = audio_file(location)
-    source = AudioSource(
-        type="file" if path else "command", channels=list(range(info.channels)), source=path or _command(location)
-    )
+    path, channels = audio_file(location), list(range(info.channels))
+    source = AudioSource(type="file" if path else "command", channels=channels, source=path or _command(location))
     return Recording(
         id=name,
         sources=[source],
@@ -89,7 +106,7 @@ def recording_of(name: str, location: str, info: AudioInfo) -> Any:
 
 
 def _command(location: str) -> str:
-    """The shell command that gives the wav file of a pipe or of ``ark:offset``."""
+    """Return the shell command that prints the WAV file of a pipe or of ``ark:offset``."""
     if location.rstrip().endswith("|"):
         return location.rstrip(" |")
     ark, _, offset = location.rpartition(":")
@@ -97,7 +114,7 @@ def _command(location: str) -> str:
 
 
 def write_jsonl(path: Path, items: Iterable[dict[str, Any]]) -> None:
-    """Writes a manifest, the same bytes for the same items."""
+    """Write a manifest; equal items give equal bytes."""
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as raw,

@@ -1,4 +1,4 @@
-"""The demo corpus: layout, reproducibility, parts that share nothing, voices that say the same twice."""
+"""The demo corpus: layout, reproducibility, disjoint parts, and voices that repeat exactly."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeaker.corpora import _sentences
-from deepspeaker.corpora._espeak import Synthesiser, Voice, library_paths
 from deepspeaker.corpora.demo import (
     ACCENTS,
     FEMALE_VARIANTS,
     MALE_VARIANTS,
+    NAMES,
     PARTS,
     TWIN_VARIANTS,
     UNSTABLE_VARIANTS,
+    Synthesiser,
+    Voice,
+    library_paths,
     make_demo_corpus,
+    make_sentence,
     plan_demo_corpus,
 )
 from deepspeaker.errors import InputError
@@ -30,16 +33,8 @@ UTTERANCES = 3
 
 
 def make_tiny(folder: Path, seed: int, jobs: int | None = None) -> Path:
-    make_demo_corpus(
-        folder,
-        seed,
-        train_speakers=SPEAKERS["demo-train"],
-        dev_speakers=SPEAKERS["demo-dev"],
-        test_speakers=SPEAKERS["demo-test"],
-        utterances=UTTERANCES,
-        jobs=jobs,
-        progress=False,
-    )
+    counts = {f"{part.removeprefix('demo-')}_speakers": count for part, count in SPEAKERS.items()}
+    make_demo_corpus(folder, seed, **counts, utterances=UTTERANCES, jobs=jobs, progress=False)
     return folder
 
 
@@ -53,18 +48,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(tmp_path_factory.mktemp("demo") / ("long-name-" * 15) / "corpus", seed=3, jobs=1)
 
 
-def test_same_bytes_for_one_seed_whatever_the_jobs(corpus: Path, tmp_path: Path) -> None:
+def test_the_number_of_jobs_does_not_change_the_bytes(corpus: Path, tmp_path: Path) -> None:
     assert contents(make_tiny(tmp_path / "again", seed=3, jobs=3)) == contents(corpus)
 
 
-def test_another_seed_makes_another_corpus(corpus: Path, tmp_path: Path) -> None:
+def test_a_different_seed_makes_a_different_corpus(corpus: Path, tmp_path: Path) -> None:
     first, second = contents(corpus), contents(make_tiny(tmp_path / "other", seed=4))
     audio = {name for name in first if name.endswith(".flac")}
     assert audio == {name for name in second if name.endswith(".flac")}
     assert not {first[name] for name in audio} & {second[name] for name in audio}
 
 
-def test_layout_is_librispeechs(corpus: Path) -> None:
+def test_layout_is_that_of_librispeech(corpus: Path) -> None:
     assert {path.name for path in corpus.iterdir()} == {*PARTS, "SPEAKERS.TXT", "README.TXT"}
     assert "SYNTHETIC" in (corpus / "README.TXT").read_text()
     table = {}
@@ -78,9 +73,7 @@ def test_layout_is_librispeechs(corpus: Path) -> None:
 
     for part in PARTS:
         readers = list((corpus / part).iterdir())
-        assert {reader.name for reader in readers} == {
-            name for name, subset in table.items() if subset == part
-        }
+        assert {reader.name for reader in readers} == {name for name, subset in table.items() if subset == part}
         for reader in readers:
             (chapter,) = reader.iterdir()
             prefix = f"{reader.name}-{chapter.name}"
@@ -102,8 +95,8 @@ def test_audio_is_speech_of_2_to_6_seconds(corpus: Path) -> None:
         assert 0.1 < np.abs(samples).max() < 0.82  # peak 2 to 18 dB below full scale
         frames = samples[: len(samples) // 400 * 400].reshape(-1, 400)
         level_db = 10 * np.log10((frames**2).mean(axis=1) + 1e-12)
-        assert np.percentile(level_db, 90) - np.percentile(level_db, 2) > 10  # words and gaps
-        assert level_db.min() > -100  # a noise, never digital silence
+        assert np.percentile(level_db, 90) - np.percentile(level_db, 2) > 10  # words and pauses
+        assert level_db.min() > -100  # noise, never digital silence
 
 
 def test_parts_share_no_sentence(corpus: Path) -> None:
@@ -118,18 +111,18 @@ def test_parts_share_no_sentence(corpus: Path) -> None:
     assert {part: len(found) for part, found in sentences.items()} == {
         part: count * UTTERANCES for part, count in SPEAKERS.items()
     }
-    # By construction: a sentence holds one name, and a name belongs to one part.
-    owner = {name.lower(): part for part, names in _sentences.NAMES.items() for name in names}
-    assert len(owner) == sum(len(names) for names in _sentences.NAMES.values())
+    # A sentence contains one name, and a name belongs to one part.
+    part_of = {name.lower(): part for part, names in NAMES.items() for name in names}
+    assert len(part_of) == sum(len(names) for names in NAMES.values())
     for part, found in sentences.items():
         for sentence in found:
-            assert [owner[word] for word in sentence.lower().split() if word in owner] == [part]
+            assert [part_of[word] for word in sentence.lower().split() if word in part_of] == [part]
 
 
 @pytest.mark.parametrize("letters", [1, 60])
 def test_make_sentence_reaches_the_length(letters: int) -> None:
     generator = np.random.default_rng(0)
-    lengths = [len(_sentences.make_sentence(generator, "demo-dev", letters)) for _ in range(200)]
+    lengths = [len(make_sentence(generator, "demo-dev", letters)) for _ in range(200)]
     assert min(lengths) >= letters
     assert max(lengths) < letters + 80
 
@@ -137,9 +130,8 @@ def test_make_sentence_reaches_the_length(letters: int) -> None:
 def test_plan_of_the_full_corpus() -> None:
     for seed in range(5):
         plan = plan_demo_corpus(seed)
-        assert [speaker.part for speaker in plan] == ["demo-train"] * 100 + ["demo-dev"] * 12 + [
-            "demo-test"
-        ] * 30
+        expected = ["demo-train"] * 100 + ["demo-dev"] * 12 + ["demo-test"] * 30
+        assert [speaker.part for speaker in plan] == expected
         assert len({speaker.reader for speaker in plan}) == len(plan)
         variants = {part: {s.voice.variant for s in plan if s.part == part} for part in PARTS}
         assert len(variants["demo-test"]) == 30
@@ -163,12 +155,12 @@ def test_plan_of_the_full_corpus() -> None:
         ({"seed": 0, "train_speakers": 9000}, "give at most 8999"),
     ],
 )
-def test_plan_refuses(counts: dict[str, int], message: str) -> None:
+def test_wrong_plans_are_refused(counts: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         plan_demo_corpus(**counts)
 
 
-def test_variants_are_all_there_is_and_their_sex_is_the_files() -> None:
+def test_all_variants_are_listed_with_the_sex_of_their_files() -> None:
     folder = library_paths()[1] / "voices" / "!v"
     listed = [*FEMALE_VARIANTS, *MALE_VARIANTS, *UNSTABLE_VARIANTS, *TWIN_VARIANTS]
     assert sorted(listed) == sorted(path.name for path in folder.iterdir())
@@ -181,23 +173,23 @@ def test_variants_are_all_there_is_and_their_sex_is_the_files() -> None:
         assert female == (variant in FEMALE_VARIANTS), variant
 
 
-def test_every_variant_in_use_says_the_same_twice() -> None:
-    """In two processes, in opposite orders: the unstable variants differ from one process to the next."""
+def test_every_variant_repeats_exactly() -> None:
+    """Two processes speak in opposite orders, because unstable variants differ between processes."""
     voices = [
         Voice(ACCENTS[i % len(ACCENTS)], variant, rate=195, pitch=30 + i % 40, pitch_range=50)
         for i, variant in enumerate((*FEMALE_VARIANTS, *MALE_VARIANTS))
     ]
     text = "Seven jolly owls fetched him a ship."
-    with Synthesiser() as one, Synthesiser() as other:
-        first = [one.speak(voice, text) for voice in voices]
-        second = [other.speak(voice, text) for voice in reversed(voices)][::-1]
-    for voice, a, b in zip(voices, first, second, strict=True):
+    with Synthesiser() as first, Synthesiser() as second:
+        samples = [first.speak(voice, text) for voice in voices]
+        repeated = [second.speak(voice, text) for voice in reversed(voices)][::-1]
+    for voice, a, b in zip(voices, samples, repeated, strict=True):
         assert np.array_equal(a, b), voice
         assert np.abs(a).max() > 1000, voice
-    assert len({samples.tobytes() for samples in first}) == len(voices)
+    assert len({spoken.tobytes() for spoken in samples}) == len(voices)
 
 
-def test_missing_library_is_one_line_with_the_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_library_is_an_error_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(InputError, match=r"pip install 'deepspeaker\[demo\]'") as raised:
         make_tiny(tmp_path / "corpus", seed=0)
@@ -205,7 +197,7 @@ def test_missing_library_is_one_line_with_the_mend(monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_spoken_names_voice_and_sentence() -> None:
+def test_errors_name_voice_and_sentence() -> None:
     unknown = Voice("xx", "f1", 170, 50, 50)
     good = Voice("en", "f1", 170, 50, 50)
     with Synthesiser() as synthesiser:
@@ -217,22 +209,19 @@ def test_what_cannot_be_spoken_names_voice_and_sentence() -> None:
             synthesiser.speak(good, "Hello.")
 
 
-def test_a_library_that_hangs_is_given_up() -> None:
-    with (
-        Synthesiser(timeout_seconds=0) as synthesiser,
-        pytest.raises(InputError, match="no answer within 0 s"),
-    ):
+def test_a_library_that_hangs_is_stopped() -> None:
+    with Synthesiser(timeout_seconds=0) as synthesiser, pytest.raises(InputError, match="no answer within 0 s"):
         synthesiser.speak(Voice("en", "f1", 170, 50, 50), "Hello.")
 
 
-def test_failure_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("deepspeaker.corpora.demo.ACCENTS", ("xx",))
+def test_a_failure_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("deepspeaker.corpora.demo.speakers.ACCENTS", ("xx",))
     with pytest.raises(InputError, match="does not know this voice"):
         make_tiny(tmp_path / "corpus", seed=0, jobs=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_variant_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("deepspeaker.corpora.demo.MALE_VARIANTS", tuple(f"nobody{i}" for i in range(50)))
+def test_a_missing_variant_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("deepspeaker.corpora.demo.speakers.MALE_VARIANTS", tuple(f"nobody{i}" for i in range(50)))
     with pytest.raises(InputError, match="no voice variant nobody"):
         make_tiny(tmp_path / "corpus", seed=0)

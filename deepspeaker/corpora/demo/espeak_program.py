@@ -1,13 +1,12 @@
-"""A small process that speaks: requests come in on stdin, samples go out on stdout.
+"""A small process that speaks: it reads requests from stdin and writes samples to stdout.
 
-Run by path, isolated (``python -I -S _espeak_program.py LIBRARY DATA TIMEOUT``), so that nothing but the
-standard library is ever loaded and no thread runs here: the process can fork safely. eSpeak NG keeps state
-from one utterance to the next, so each is spoken by a fresh fork of a process in which the library was
-started and has never spoken.
+It is run by path, isolated (``python -I -S espeak_program.py LIBRARY DATA TIMEOUT``). So it loads only the standard
+library, runs no threads, and can fork safely. eSpeak NG keeps state between utterances, so a fresh fork speaks each of
+them: the parent initialises the library but never speaks.
 
-Request: one JSON line with ``voice``, ``rate``, ``pitch``, ``range`` and ``text``. Answer: one JSON line,
-``samples`` or ``error``, then the samples, 16 bit, in the machine's byte order. A first line, unasked, gives
-``sample_rate`` and ``version``.
+The first line of output is JSON with ``sample_rate`` and ``version``. A request is a JSON line with ``voice``,
+``rate``, ``pitch``, ``range`` and ``text``. The answer is a JSON line with ``samples`` or ``error``, followed by the
+samples: 16 bit, in the machine's byte order.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, c
 
 
 def _start(library_path: str, data_path: str) -> tuple[ctypes.CDLL, dict[str, Any]]:
-    """Loads and initialises the library; returns it and the greeting to send."""
+    """Load and initialise the library; return it and the first line of output."""
     library = ctypes.CDLL(library_path)
-    # The library copies the folder's name into a buffer of 160 characters: a relative name always fits.
+    # The library copies the folder's name into a buffer of 160 characters. A relative name always fits.
     os.chdir(data_path)
     sample_rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, b".", _INITIALIZE_DONT_EXIT)
     if sample_rate <= 0:
@@ -44,7 +43,7 @@ def _start(library_path: str, data_path: str) -> tuple[ctypes.CDLL, dict[str, An
 
 
 def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
-    """The request's samples, spoken in this very process."""
+    """Speak the request in this process and return the samples."""
     blocks: list[bytes] = []
 
     def keep(samples: int | None, count: int, _events: int | None) -> int:
@@ -67,7 +66,7 @@ def _speak(library: ctypes.CDLL, request: dict[str, Any]) -> bytes:
 
 
 def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], timeout: float) -> tuple[bytes, str]:
-    """The samples spoken by a fresh fork, and why there are none (empty when there are some)."""
+    """Speak the request in a fork; return the samples and the error, one of which is empty."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -82,7 +81,7 @@ def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], timeout: float
             with os.fdopen(writing, "wb") as stream:
                 stream.write(answer)
         finally:
-            os._exit(status)  # never into the loop of the parent
+            os._exit(status)  # never return to the loop of the parent
     os.close(writing)
     deadline = time.monotonic() + timeout
     blocks = []
@@ -101,10 +100,10 @@ def _speak_in_fork(library: ctypes.CDLL, request: dict[str, Any], timeout: float
     if hangs:
         return b"", f"no answer within {timeout:g} s"
     if status < 0:
-        return b"", f"the library was ended by signal {-status}"
+        return b"", f"the library was killed by signal {-status}"
     if status > 0:
         return b"", answer.decode(errors="replace") or f"the library ended with status {status}"
-    return answer, "" if answer else "not a sound"
+    return answer, "" if answer else "the library stayed silent"
 
 
 def _send(stream: BinaryIO, header: dict[str, Any], samples: bytes = b"") -> None:
@@ -113,7 +112,7 @@ def _send(stream: BinaryIO, header: dict[str, Any], samples: bytes = b"") -> Non
 
 
 def _main(library_path: str, data_path: str, timeout: float) -> None:
-    # Ctrl-C reaches the whole group; this process ends when its stdin does, as soon as the asker is gone.
+    # Ctrl-C reaches the whole process group. This process ends with its stdin, when its parent is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = sys.stdout.buffer
     try:

@@ -1,4 +1,4 @@
-"""Speech from the eSpeak NG library that ``espeakng-loader`` ships, spoken in a process of its own."""
+"""Speech from the eSpeak NG library of ``espeakng-loader``, which runs in a separate process."""
 
 from __future__ import annotations
 
@@ -16,16 +16,24 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 
-TIMEOUT_SECONDS = 30.0  # an utterance takes some 10 ms; a busy machine must never reach this
-_MEND = "install the extra that brings it: pip install 'deepspeaker[demo]'"
+TIMEOUT_SECONDS = 30.0  # an utterance takes about 10 ms; even a busy machine must not reach this limit
+_FIX = "install the extra: pip install 'deepspeaker[demo]'"
 
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-    """How eSpeak NG is to speak.
+    """A voice of eSpeak NG.
 
-    ``accent`` is a voice's name (``en-us``), ``variant`` a file of ``voices/!v`` (``f1``), ``rate`` in words
-    a minute (80 to 450), ``pitch`` and ``pitch_range`` from 0 to 99, where 50 is the variant's own.
+    Attributes
+    ----------
+    accent
+        The name of a voice, for example ``en-us``.
+    variant
+        The name of a file in ``voices/!v``, for example ``f1``.
+    rate
+        Words per minute, 80 to 450.
+    pitch, pitch_range
+        0 to 99; 50 is the default of the variant.
     """
 
     accent: str
@@ -39,43 +47,43 @@ class Voice:
 
 
 def library_paths() -> tuple[Path, Path]:
-    """The shared library and its data folder.
+    """Return the paths of the shared library and its data folder.
 
     Raises
     ------
     InputError
-        ``espeakng-loader`` is not installed, or not whole.
+        ``espeakng-loader`` is not installed, or incomplete.
     """
     try:
         import espeakng_loader
     except ImportError:
-        raise InputError(f"the demo corpus needs espeakng-loader, which is not there; {_MEND}") from None
+        raise InputError(f"the demo corpus needs espeakng-loader, which is not installed; {_FIX}") from None
     paths = Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
     for path in paths:
         if not path.exists():
-            raise InputError(f"espeakng-loader lacks its {path}; {_MEND}")
+            raise InputError(f"the file {path} of espeakng-loader is missing; {_FIX}")
     return paths
 
 
 class Synthesiser:
-    """One speaking process. Not for two threads at once; a context manager that ends the process.
+    """A process that synthesises speech, as a context manager. Two threads must not share it.
 
     Attributes
     ----------
     sample_rate
-        Of the samples that ``speak`` returns, in Hz.
+        The rate of the samples that ``speak`` returns, in Hz.
     version
-        eSpeak NG's and the loader's version, for people.
+        The versions of eSpeak NG and the loader.
 
     Raises
     ------
     InputError
-        The library is not there or does not start.
+        The library is missing or does not start.
     """
 
     def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         library, data = library_paths()
-        program = Path(__file__).with_name("_espeak_program.py")
+        program = Path(__file__).with_name("espeak_program.py")
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(program), str(library), str(data), str(timeout_seconds)],
             stdin=subprocess.PIPE,
@@ -84,7 +92,7 @@ class Synthesiser:
         greeting = self._answer()
         if "error" in greeting:
             self.close()
-            raise InputError(f"eSpeak NG's library {library} does not start: {greeting['error']}; {_MEND}")
+            raise InputError(f"eSpeak NG's library {library} does not start: {greeting['error']}; {_FIX}")
         self.sample_rate = int(greeting["sample_rate"])
         loader = importlib.metadata.version("espeakng-loader")
         self.version = f"eSpeak NG {greeting['version']} (espeakng-loader {loader})"
@@ -96,13 +104,13 @@ class Synthesiser:
         return answer
 
     def speak(self, voice: Voice, text: str) -> NDArray[np.int16]:
-        """The samples, shape (samples,), of ``text`` spoken by a library that has never spoken before.
+        """Return the samples of a sentence, (samples,), spoken by a fresh copy of the library.
 
         Raises
         ------
         InputError
-            No sound came: the voice is unknown, the library crashed, hung or kept silent. Names the voice and
-            the sentence.
+            The voice is unknown, or the library crashed, hung or stayed silent. The message names the voice and the
+            sentence.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -122,18 +130,18 @@ class Synthesiser:
         samples = self._process.stdout.read(2 * answer.get("samples", 0))
         if "error" in answer or len(samples) < 2 * answer["samples"]:
             reason = answer.get("error", "its process ended")
-            raise InputError(f'eSpeak NG cannot speak "{text}" with the voice {voice}: {reason}; {_MEND}')
+            raise InputError(f'eSpeak NG cannot speak "{text}" with the voice {voice}: {reason}; {_FIX}')
         return np.frombuffer(samples, np.int16)
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             try:
                 stream.close()
-            except BrokenPipeError:  # an unsent request, of no use any more
+            except BrokenPipeError:  # an unsent request is no longer needed
                 continue
 
     def __enter__(self) -> Synthesiser:

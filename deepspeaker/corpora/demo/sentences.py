@@ -1,4 +1,4 @@
-"""English sentences from word lists; those of different parts differ in who acts, so none is shared."""
+"""English sentences from word lists. Parts use different names, so they share no sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _phrases(text: str) -> list[str]:
     return text.split("|")
 
 
-# Every sentence holds exactly one of these names; a part has its own, which keeps the parts' sentences apart.
+# Every sentence contains exactly one of these names, and no name is in two parts.
 NAMES = {
     "demo-train": _words(
         "Abigail Adrian Albert Barbara Bernard Bridget Cecil Charlotte Christopher Clara Conrad Cynthia "
@@ -22,9 +22,7 @@ NAMES = {
         "Matthew Maurice Natalie Nicholas Oliver Patricia Philip Priscilla Raymond Roger Rosemary Samuel "
         "Sheila Stanley Theodore Timothy Ursula Valerie Vincent Walter Winifred Yolanda Zachary"
     ),
-    "demo-dev": _words(
-        "Agatha Benedict Camilla Douglas Francis Gloria Humphrey Marion Norman Penelope Quentin Sylvia"
-    ),
+    "demo-dev": _words("Agatha Benedict Camilla Douglas Francis Gloria Humphrey Marion Norman Penelope Quentin Sylvia"),
     "demo-test": _words(
         "Alistair Beatrice Byron Cordelia Dominic Edith Fiona Gregory Hannah Hector Ingrid Jeremy Katherine "
         "Lawrence Matilda Nathan Olivia Percival Rebecca Sebastian Tabitha Victoria Wallace Yvonne"
@@ -77,12 +75,12 @@ _PREPOSITIONS = _phrases(
 
 
 def make_sentence(generator: np.random.Generator, part: str, letters: int) -> str:
-    """A sentence of ``part`` in small letters, without marks, of ``letters`` characters or somewhat more.
+    """Return a sentence of a part, with at least ``letters`` characters, in lower case without punctuation.
 
-    Raises
-    ------
-    KeyError
-        There is no such part.
+    Examples
+    --------
+    >>> make_sentence(np.random.default_rng(0), "demo-dev", 30)
+    'before breakfast quentin reached the famous barrel'
     """
 
     def one_of(words: list[str]) -> str:
