@@ -74,9 +74,9 @@ def test_a_command_is_parsed() -> None:
     assert (call.options["job"], call.options["num_jobs"], call.options["max_skipped"]) == (1, 4, 5.0)
     assert call.words() == fbank("data/x/train")
     alone = StageCommand.parse(["deepspeaker", "collect-fbank", "--config", "c", "a b"])
-    assert alone.words() == ["deepspeaker", "collect-fbank", "--config", "c", "a b"]  # without a launcher, no shell sees it
-    training = StageCommand.parse(["deepspeaker", "train", "softmax", "--config", "c", "--data-dir", "d", "--exp-dir", "e"])
-    assert training.stage.trains
+    assert alone.words() == ["deepspeaker", "collect-fbank", "--config", "c", "a b"]  # no launcher, no shell
+    softmax = ["deepspeaker", "train", "softmax", "--config", "c", "--data-dir", "d", "--exp-dir", "e"]
+    assert StageCommand.parse(softmax).stage.trains
 
 
 @pytest.mark.parametrize("data", ["/data/JOBS/train", "/data/JOB", "JOB", "/d/JOBX JOB/train"])
@@ -156,14 +156,15 @@ def test_prepared_data_depend_on_the_frame_shift(tmp_path: Path, config: Path) -
     (tmp_path / "corpus").mkdir()
     words = ("prepare", "--config", config, "--corpus", "librispeech", "--name", "x")
     words = (*words, "--corpus-dir", tmp_path / "corpus", tmp_path / "data")
-    assert differing(settings(*words), settings(*words, "--set", "features.frame_shift=0.02")) == {"features.frame_shift"}
+    changed = settings(*words, "--set", "features.frame_shift=0.02")
+    assert differing(settings(*words), changed) == {"features.frame_shift"}
     assert settings(*words) == settings(*words, "--set", "features.num_bins=40")
     (tmp_path / "corpus" / "a.flac").write_bytes(b"x")
     assert differing(settings(*words), {}) and "list of the corpus' files" in settings(*words)
 
 
 def test_scores_depend_on_the_embeddings_of_the_experiment_to_fuse_with(tmp_path: Path, config: Path) -> None:
-    """This holds even if the other experiment's folder has the same name."""
+    """Even if the other experiment's folder has the same name."""
     mine, other = tmp_path / "mine" / "exp", tmp_path / "other" / "exp"
     for folder, number in ((tmp_path / "data", 1), (mine, 5), (other, 5)):
         mark(folder, number)

@@ -47,11 +47,7 @@ merge_chapters_option = click.option(
     "--merge-chapters", type=bool, default=False, help="merge the speakers [lbi-]reader-chapter of each reader"
 )
 device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="where networks run",
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="where networks run"
 )
 progress_option = click.option("--progress", type=bool, default=True, help="show a progress bar on stderr")
 mirror_option = click.option(

@@ -147,9 +147,7 @@ def exported(finished: Recipe, folder: Path) -> dict[str, np.ndarray]:
     return samples
 
 
-def test_a_directory_exported_by_lhotse_has_the_same_samples(
-    finished: Recipe, recipe: Recipe, tmp_path: Path
-) -> None:
+def test_a_directory_exported_by_lhotse_has_the_same_samples(finished: Recipe, recipe: Recipe, tmp_path: Path) -> None:
     samples = exported(finished, tmp_path / "exported")
     done = recipe.run(*EXPORTED, str(tmp_path / "exported"), "--stop-stage", "2", "--nj", "1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -186,11 +184,7 @@ def test_the_examples_of_the_page_run(finished: Recipe, tmp_path: Path) -> None:
     (tmp_path / "data/demo").symlink_to(finished.folder / "data/demo")
     environment = {**finished.environment(), "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(examples)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", "\n".join(examples)], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 110

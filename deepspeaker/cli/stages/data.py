@@ -38,15 +38,7 @@ if TYPE_CHECKING:
 @seed_option
 @click.option("--jobs", type=click.IntRange(1), default=None, help="processes (default: the number of processors)")
 @click.argument("folder", type=FOLDER)
-@stage(
-    Stage(
-        0,
-        root="{folder.parent}",
-        keys=("demo",),
-        options=("seed",),
-        required=("corpus/SPEAKERS.TXT",),
-    )
-)
+@stage(Stage(0, root="{folder.parent}", keys=("demo",), options=("seed",), required=("corpus/SPEAKERS.TXT",)))
 def make_demo(config: Config, seed: int, jobs: int | None, folder: Path) -> None:
     """Stage 0: synthesise the demo corpus.
 
@@ -66,7 +58,7 @@ def make_demo(config: Config, seed: int, jobs: int | None, folder: Path) -> None
     help="names of parts, or all, or mini (mini LibriSpeech)",
 )
 @mirror_option
-@click.option("--md5sums", type=FILE, default=None, help="output of md5sum for archives of a mirror that differ")
+@click.option("--md5sums", type=FILE, default=None, help="MD5 sums of a mirror's own archives, as md5sum prints them")
 @progress_option
 @click.argument("folder", type=FOLDER)
 @stage(Stage(0, root="{folder.parent}", options=("parts",), required=("corpus/LibriSpeech",)))
@@ -219,9 +211,7 @@ def _data_dir_content(config: Config | None, options: Mapping[str, Any]) -> dict
         lock_dir="{data_dir.parent}",
     )
 )
-def fbank(
-    config: Config, job: int, num_jobs: int, allow_pipes: bool, max_skipped: float, data_dir: Path
-) -> None:
+def fbank(config: Config, job: int, num_jobs: int, allow_pipes: bool, max_skipped: float, data_dir: Path) -> None:
     """Stage 2: compute the features of one shard.
 
     These are log-mel features, the VAD and the normalised speech frames of a data directory.
@@ -248,14 +238,7 @@ def fbank(
 @allow_pipes_option
 @max_skipped_option
 @click.argument("data_dir", type=FOLDER)
-@stage(
-    Stage(
-        2,
-        root="{data_dir}",
-        keys=("features.frame_shift", "features.sampling_rate"),
-        options=("max_skipped",),
-    )
-)
+@stage(Stage(2, root="{data_dir}", keys=("features.frame_shift", "features.sampling_rate"), options=("max_skipped",)))
 def collect_fbank(config: Config, num_jobs: int, allow_pipes: bool, max_skipped: float, data_dir: Path) -> None:
     """Stage 2: join the shards of "fbank".
 

@@ -107,9 +107,7 @@ def collect_systems(num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) ->
 @config_options
 @shard_options
 @device_option
-@click.option(
-    "--training", type=bool, default=False, help="embed at most scoring.training_utterances of each speaker"
-)
+@click.option("--training", type=bool, default=False, help="embed at most scoring.training_utterances of each speaker")
 @click.argument("data_dir", type=FOLDER)
 @click.argument("system_dir", type=FOLDER)
 @click.argument("output", type=FOLDER)
@@ -209,15 +207,7 @@ def score(
 @commands.command()
 @data_dir_option
 @exp_dir_option
-@stage(
-    Stage(
-        7,
-        root="{exp_dir}",
-        after=("{exp_dir}/.done.6",),
-        required=("report.html",),
-        input_dir="{data_dir}",
-    )
-)
+@stage(Stage(7, root="{exp_dir}", after=("{exp_dir}/.done.6",), required=("report.html",), input_dir="{data_dir}"))
 def report(data_dir: Path, exp_dir: Path) -> None:
     """Stage 7: print the tables and write the report.
 
