@@ -125,7 +125,7 @@ class FeatureIndex:
             for utterance in _utterances_to_check(self._file, self._offset):
                 header = self._header(utterance)
                 if (end := os.fstat(int(self._file[utterance])).st_size) < header.end:
-                    raise self._error(utterance, f"the ark ends at byte {end}, {header.end} are needed; make it again")
+                    raise self._error(utterance, f"the ark ends at byte {end}, {header.end} are needed; recreate it")
         except InputError:
             self.close()
             raise
