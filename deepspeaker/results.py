@@ -42,7 +42,9 @@ def corpus_title(corpus: str, synthetic: bool) -> str:
 class _Record(BaseModel):
     """A record whose keys are checked strictly. Unknown keys, from later versions, are kept as attributes."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class TrialListInfo(_Record):
@@ -66,8 +68,9 @@ class OperatingPoint(_Record):
     """The lowest threshold that keeps to a false-acceptance rate, and its miss rate."""
 
     threshold: float | None
-    """None if rejecting every trial is the only solution."""
+    """The threshold. None if rejecting every trial is the only solution."""
     p_miss: Fraction
+    """Share of the target trials below the threshold."""
 
 
 class Condition(_Record):
@@ -78,13 +81,17 @@ class Condition(_Record):
     value: str
     """The value that both sides of a trial have, or both values, sorted, if they differ: ``a, b``."""
     target: Count
+    """Number of target trials."""
     nontarget: Count
+    """Number of non-target trials."""
     speakers: Count
+    """Number of distinct speakers in these trials."""
     eer: Fraction | None = None
-    """None if a class has no trial."""
+    """Equal error rate. None if a class has no trial."""
     eer_ci95: Range | None = None
     """95 % interval from at most ``CONDITION_DRAWS`` draws. None if there are too few speakers."""
     min_dcf: dict[str, Fraction] | None = None
+    """minDCF by target prior."""
 
 
 class SystemResult(_Record):
@@ -93,35 +100,43 @@ class SystemResult(_Record):
     name: str
     """The source of the embeddings: ``untrained``, ``softmax``, ``triplet`` ..."""
     model: str
+    """Kind of network: ``rescnn`` or ``gru``, or both for a fusion."""
     parameters: Count
+    """Number of parameters of the network."""
     backend: str
+    """The back end, as in ``scoring.backends``."""
     trials: str
     """Key of the trial list in `Results.trials`."""
     eer: Fraction
+    """Equal error rate."""
     eer_threshold: float
+    """The score at which misses and false alarms are equally frequent."""
     min_dcf: dict[str, Fraction]
-    """By target prior, at least ``"0.05"``, ``"0.01"`` and ``"0.001"``. Both errors have equal costs."""
+    """minDCF by target prior, at least ``"0.05"``, ``"0.01"`` and ``"0.001"``. Both errors have equal costs."""
     rank1: Fraction | None = None
-    """None if the list does not consist of rows of one target and 99 non-targets."""
+    """Share of rows whose target ranks first. None if the list has no rows of one target and 99 non-targets."""
     min_cllr: Annotated[float, Field(ge=0)] | None = None
     """Cllr after the best calibration, in bits."""
     roc_auc: Fraction | None = None
+    """Area under the ROC curve."""
     cllr: Annotated[float, Field(ge=0)] | None = None
-    """In bits. None, like ``act_dcf``, unless the scores are log-likelihood ratios."""
+    """Cllr, in bits. None, like ``act_dcf``, unless the scores are log-likelihood ratios."""
     act_dcf: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    """Actual DCF by target prior: the cost at the threshold that the prior implies."""
     eer_ci95: Range | None = None
     """95 % confidence interval from a bootstrap over speakers. None if there are too few speakers."""
     min_dcf_ci95: dict[str, Range] | None = None
+    """95 % confidence intervals of ``min_dcf``."""
     min_dcf_threshold: dict[str, float | None] | None = None
     """The threshold with the lowest cost. None if rejecting every trial costs least."""
     at_false_acceptance: dict[str, OperatingPoint] | None = None
-    """By false-acceptance rate, such as ``"0.01"``."""
+    """Operating points by false-acceptance rate, such as ``"0.01"``."""
     trials_left_out: Count = 0
     """Number of trials that lack an embedding."""
     shared_speakers: Count = 0
     """Number of speakers of the list who were in the training data. If above 0, the results are optimistic."""
     conditions: list[Condition] = []
-    """The same trials by gender, duration, and every ``utt2X`` file of the test part."""
+    """Results on the same trials by gender, duration, and every ``utt2X`` file of the test part."""
 
     @field_validator("min_dcf")
     @classmethod
@@ -139,28 +154,42 @@ class EnrolmentResult(_Record):
     """
 
     name: str
+    """The source of the embeddings, as for `SystemResult`."""
     backend: str
+    """The back end, as in ``scoring.backends``."""
     enrolment: Literal["average", "exact"]
     """``average``: score the mean embedding. ``exact``: score the likelihood of all utterances (PLDA)."""
     utterances: Annotated[int, Field(ge=1)]
+    """Number of enrolment utterances of each model."""
     trials: str
     """Key of the trial list in `Results.trials`."""
     eer: Fraction
+    """Equal error rate."""
     eer_ci95: Range | None = None
+    """95 % confidence interval from a bootstrap over speakers. None if there are too few speakers."""
     min_dcf: dict[str, Fraction]
+    """minDCF by target prior."""
     rank1: Fraction
+    """Share of the rows of one target and 99 non-targets in which the target scores highest."""
     trials_left_out: Count = 0
+    """Number of trials that lack an embedding."""
     shared_speakers: Count = 0
+    """Number of speakers of the list who were in the training data."""
 
 
 class Comparison(_Record):
     """The EER of one system minus that of another on one trial list, with a paired bootstrap test over speakers."""
 
     systems: Annotated[list[str], Field(min_length=2, max_length=2)]
+    """The two systems, by name."""
     backends: Annotated[list[str], Field(min_length=2, max_length=2)]
+    """The back ends of the two systems."""
     trials: str
+    """Key of the trial list in `Results.trials`."""
     eer_difference: Annotated[float, Field(ge=-1, le=1)]
+    """EER of the first system minus that of the second."""
     ci95: Annotated[list[float], Field(min_length=2, max_length=2)]
+    """95 % confidence interval of the difference."""
     p_value: Fraction
     """Two-sided: the probability of a difference at least this large if the systems were equally good."""
 
@@ -169,18 +198,23 @@ class Results(_Record):
     """The content of ``results.json``, schema 1."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
+    """Version of the format."""
     corpus: str
+    """Name of the corpus."""
     synthetic: bool
     """Whether the speech comes from a synthesiser."""
     seed: int
+    """The seed of the run."""
     config: dict[str, JsonValue]
     """The training configuration that was used, with sorted keys."""
     trials: dict[str, TrialListInfo]
+    """The trial lists, by name."""
     systems: Annotated[list[SystemResult], Field(min_length=1)]
-    """In the order of the tables."""
+    """One record for each system, back end and trial list, in the order of the tables."""
     comparisons: list[Comparison] = []
+    """Each trained system against the one before it, and each back end of the last system against the first."""
     enrolment_table: list[EnrolmentResult] = []
-    """Ordered by system, back end and kind of enrolment, then by number of utterances."""
+    """One record for each cell of the enrolment table, by system, back end, enrolment and number of utterances."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Results:

@@ -34,7 +34,9 @@ def table(headings: str, rows: Iterable[Iterable[str]]) -> str:
 
 def text(docstring: str | None) -> str:
     """Return a docstring as one paragraph of Markdown, in the words of JSON."""
-    return re.sub(r"\bNone\b", "null", re.sub(r"`+", "`", " ".join((docstring or "").split())))
+    words = re.sub(r"`+", "`", " ".join((docstring or "").split()))
+    words = words.replace("`CONDITION_DRAWS`", str(results.CONDITION_DRAWS)).replace("Results.", "")
+    return re.sub(r"\bNone\b", "null", words)
 
 
 # ---- configuration and results ---------------------------------------------------------------------------
