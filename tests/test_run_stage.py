@@ -68,11 +68,11 @@ def fbank(data: str, launcher: tuple[str, ...] = ("utils/run.py", "JOB=1:4")) ->
 
 
 def test_a_command_is_parsed() -> None:
-    call = StageCommand.parse(fbank("data/x/train"))
-    assert (call.array, call.stage.number) == ("JOB", 2)
-    assert call.options["data_dir"] == Path("data/x/train")
-    assert (call.options["job"], call.options["num_jobs"], call.options["max_skipped"]) == (1, 4, 5.0)
-    assert call.words() == fbank("data/x/train")
+    command = StageCommand.parse(fbank("data/x/train"))
+    assert (command.array, command.stage.number) == ("JOB", 2)
+    assert command.options["data_dir"] == Path("data/x/train")
+    assert (command.options["job"], command.options["num_jobs"], command.options["max_skipped"]) == (1, 4, 5.0)
+    assert command.words() == fbank("data/x/train")
     alone = StageCommand.parse(["deepspeaker", "collect-fbank", "--config", "c", "a b"])
     assert alone.words() == ["deepspeaker", "collect-fbank", "--config", "c", "a b"]  # no launcher, no shell
     softmax = ["deepspeaker", "train", "softmax", "--config", "c", "--data-dir", "d", "--exp-dir", "e"]

@@ -75,27 +75,27 @@ def check_run(
             if isinstance(word, str) and not word.isprintable():
                 name = option.replace("_", "-")
                 raise click.UsageError(f"--{name} {word!r}: use no line breaks or control characters")
-    named = train_parts + dev_parts + test_parts
-    for problem in (
-        stop_stage < stage and f"--stop-stage {stop_stage} comes before --stage {stage}",
-        ("/" in exp or exp in (".", "..")) and f"--exp {exp}: give a name; the folder is created in exp/",
-        nnodes > 1
-        and not rdzv_endpoint
-        and not cmd.partition(" ")[0].endswith("slurm.py")
-        and f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the address of one of the machines",
-        corpus == "demo" and corpus_dir and "--corpus-dir is not for demo, whose corpus is synthesised",
-        corpus in ("kaldi", "lhotse") and not corpus_dir and f"--corpus {corpus} needs --corpus-dir DIR",
-        corpus != "librispeech"
-        and named
-        and f"--train-parts, --dev-parts and --test-parts are for librispeech, not for {corpus}",
-        mini
-        and (corpus != "librispeech" or corpus_dir or named)
-        and "--mini true is for --corpus librispeech without --corpus-dir, --train-parts, --dev-parts and --test-parts",
-        enrolment and not trials and f"--enrolment {enrolment} needs --trials, the lists that use these models",
-        not shutil.which(cmd.partition(" ")[0]) and f"--cmd {cmd}: no such program",
+    parts_given = train_parts or dev_parts or test_parts
+    needs_address = nnodes > 1 and not rdzv_endpoint and not cmd.partition(" ")[0].endswith("slurm.py")
+    for wrong, message in (
+        (stop_stage < stage, f"--stop-stage {stop_stage} comes before --stage {stage}"),
+        ("/" in exp or exp in (".", ".."), f"--exp {exp}: give a name; the folder is created in exp/"),
+        (needs_address, f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the address of one of the machines"),
+        (corpus == "demo" and corpus_dir, "--corpus-dir is not for demo, whose corpus is synthesised"),
+        (corpus in ("kaldi", "lhotse") and not corpus_dir, f"--corpus {corpus} needs --corpus-dir DIR"),
+        (
+            corpus != "librispeech" and parts_given,
+            f"--train-parts, --dev-parts and --test-parts are for librispeech, not for {corpus}",
+        ),
+        (
+            mini and (corpus != "librispeech" or corpus_dir or parts_given),
+            "--mini true is for --corpus librispeech without --corpus-dir, --train-parts, --dev-parts and --test-parts",
+        ),
+        (enrolment and not trials, f"--enrolment {enrolment} needs --trials, the lists that use these models"),
+        (not shutil.which(cmd.partition(" ")[0]), f"--cmd {cmd}: no such program"),
     ):
-        if problem:
-            raise click.UsageError(problem)
+        if wrong:
+            raise click.UsageError(message)
 
     def path(option: str, given: str, folder: bool = False) -> str:
         """Return an existing path, relative to the folder that run.sh was called from or else to the recipe's."""
