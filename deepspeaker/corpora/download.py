@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -206,37 +206,35 @@ def _fetch_more(url: str, partial: Path, have: int, progress: bool, say: Callabl
         _check_disk(partial, total, total - have)
         with partial.open("r+b" if have else "wb") as stream:
             stream.seek(have)
-            for size in _with_progress(_blocks(response, stream), partial.name, have, total, progress, say):
-                have = size
-        return have == total
+            return _copy(response, stream, partial.name, have, total, progress, say) == total
 
 
-def _blocks(response: http.client.HTTPResponse, stream: BinaryIO) -> Iterable[int]:
-    """Copy the response and yield the sizes of its blocks."""
-    while block := response.read1(_BLOCK):  # read() would lose what arrived before the connection was lost
-        stream.write(block)
-        yield len(block)
-
-
-def _with_progress(
-    blocks: Iterable[int], name: str, have: int, total: int, progress: bool, say: Callable[[str], None]
-) -> Iterable[int]:
-    """Yield the number of bytes after each block, and show the progress."""
+def _copy(
+    response: http.client.HTTPResponse,
+    stream: BinaryIO,
+    name: str,
+    have: int,
+    total: int,
+    progress: bool,
+    say: Callable[[str], None],
+) -> int:
+    """Copy the response and show the progress; return the size of the file."""
     from tqdm import tqdm
 
     started, first = time.monotonic(), have
     last = started
     say(f"{name}: {total / 1e6:.1f} MB" + (f", resuming from {have / 1e6:.1f} MB" if have else ""))
     with tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress, desc=name) as bar:
-        for size in blocks:
-            have += size
-            bar.update(size)
+        while block := response.read1(_BLOCK):  # read() would lose what arrived before the connection was lost
+            stream.write(block)
+            have += len(block)
+            bar.update(len(block))
             now = time.monotonic()
             if not progress and now - last > _SECONDS_BETWEEN_LINES:
                 last = now
                 rate = (have - first) / (now - started)
                 say(f"{name}: {have / 1e6:.1f} of {total / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s")
-            yield have
+    return have
 
 
 def _check_disk(partial: Path, total: int, missing: int) -> None:

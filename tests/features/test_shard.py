@@ -321,7 +321,7 @@ def test_unusable_given_features_are_skipped(tmp_path: Path) -> None:
         "a-1": f"has {frames['a-1']} frames in feats.scp and 2 in vad.scp",
         "a-2": "is not in feats.scp",
         "b-0": f"{tmp_path}/none.ark: No such file or directory",
-        "b-1": "copy-feats scp:x ark:- |: pipes and row ranges are not read here; write an ark with copy-feats first",
+        "b-1": "copy-feats scp:x ark:- |: pipes and row ranges are not supported; write an ark with copy-feats first",
     }
     assert list(DataDir.read(nosil_dir(data_dir)).utt2spk) == ["b-2"]
 
