@@ -205,8 +205,8 @@ def options_page() -> str:
 
 {NOTE}
 
-`--name value` and `--name=value` mean the same. Options that are true or false need the word: `--overwrite true`.
-Relative paths count from where you stand, else from `recipes/librispeech`.
+`--name value` and `--name=value` are equivalent. Boolean options need a value: `--overwrite true`. Relative paths are
+looked up in your working directory, then in `recipes/librispeech`.
 
 ## run.sh
 
@@ -216,7 +216,7 @@ Relative paths count from where you stand, else from `recipes/librispeech`.
 
 ## Stage scripts
 
-Each script runs alone, from `recipes/librispeech`. Besides the options below, each knows
+Each script also runs alone, from `recipes/librispeech`. In addition to the options below, each accepts
 
 - `--config FILE` and `--set section.key=value`, as run.sh does (default: `conf/default.yaml`);
 - `--cmd "PROGRAM OPTIONS"`, the launcher;
