@@ -1,4 +1,4 @@
-"""The programs for anybody's score files, run as users run them."""
+"""The programs for score files of any toolkit, run from the command line."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ UTILS = Path(__file__).parents[1] / "utils"
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
-    """scores, trials and utt2spk of ten speakers."""
+    """Return a folder with scores, trials and utt2spk of ten speakers, the scores and the labels."""
     generator = np.random.default_rng(0)
-    owner = np.repeat(np.arange(10), 4)
-    embeddings = generator.normal(size=(10, 4))[owner] + 0.7 * generator.normal(size=(40, 4))
-    one, other = np.triu_indices(40, 1)
-    values, labels = (embeddings[one] * embeddings[other]).sum(axis=1), owner[one] == owner[other]
-    names = [f"s{speaker}-{number}" for number, speaker in enumerate(owner)]
-    pairs = [f"{names[a]} {names[b]}" for a, b in zip(one, other, strict=True)]
+    speakers = np.repeat(np.arange(10), 4)
+    embeddings = generator.normal(size=(10, 4))[speakers] + 0.7 * generator.normal(size=(40, 4))
+    first, second = np.triu_indices(40, 1)
+    values, labels = (embeddings[first] * embeddings[second]).sum(axis=1), speakers[first] == speakers[second]
+    names = [f"s{speaker}-{number}" for number, speaker in enumerate(speakers)]
+    pairs = [f"{names[a]} {names[b]}" for a, b in zip(first, second, strict=True)]
     (tmp_path / "scores").write_text("".join(f"{p} {v}\n" for p, v in zip(pairs, values, strict=True)))
     words = np.where(labels, "target", "nontarget")
     (tmp_path / "trials").write_text("".join(f"{p} {w}\n" for p, w in zip(pairs, words, strict=True)))
@@ -54,12 +54,12 @@ def test_eer_with_interval(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
     assert plain.returncode == 0
     assert plain.stdout.startswith(f"EER {rate} % at threshold ")
     assert plain.stdout.endswith("60 target and 720 non-target trials\n")
-    wide = run("compute_eer.py", "--utt2spk", folder / "utt2spk", folder / "scores", folder / "trials")
-    assert wide.stdout.startswith(f"EER {rate} [")
+    with_interval = run("compute_eer.py", "--utt2spk", folder / "utt2spk", folder / "scores", folder / "trials")
+    assert with_interval.stdout.startswith(f"EER {rate} [")
 
 
-def test_the_detection_cost_is_written_as_kaldi_writes_it(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
-    """The number alone on stdout, as scripts read it with ``$(sid/compute_min_dcf.py ... 2>/dev/null)``."""
+def test_min_dcf_is_printed_as_by_kaldi(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    """Only the number is on stdout: scripts read it with ``$(sid/compute_min_dcf.py ... 2>/dev/null)``."""
     folder, values, labels = files
     points = det_points(values[labels], values[~labels])
     for options, costs in (
@@ -77,7 +77,7 @@ def test_the_detection_cost_is_written_as_kaldi_writes_it(files: tuple[Path, np.
         )
 
 
-def test_thresholds_and_the_cost_of_log_likelihood_ratios(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+def test_false_acceptance_and_log_likelihood_ratios(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
     folder, values, labels = files
     points = det_points(values[labels], values[~labels])
     pair = (folder / "scores", folder / "trials")
@@ -109,37 +109,37 @@ def test_det_plot(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
     assert "det.jpg: figures are written as png, svg, pdf" in refused.stderr
 
 
-def test_what_is_wrong_is_one_line(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+def test_errors_are_one_line(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
     folder = files[0]
-    for program, arguments, said in (
+    for program, arguments, message in (
         ("compute_eer.py", [folder / "none"], "none: no such file"),
         ("compute_eer.py", [folder / "scores"], "scores: has no labels; give the trial list too"),
         ("compute_min_dcf.py", ["--p-target", 2, folder / "scores", folder / "trials"], "p_target is 2"),
     ):
         done = run(program, *arguments)
         assert done.returncode == 1
-        assert said in done.stderr
+        assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
     table = folder / "utt2spk"
     table.write_text(table.read_text().replace("s1-4 s1", "s1-4 s2"))
     done = run("compute_eer.py", "--utt2spk", table, folder / "scores", folder / "trials")
-    assert "says otherwise than the label of trial" in done.stderr
+    assert "contradicts the label of trial" in done.stderr
     table.write_text("s0-0 s0\n")
     done = run("compute_eer.py", "--utt2spk", table, folder / "scores", folder / "trials")
     assert "is missing (" in done.stderr
 
 
-def test_what_has_no_partner_is_counted_named_and_listed(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
+def test_unmatched_scores_and_trials_are_reported(files: tuple[Path, np.ndarray, np.ndarray]) -> None:
     folder = files[0]
     lines = (folder / "trials").read_text().splitlines()
     (folder / "trials").write_text("\n".join(lines[12:]) + "\nx y nontarget\n")
     plain = run("compute_eer.py", folder / "scores", folder / "trials")
     first = " ".join(lines[0].split()[:2])
-    assert f"12 scores without a trial left out (--left-out FILE writes all): {first}; " in plain.stderr
+    assert f"12 scores without a trial left out (--left-out FILE lists all): {first}; " in plain.stderr
     assert "1 trials without a score left out: x y\n" in plain.stderr
-    told = run("compute_min_dcf.py", "--left-out", folder / "all", folder / "scores", folder / "trials")
-    assert told.returncode == 0
-    assert f"left out (all in {folder}/all)" in told.stderr
+    done = run("compute_min_dcf.py", "--left-out", folder / "all", folder / "scores", folder / "trials")
+    assert done.returncode == 0
+    assert f"left out (all in {folder}/all)" in done.stderr
     listed = (folder / "all").read_text().splitlines()
     assert listed[-1] == "x y trials without a score"
     assert [line.removesuffix(" scores without a trial") for line in listed[:-1]] == [

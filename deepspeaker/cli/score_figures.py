@@ -1,4 +1,4 @@
-"""Figures of anybody's score and trial files: what utils/compute_eer.py and its like print."""
+"""Metrics of score files from any toolkit, as printed by utils/compute_eer.py, compute_min_dcf.py and plot_det.py."""
 
 from __future__ import annotations
 
@@ -38,28 +38,39 @@ def eer_of_file(
     left_out: Path | None = None,
     false_acceptance: Sequence[float] = (),
 ) -> str:
-    """A line with the EER, with its 95 % interval where ``utt2spk`` tells the speakers, threshold and counts.
+    """Return a line with the EER, its threshold and the number of trials.
 
-    For each rate of ``false_acceptance`` a line with the operating point that accepts at most so many non-targets.
+    Scores without a trial and trials without a score are left out. A message on stderr counts them and names the first
+    ten.
 
-    Scores without a trial and trials without a score are counted and the first ten named on stderr; ``left_out`` is
-    written with all of them, here and below.
+    Parameters
+    ----------
+    scores, trials : Path
+        Score file and trial list. The list is not needed if the scores have labels.
+    utt2spk : Path, optional
+        Speakers of the ids. With it, the line contains the 95 % confidence interval.
+    replicates, seed : int
+        Number and seed of the bootstrap draws.
+    left_out : Path, optional
+        File for all scores without a trial and all trials without a score.
+    false_acceptance : sequence of float
+        For each of these false-acceptance rates, another line shows threshold and error rates.
     """
     read, points = _read(scores, trials, left_out)
     rate, threshold = equal_error_rate(points)
     interval = None
     if utt2spk is not None:
-        drawn = _bootstrap(read, scores, utt2spk)
-        interval = list(drawn.interval(rate, drawn.replicates(replicates, seed).eer))
+        bootstrap = _bootstrap(read, scores, utt2spk)
+        interval = list(bootstrap.interval(rate, bootstrap.replicates(replicates, seed).eer))
     target = int(read.is_target.sum())
     lines = [
         f"EER {format_rate(rate, interval)} % at threshold {threshold:.6g}; "
         f"{target:,} target and {len(read.is_target) - target:,} non-target trials"
     ]
-    for wanted in false_acceptance:
-        at, p_miss, p_fa = false_acceptance_point(points, wanted)
+    for max_rate in false_acceptance:
+        at, p_miss, p_fa = false_acceptance_point(points, max_rate)
         lines.append(
-            f"at most {100 * wanted:g} % false acceptance: threshold {at:.6g}, "
+            f"at most {100 * max_rate:g} % false acceptance: threshold {at:.6g}, "
             f"misses {100 * p_miss:.2f} %, false alarms {100 * p_fa:.3f} %"
         )
     return "\n".join(lines)
@@ -74,10 +85,10 @@ def min_dcf_of_file(
     left_out: Path | None = None,
     llr: bool = False,
 ) -> tuple[float, str]:
-    """The lowest detection cost, and a line about it in the words of Kaldi's ``compute_min_dcf.py``.
+    """Return the minimum detection cost, and a line about it in the format of Kaldi's ``compute_min_dcf.py``.
 
-    Where scores are log-likelihood ratios (``llr``), a second line gives the actual cost at the threshold that these
-    costs imply, and Cllr.
+    If the scores are log-likelihood ratios (``llr``), a second line gives the actual detection cost and Cllr. The other
+    parameters are those of `eer_of_file` and `min_dcf`.
     """
     read, points = _read(scores, trials, left_out)
     cost = min_dcf(points, p_target, c_miss, c_fa)
@@ -90,14 +101,14 @@ def min_dcf_of_file(
         return cost, line
     targets, nontargets = read.scores[read.is_target], read.scores[~read.is_target]
     actual = act_dcf(targets, nontargets, p_target, c_miss, c_fa)
-    at = np.log(c_fa * (1 - p_target) / (c_miss * p_target))
-    bits, least = cllr(targets, nontargets), min_cllr(targets, nontargets)
-    return cost, f"{line}\nactDCF {actual:.4f} at threshold {at:.4f}; Cllr {bits:.4f} bits, minCllr {least:.4f}"
+    bayes = np.log(c_fa * (1 - p_target) / (c_miss * p_target))
+    bits, min_bits = cllr(targets, nontargets), min_cllr(targets, nontargets)
+    return cost, f"{line}\nactDCF {actual:.4f} at threshold {bayes:.4f}; Cllr {bits:.4f} bits, minCllr {min_bits:.4f}"
 
 
 def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title: str) -> str:
-    """DET curves of score files, named as the files are, into a PNG, SVG or PDF; returns their figures as a table."""
-    figure_kind(output)  # before the long work
+    """Plot the DET curves of score files to a PNG, SVG or PDF, and return their EER and minDCF as a table."""
+    figure_kind(output)  # reject a wrong extension before the long computation
     names = [path.name for path in scores]
     if len(set(names)) < len(names):
         names = [str(path) for path in scores]
@@ -107,7 +118,7 @@ def plot_files(scores: Sequence[Path], trials: Path | None, output: Path, title:
         target = int(read.is_target.sum())
         costs = [f"{min_dcf(points, p):.3f}" for p in P_TARGETS]
         counts = [f"{target:,}", f"{len(read.is_target) - target:,}"]
-        rows.append([name, *counts, format_rate(equal_error_rate(points)[0], None), *costs])
+        rows.append([name, *counts, format_rate(equal_error_rate(points)[0]), *costs])
         curves[name] = points
     plot_det(curves, output, title, P_TARGETS)
     head = ["scores", "target", "non-target", "EER %", *(f"minDCF({p:g})" for p in P_TARGETS)]
@@ -120,7 +131,7 @@ def _read(scores: Path, trials: Path | None, left_out: Path | None = None) -> tu
     for what, pairs in (("scores without a trial", read.without_trial), ("trials without a score", read.without_score)):
         if pairs:
             shown = "; ".join(pairs[:10]) + ("; ..." if len(pairs) > 10 else "")
-            where = f" (all in {left_out})" if left_out else " (--left-out FILE writes all)" if len(pairs) > 10 else ""
+            where = f" (all in {left_out})" if left_out else " (--left-out FILE lists all)" if len(pairs) > 10 else ""
             print(f"{scores}: {len(pairs):,} {what} left out{where}: {shown}", file=sys.stderr)
             lines += [f"{pair} {what}\n" for pair in pairs]
     if left_out is not None:
@@ -134,19 +145,21 @@ def _read(scores: Path, trials: Path | None, left_out: Path | None = None) -> tu
 
 def _bootstrap(read: LabelledScores, scores: Path, utt2spk: Path) -> SpeakerBootstrap:
     if not read.ids:
-        raise InputError(f"{scores}: names no utterances, so --utt2spk does not help; give enrolment and test ids")
+        raise InputError(f"{scores}: has no utterance ids; omit --utt2spk, or give a file with enrolment and test ids")
     table = read_table(utt2spk)
     number = {speaker: n for n, speaker in enumerate(sorted(set(table.values())))}
     speaker = np.array([number[table[name]] if name in table else -1 for name in read.ids])
     sides = [speaker[read.enrolment], speaker[read.test]]
     unknown = np.unique(np.concatenate([read.enrolment[sides[0] < 0], read.test[sides[1] < 0]]))
     if len(unknown):
-        raise InputError(f"{utt2spk}: {read.ids[unknown[0]]} of {scores} is missing ({len(unknown):,} are)")
-    apart = (sides[0] == sides[1]) != read.is_target
-    if apart.any():
-        trial = int(np.flatnonzero(apart)[0])
+        raise InputError(
+            f"{utt2spk}: {read.ids[unknown[0]]} of {scores} is missing ({len(unknown):,} in all); add the speakers"
+        )
+    contradicts = (sides[0] == sides[1]) != read.is_target
+    if contradicts.any():
+        trial = int(np.flatnonzero(contradicts)[0])
         pair = f"{read.ids[read.enrolment[trial]]} {read.ids[read.test[trial]]}"
-        raise InputError(f"{utt2spk}: says otherwise than the label of trial {pair}; mend one of them")
+        raise InputError(f"{utt2spk}: contradicts the label of trial {pair}; correct one of them")
     used = np.unique(np.concatenate(sides))
     return SpeakerBootstrap(
         read.scores, read.is_target, np.searchsorted(used, sides[0]), np.searchsorted(used, sides[1])

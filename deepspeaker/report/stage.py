@@ -62,9 +62,9 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
         densities[name] = score_densities(targets, nontargets, system.eer_threshold)
     systems = {name: curve for (name, backend), curve in points.items() if backend == featured[0].backend}
     backends = {backend: curve for (name, backend), curve in points.items() if name == featured[-1].name}
-    groups = {f"Systems, {featured[0].backend}": systems}
+    groups = {f"Systems (back end: {featured[0].backend})": systems}
     if len(backends) > 1:
-        groups[f"Back ends, {featured[-1].name}"] = backends
+        groups[f"Back ends (system: {featured[-1].name})"] = backends
     data = ReportData(
         groups,
         densities,
@@ -72,34 +72,42 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
         dict(_histories(exp_dir)),
         list(_commands(results, data_dir, exp_dir)),
     )
-    title = f"{results.title}, {first}: {describe_speakers(results, first)}"
-    figures = {
+    captions = _save_plots(results, data, exp_dir)
+    atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
+    atomic_write(exp_dir / "RESULTS.md", results_markdown(results, captions, data.commands))
+    atomic_write(exp_dir / "report.html", results_page(results, data))
+    print(results_table(results))
+    print(f"\nfull report with plots: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
+
+
+def _save_plots(results: Results, data: ReportData, exp_dir: Path) -> dict[str, str]:
+    """Write all plots, remove those of an earlier report, and return the captions by path."""
+    featured = results.featured(results.first_list)
+    title = f"{results.title}, {results.first_list}: {describe_speakers(results, results.first_list)}"
+    systems, *backends = data.curves.values()
+    captions = {
         "eer.png": "Equal error rates with 95 % intervals",
         "det.png": "DET curves",
         "scores.png": "Score distributions",
     }
     plot_intervals(featured, exp_dir / "eer.png", title)
     plot_det(systems, exp_dir / "det.png", title)
-    if len(backends) > 1:
-        figures["det_backends.png"] = f"DET curves of the back ends, {featured[-1].name}"
-        plot_det(backends, exp_dir / "det_backends.png", f"{title}, {featured[-1].name}")
-    plot_densities(densities, exp_dir / "scores.png", title)
+    if backends:
+        captions["det_backends.png"] = f"DET curves of the back ends, {featured[-1].name}"
+        plot_det(backends[0], exp_dir / "det_backends.png", f"{title}, {featured[-1].name}")
+    plot_densities(data.densities, exp_dir / "scores.png", title)
     if enrolled := enrolment_curves(results):
-        figures["enrolment.png"] = f"EER by number of enrolment utterances, {featured[0].backend}"
+        captions["enrolment.png"] = f"EER by number of enrolment utterances, {featured[0].backend}"
         plot_enrolment(enrolled, exp_dir / "enrolment.png", f"{results.title}: enrolment")
     if data.maps:
-        figures["embeddings.png"] = "t-SNE map of the embeddings of test utterances"
+        captions["embeddings.png"] = "t-SNE map of the embeddings of test utterances"
         plot_maps(data.maps, exp_dir / "embeddings.png", f"{results.title}: t-SNE map of the embeddings")
     for name, rows in data.histories.items():
-        figures[f"{name}/training.png"] = f"Learning curves of the {name} training"
+        captions[f"{name}/training.png"] = f"Learning curves of the {name} training"
         _plot_training(rows, exp_dir, name, results.title)
-    for name in {"det_backends.png", "enrolment.png", "embeddings.png"} - figures.keys():
+    for name in {"det_backends.png", "enrolment.png", "embeddings.png"} - captions.keys():
         (exp_dir / name).unlink(missing_ok=True)  # from an earlier report
-    atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
-    atomic_write(exp_dir / "RESULTS.md", results_markdown(results, figures, data.commands))
-    atomic_write(exp_dir / "report.html", results_page(results, data))
-    print(results_table(results))
-    print(f"\nfull report with plots: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
+    return captions
 
 
 def draw_training(data_dir: Path, exp_dir: Path, name: str) -> None:

@@ -64,7 +64,7 @@ def result_tables(results: Results, brief: bool = False) -> Iterator[Table]:
 
 def comparison_table(results: Results) -> Table | None:
     """Return the paired tests between systems, or None if there are none."""
-    head = ["system", "compared with", "trials", "EER difference, % points [95 %]", "p"]
+    head = ["system", "compared with", "trials", "EER difference, % points [95 %]", "p-value"]
     rows = [[*_compared(one), one.trials, _difference(one), _probability(one.p_value)] for one in results.comparisons]
     return Table("Differences in EER, tested by paired bootstrap over speakers", head, rows, 3, 2) if rows else None
 
@@ -179,8 +179,8 @@ def notes(results: Results) -> Iterator[str]:
             )
         if info.chosen_by is not None:
             yield (
-                f"Note: the non-target trials of {name} were chosen by the scores of {info.chosen_by}, so the list is"
-                " biased against this system."
+                f"Note: the non-target trials of {name} were chosen by the scores of one system ({info.chosen_by}), so"
+                " the list is biased against it."
             )
         if systems and (info.speakers < _FEW_SPEAKERS or info.target < _FEW_TARGET_TRIALS):
             yield (

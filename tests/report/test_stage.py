@@ -103,7 +103,12 @@ def test_the_report_is_reproducible(root: Path, capsys: pytest.CaptureFixture[st
         assert f"]({name})" in markdown
     for text in (table, page, markdown):
         assert "synthetic" in text
-    for heading in ("Systems, cosine", "Back ends, softmax", "r00-0, speaker r00; nearest: ", "softmax training"):
+    for heading in (
+        "Systems (back end: cosine)",
+        "Back ends (system: softmax)",
+        "r00-0, speaker r00; nearest: ",
+        "softmax training",
+    ):
         assert heading in page
     assert str(root / "exp" / "report.html") in table.splitlines()[-1]
     write_report(root / "data", root / "exp")

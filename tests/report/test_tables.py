@@ -96,5 +96,5 @@ def test_notes_and_warnings(results: Results) -> None:
     warning, left_out, chosen = notes(results.model_copy(update={"trials": lists, "systems": systems}))
     assert warning.startswith("Warning: of the 30 speakers of trials_all, 4 were in the training data of triplet.")
     assert left_out == "Note: trials of trials_all left out because an embedding is missing: 1,200 (triplet)."
-    assert "chosen by the scores of softmax" in chosen
+    assert "chosen by the scores of one system (softmax)" in chosen
     assert describe_speakers(results.model_copy(update={"systems": systems}), "trials_all") == "30 speakers"
