@@ -86,9 +86,9 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a new temporary folder, which replaces ``path`` when the block ends.
 
-    What a killed process left is removed first. If it was killed between the two renames, the old folder is restored,
-    so that a complete folder, old or new, is always at ``path`` or returns there at the next start. Two processes must
-    not write a folder at the same time.
+    What a killed process left is removed first. If it was killed between the two renames, the old folder is restored.
+    A complete folder, old or new, is thus always at ``path`` or restored at the next start. Two processes must not
+    write a folder at the same time.
 
     Raises
     ------

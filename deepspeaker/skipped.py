@@ -43,7 +43,7 @@ def report_skipped(path: Path, skipped: Mapping[str, str], items: int, what: str
 def list_all(path: Path, reasons: Mapping[str, str], headline: str) -> None:
     """Write ``reasons`` (id -> reason) to a file, and the headline and the first ten to stderr.
 
-    If there are none, an old file is removed.
+    Without reasons, an old file is removed.
     """
     if not reasons:
         path.unlink(missing_ok=True)

@@ -187,12 +187,12 @@ def test_failing_pipes_are_errors(read: Callable[..., object], command: str, mes
 
 
 @pytest.mark.parametrize("ending", FORMATS)
-@pytest.mark.parametrize("share", [0.0005, 0.01, 0.3, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_an_error(tmp_path: Path, ending: str, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0005, 0.01, 0.3, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_an_error(tmp_path: Path, ending: str, fraction: float) -> None:
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, noise(), 16000, **FORMATS[ending])
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(InputError) as raised:
         read_audio(str(path))
     assert one_line(raised, f"{path}: ")

@@ -16,7 +16,7 @@ from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_folder, atomic_path, atomic_write, named_disk_errors
 from deepspeaker.kaldi import ArkWriter, write_vector
 from deepspeaker.models import save_checkpoint
-from deepspeaker.trials import write_scores
+from deepspeaker.trials import TrialList, write_scores
 
 MANY = 50_000
 
@@ -57,8 +57,8 @@ def write_buffered_ark(path: Path) -> None:
 
 
 def write_many_scores(path: Path) -> None:
-    rows = np.zeros(MANY, dtype=np.int64)
-    write_scores(path, ["utterance"], rows, rows, rows.astype(np.float32))
+    rows, true = np.zeros(MANY, dtype=np.int64), np.ones(MANY, dtype=bool)
+    write_scores(path, TrialList(["utterance"], rows, rows, true), rows.astype(np.float32), true)
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {

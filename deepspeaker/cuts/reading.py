@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator
@@ -191,7 +192,7 @@ def _check_commands(cut: Any, allow_pipes: bool) -> None:
 
 
 def _rebased(cut: Any, bases: Iterable[Path]) -> Any:
-    """Prefix the relative paths of a cut with one of ``bases``, if they exist there and not as they are."""
+    """Prefix the relative paths of a cut with one of ``bases``, if the files exist only there."""
     for part in _parts(cut):
         paths = []
         if getattr(part, "features", None) is not None and isinstance(part.features.storage_path, str):
@@ -230,22 +231,15 @@ def _archive_of(cut: Any) -> str | None:
         return None
     path = str(features.storage_path)
     if path.endswith(".scp"):
-        table = _table_of(path)
+        table = _cached_table(path)
         if features.storage_key not in table:
             raise InputError(f"cut {cut.id}: {path} has no {features.storage_key}")
         return table[features.storage_key]
     return path
 
 
-_tables: dict[str, dict[str, str]] = {}
-
-
-def _table_of(path: str) -> dict[str, str]:
-    """Read an scp file, or return it if it was the last one read."""
-    if path not in _tables:
-        _tables.clear()
-        _tables[path] = read_table(path)
-    return _tables[path]
+#: The cuts of a CutSet usually share an scp file, so that the last one is cached.
+_cached_table = functools.lru_cache(maxsize=1)(read_table)
 
 
 def _plain_audio(cut: Any) -> tuple[str, str, int, int, int] | None:
@@ -314,7 +308,7 @@ class _Store:
     def _load(cut: Any, what: str) -> NDArray[np.float32]:
         try:
             loaded = cut.load_features() if what == "features" else cut.load_audio()
-        except Exception as error:  # each of Lhotse's storages and readers raises its own
+        except Exception as error:  # Lhotse's storages and readers raise many kinds
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise InputError(f"cut {cut.id}: Lhotse cannot load its {what} ({reason}); fix or remove it") from None
         return np.asarray(loaded, dtype=np.float32)

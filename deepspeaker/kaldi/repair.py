@@ -52,7 +52,7 @@ def fix_data_dir(
     kinds = {**TABLE_KEYS, **dict.fromkeys(utt_extra_files, "utterance"), **dict.fromkeys(spk_extra_files, "speaker")}
     old = {name: read_lines(folder / name) for name in kinds if (folder / name).is_file()}
     split_columns(old["utt2spk"], folder / "utt2spk", lambda count: count in (0, 2), "an utterance and its speaker")
-    tables = _Tables(folder, kinds, old, say)
+    tables = _SortedTables(folder, kinds, old, say)
     before = len(tables.lines["utt2spk"])
     # What is removed from one table removes lines from others. After this sequence, a repetition finds no more.
     tables.keep_recordings()
@@ -73,7 +73,7 @@ def fix_data_dir(
         say(f"fix_data_dir.sh: old files are kept in {folder}/.backup")
 
 
-class _Tables:
+class _SortedTables:
     """The sorted tables of a data directory, from which lines are removed."""
 
     def __init__(

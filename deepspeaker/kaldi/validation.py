@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepspeaker.kaldi.datadir import TABLE_KEYS
+from deepspeaker.kaldi.tables import read_lines
 from deepspeaker.kaldi.text_utils import key_of, keys_of, text_of
 
 #: White space other than blank and tab, which Kaldi's validate_text.pl rejects.
@@ -63,7 +64,8 @@ class _Validator:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.findings: list[Finding] = []
-        self.tables: dict[str, list[bytes]] = {}
+        self.all_lines: dict[str, list[bytes]] = {}
+        self.tables: dict[str, list[bytes]] = {}  # without empty lines
         self.numbers: dict[str, dict[bytes, int]] = {}  # table -> line -> line number
         utt2spk, spk2utt = (shlex.quote(str(folder / name)) for name in ("utt2spk", "spk2utt"))
         self.create_spk2utt = f"create it: utils/utt2spk_to_spk2utt.pl {utt2spk} > {spk2utt}"
@@ -77,7 +79,6 @@ class _Validator:
             return self.findings
         for file in sorted(self.folder.iterdir()):
             if file.name in TABLE_KEYS and file.is_file():
-                self.tables[file.name] = file.read_bytes().split(b"\n")
                 self.check_lines(file.name)
         for name, missing, empty in (
             ("utt2spk", "create it; it is the only source of the speakers", "write a line for each utterance"),
@@ -103,12 +104,11 @@ class _Validator:
         return keys_of(self.tables[name])
 
     def check_lines(self, name: str) -> None:
-        """Check line ends, empty lines, order and duplicates, then remove empty lines."""
-        lines = self.tables[name]
-        if lines[-1]:
+        """Read a table and check line ends, empty lines, order and duplicates."""
+        lines = read_lines(self.folder / name)
+        if lines and not lines[-1].endswith(b"\n"):
             self.report(name, len(lines), "the last line does not end", f"end it with a newline; {_RUN_FIX}")
-        else:
-            lines.pop()
+        lines = self.all_lines[name] = [line.removesuffix(b"\n") for line in lines]
         seen: dict[bytes, int] = {}
         before = b""
         sorted_so_far = True
@@ -162,8 +162,8 @@ class _Validator:
 
     def number_of(self, name: str, line: bytes) -> int:
         if name not in self.numbers:
-            lines = (self.folder / name).read_bytes().split(b"\n")
-            self.numbers[name] = {line: number for number, line in reversed(list(enumerate(lines, 1)))}
+            numbered = list(enumerate(self.all_lines[name], 1))
+            self.numbers[name] = {line: number for number, line in reversed(numbered)}
         return self.numbers[name][line]
 
     def check_text(self, printable: bool) -> None:

@@ -39,14 +39,14 @@ def test_the_number_of_samples_survives_a_round_trip_through_kaldi(audio_cuts: M
             (cut.id, cut.num_samples, cut.recording.num_samples) for cut in cuts
         ]
         assert [cut.recording.num_samples for cut in back] == lengths * 2
-        for ours, theirs in zip(back, cuts, strict=True):
-            assert np.array_equal(ours.load_audio(), theirs.load_audio())
-            assert ours.supervisions[0].speaker == theirs.supervisions[0].speaker
+        for converted, cut in zip(back, cuts, strict=True):
+            assert np.array_equal(converted.load_audio(), cut.load_audio())
+            assert converted.supervisions[0].speaker == cut.supervisions[0].speaker
     # Lhotse's import of the same directory has durations of whole milliseconds.
     recordings, _, _ = load_kaldi_data_dir(tmp_path / "kaldi", 44100)
-    theirs = [recordings[cut.id].num_samples for cut in back]
-    assert theirs != lengths * 2
-    assert all(0 <= exact - floored < 45 for exact, floored in zip(lengths * 2, theirs, strict=True))
+    imported = [recordings[cut.id].num_samples for cut in back]
+    assert imported != lengths * 2
+    assert all(0 <= exact - floored < 45 for exact, floored in zip(lengths * 2, imported, strict=True))
 
 
 def test_segments_survive_a_round_trip_through_kaldi(audio_cuts: MakeCuts, tmp_path: Path) -> None:
@@ -58,9 +58,9 @@ def test_segments_survive_a_round_trip_through_kaldi(audio_cuts: MakeCuts, tmp_p
     )
     data_dir_of_cuts(cuts, tmp_path / "store").write(tmp_path / "kaldi")
     back = list(cuts_of_data_dir(tmp_path / "kaldi"))
-    for ours, theirs in zip(back, cuts, strict=True):
-        assert ours.num_samples == theirs.num_samples
-        assert np.array_equal(ours.load_audio(), theirs.load_audio())
+    for converted, cut in zip(back, cuts, strict=True):
+        assert converted.num_samples == cut.num_samples
+        assert np.array_equal(converted.load_audio(), cut.load_audio())
 
 
 @pytest.fixture
