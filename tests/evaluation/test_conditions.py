@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation.conditions import Conditions, read_conditions, trial_conditions
-from deepspeaker.evaluation.lists import read_list
+from deepspeaker.evaluation import Conditions, read_conditions, read_list, trial_conditions
 from deepspeaker.kaldi import write_table
 
 UTT2SPK = {f"{speaker}-{number}": speaker for speaker in "abc" for number in (1, 2, 3)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation.figures import Rates, Scored, at_false_acceptance, condition_figures, system_figures
+from deepspeaker.evaluation import Rates, Scored, at_false_acceptance, condition_figures, system_figures
 from deepspeaker.metrics import det_points, equal_error_rate
 from deepspeaker.results import CONDITION_DRAWS
 

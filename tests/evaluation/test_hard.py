@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepspeaker.evaluation.hard import write_trials_hard
+from deepspeaker.evaluation import write_trials_hard
 
 
 def part(speakers: int, utterances: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:

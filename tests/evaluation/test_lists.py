@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation import evaluate
-from deepspeaker.evaluation.lists import find_lists, read_list
+from deepspeaker.evaluation import evaluate, find_lists, read_list
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from deepspeaker.metrics import det_points, equal_error_rate

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation.systems import check_embedded
+from deepspeaker.evaluation import check_embedded
 
 
 def make(root: Path, *embedded: str, dev: bool = True) -> None:
