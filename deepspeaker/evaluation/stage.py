@@ -330,13 +330,9 @@ def _comparisons(
         of_last = [s for s in comparable if s.name == last_system]
         pairs += [(of_last[0], other) for other in of_last[1:]]
         for before, after in pairs:
+            after_drawn, before_drawn = (replicates[s.name, s.backend, trials].eer for s in (after, before))
             difference, interval, p_value = paired_difference(
-                (after.eer, before.eer),
-                (
-                    replicates[after.name, after.backend, trials].eer,
-                    replicates[before.name, before.backend, trials].eer,
-                ),
-                info[trials].speakers,
+                (after.eer, before.eer), (after_drawn, before_drawn), info[trials].speakers
             )
             comparisons.append(
                 Comparison(
