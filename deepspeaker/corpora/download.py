@@ -81,7 +81,7 @@ def download(
     say
         Prints lines for the user.
     pause_seconds
-        The pause before the second try. It doubles with each further try.
+        The pause before the second try. It doubles with each further try that brings no data.
 
     Returns
     -------

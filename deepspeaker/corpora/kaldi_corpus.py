@@ -94,7 +94,7 @@ def _reader(speaker: str, part: str) -> str:
 
 
 def note_chapters(data: Mapping[str, DataDir], say: Callable[[str], None]) -> None:
-    """Tell the user if the speakers look like chapters, of readers with several of them."""
+    """Print a note if the speakers look like chapters and some readers have several."""
     speakers = {speaker for directory in data.values() for speaker in directory.utt2spk.values()}
     matches = [_CHAPTER.fullmatch(speaker) for speaker in speakers]
     readers = {match[1] for match in matches if match}

@@ -45,7 +45,7 @@ def check_disjoint(data: dict[str, DataDir], allowed: bool, say: Callable[[str],
 def split_off_dev(data: dict[str, DataDir], seed: int, say: Callable[[str], None]) -> dict[str, DataDir]:
     """Return the parts with a development part, whose speakers the seed draws from the training part.
 
-    With too few training speakers, the parts are returned unchanged and the user is told.
+    With too few training speakers, it prints a line and returns the parts unchanged.
     """
     train = data["train"]
     speakers = [speaker for speaker, utterances in train.spk2utt.items() if len(utterances) > 1]

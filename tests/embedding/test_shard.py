@@ -133,7 +133,7 @@ def test_a_missing_shard_is_an_error(data_dir: Path, checkpoint: Path, tmp_path:
 
 def test_features_of_another_dimension_are_refused(data_dir: Path, tmp_path: Path) -> None:
     other = write_checkpoint(tmp_path / "other.pt", bins=12)
-    with pytest.raises(InputError, match=r"feats\.scp: has 9 bins, the network of .*other\.pt needs 12"):
+    with pytest.raises(InputError, match=r"feats\.scp: has 9 bins, but the network of .*other\.pt needs 12"):
         embed_shard(data_dir, other, tmp_path / "embeddings", 1, 1, "cpu")
     assert not (tmp_path / "embeddings").exists()
 

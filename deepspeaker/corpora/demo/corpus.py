@@ -1,6 +1,6 @@
 """Synthesise the demo corpus.
 
-A speaker is a voice heard through a mild channel. Each utterance has its own level and noise. The seed decides
+A speaker is a voice heard through a mild channel. Level and noise differ between utterances. The seed decides
 everything, separately for each speaker and utterance, so that the number of jobs does not change a byte.
 """
 

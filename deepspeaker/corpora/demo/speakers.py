@@ -40,7 +40,7 @@ _FIRST_READER = 1001
 _MAX_SPEAKERS = 9999 - _FIRST_READER + 1  # so that all reader numbers have four digits
 _PITCHES = (28.0, 72.0)
 
-# Each use of random numbers has its own stream, so that a change of one does not affect the others.
+# Each use of random numbers has a separate stream, so that a change of one does not affect the others.
 _VARIANT_STREAM, _SPEAKER_STREAM, CHANNEL_STREAM, UTTERANCE_STREAM = range(4)
 
 
