@@ -21,7 +21,7 @@ from deepspeaker.report.tables import (
 from deepspeaker.results import CONDITION_DRAWS, Results
 
 _MEANINGS = {
-    "EER": "equal error rate: the rate at the threshold where misses and false alarms are equally frequent.",
+    "EER": "equal error rate: the rate at which misses and false alarms are equally frequent.",
     "minDCF(p)": (
         "minimum detection cost over all thresholds, for a target prior of p and equal costs of both errors."
         " A system that ignores the speech costs 1."
@@ -35,7 +35,7 @@ _MEANINGS = {
         " calibration. The excess of Cllr over minCllr is the calibration loss."
     ),
     "rank-1": "the fraction of rows (one target, 99 non-targets) in which the target scores highest.",
-    "[ , ]": "95 % confidence interval from a bootstrap over speakers: how much results vary with the speakers.",
+    "[low, high]": "95 % confidence interval from a bootstrap over speakers: how much results vary with the speakers.",
 }
 
 
@@ -48,7 +48,7 @@ def meanings(results: Results) -> dict[str, str]:
         left_out.add("rank-1")
     shown = {name: meaning for name, meaning in _MEANINGS.items() if name not in left_out}
     if any(condition.eer_ci95 for system in results.systems for condition in system.conditions):
-        shown["[ , ]"] += f" Intervals by condition use at most {CONDITION_DRAWS} draws."
+        shown["[low, high]"] += f" Intervals by condition use at most {CONDITION_DRAWS} draws."
     return shown
 
 

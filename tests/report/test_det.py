@@ -1,22 +1,15 @@
 from __future__ import annotations
 
 import re
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics import DetPoints, det_points
 from deepspeaker.report import det_svg, plot_det, thin_curve
-
-
-def png_size(path: Path) -> tuple[int, int]:
-    head = path.read_bytes()[:24]
-    assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    width, height = struct.unpack(">II", head[16:])
-    return width, height
 
 
 def gaussian(distance: float, seed: int = 0) -> DetPoints:
@@ -29,7 +22,7 @@ def test_det_plot_is_a_bit_identical_png(tmp_path: Path) -> None:
     first, second = tmp_path / "1.png", tmp_path / "2.png"
     plot_det(curves, first, "demo")
     plot_det(curves, second, "demo")
-    width, height = png_size(first)
+    height, width = imread(first).shape[:2]
     assert 900 <= width <= 1300
     assert 700 <= height <= 1400
     assert first.read_bytes() == second.read_bytes()
@@ -47,11 +40,11 @@ def test_det_plot_of_degenerate_curves(tmp_path: Path) -> None:
     }
     for name, points in curves.items():
         plot_det({name: points}, tmp_path / f"{name}.png", name)
-        png_size(tmp_path / f"{name}.png")
+        imread(tmp_path / f"{name}.png")
     plot_det(
         {f"{name} {copy}": points for name, points in curves.items() for copy in "abc"}, tmp_path / "all.png", "all"
     )
-    png_size(tmp_path / "all.png")
+    imread(tmp_path / "all.png")
 
 
 def test_det_plot_without_curves(tmp_path: Path) -> None:

@@ -1,20 +1,13 @@
 from __future__ import annotations
 
 import re
-import struct
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from deepspeaker.errors import InputError
 from deepspeaker.report import plot_training, training_svgs
-
-
-def png_size(path: Path) -> tuple[int, int]:
-    head = path.read_bytes()[:24]
-    assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    width, height = struct.unpack(">II", head[16:])
-    return width, height
 
 
 def test_learning_curves(tmp_path: Path) -> None:
@@ -28,8 +21,8 @@ def test_learning_curves(tmp_path: Path) -> None:
     plot_training(rows, again, "softmax")
     plot_training([{"step": 1, "loss": 2.0, "dev_eer": float("nan")}], loss_only, "one step")
     assert both.read_bytes() == again.read_bytes()
-    assert png_size(both)[0] == png_size(loss_only)[0]
-    assert png_size(both)[1] > png_size(loss_only)[1]
+    (height, width), (loss_height, loss_width) = (imread(path).shape[:2] for path in (both, loss_only))
+    assert width == loss_width and height > loss_height
 
 
 def test_learning_curves_need_rows_with_numbers(tmp_path: Path) -> None:
