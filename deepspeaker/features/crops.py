@@ -93,7 +93,7 @@ class FeatureIndex:
     The index needs 32 bytes of memory per utterance. It reads ids from ``feats.scp``, which stays open. The arks stay
     open too and are read with pread, so threads and forked processes can share an index.
 
-    Opening an index checks the first and last matrix of each ark and ``CHECKED_UTTERANCES`` others. This finds a
+    Opening an index checks the first and last matrix of each ark and up to ``CHECKED_UTTERANCES`` others. This finds a
     truncated or regenerated ark before work begins. Each read checks the number of frames again. An ark regenerated
     with different values but equal lengths goes undetected.
     """
