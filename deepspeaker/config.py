@@ -1,7 +1,8 @@
 """The schema of an experiment's YAML file.
 
-Unknown keys are refused, and ``--set section.key=value`` overrides single keys. Every default stands here; the files in
-``conf/`` name only what they change. The string below a key is its description in the reference documentation.
+Unknown keys are refused, and ``--set section.key=value`` overrides single keys. Every default is here; the files in
+``conf/`` name only what they change. The string below a key is its description in the reference documentation. This is
+a long module, so that one file shows all keys.
 """
 
 from __future__ import annotations
@@ -13,30 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PositiveInt,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, Tag, ValidationError, model_validator
 
 from deepspeaker.errors import InputError
 
 BackEnd = Literal[
-    "cosine",
-    "mean-subtracted",
-    "plda",
-    "plda-adapted",
-    "z-norm",
-    "t-norm",
-    "s-norm",
-    "as-norm",
-    "calibrated",
-    "fused",
+    "cosine", "mean-subtracted", "plda", "plda-adapted", "z-norm", "t-norm", "s-norm", "as-norm", "calibrated", "fused"
 ]
 BatchNorm = Literal["channel", "sequence"]
 Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]
@@ -145,9 +128,7 @@ def _model_name(model: Any) -> str:
     return str(model.get("name", "rescnn") if isinstance(model, dict) else getattr(model, "name", "rescnn"))
 
 
-Model = Annotated[
-    Annotated[ResCNNModel, Tag("rescnn")] | Annotated[GRUModel, Tag("gru")], Discriminator(_model_name)
-]
+Model = Annotated[Annotated[ResCNNModel, Tag("rescnn")] | Annotated[GRUModel, Tag("gru")], Discriminator(_model_name)]
 
 
 class Optimizer(_Section):

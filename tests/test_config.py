@@ -1,4 +1,4 @@
-"""The configuration: what is read, what is refused, and how it is said."""
+"""The configuration: what it accepts, what it refuses, and the errors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from deepspeaker.config import Config, dump_config, load_config
+from deepspeaker.config import Config, GRUModel, ResCNNModel, dump_config, load_config
 from deepspeaker.errors import InputError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -23,7 +24,7 @@ def refused(folder: Path, content: str, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_file_that_is_shipped_loads(path: Path) -> None:
+def test_the_files_in_conf_load(path: Path) -> None:
     config = load_config(path)
     assert config.features.num_bins > 0
 
@@ -38,13 +39,18 @@ def test_the_defaults_are_the_documented_features() -> None:
     features = Config().features
     assert (features.num_bins, features.low_freq, features.high_freq) == (64, 20.0, 7600.0)
     assert (features.frame_length, features.frame_shift, features.sampling_rate) == (0.025, 0.010, 16000)
-    vad = features.vad
-    assert (vad.energy_threshold, vad.energy_mean_scale, vad.frames_context, vad.proportion_threshold) == (
-        5.5,
-        0.5,
-        2,
-        0.12,
-    )
+    assert tuple(features.vad.model_dump().values()) == (5.5, 0.5, 2, 0.12)
+
+
+def test_every_key_has_a_description_of_one_line() -> None:
+    def check(section: type[BaseModel]) -> None:
+        for name, field in section.model_fields.items():
+            assert field.description and "\n" not in field.description, f"{section.__name__}.{name}"
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                check(field.annotation)
+
+    for section in (Config, ResCNNModel, GRUModel):
+        check(section)
 
 
 def test_dump_and_load_give_the_same(tmp_path: Path) -> None:
@@ -69,14 +75,14 @@ def test_dump_and_load_give_the_same(tmp_path: Path) -> None:
         ("softmax.epochs= 4", "softmax", "epochs", 4),
     ],
 )
-def test_set_takes_a_yaml_value(tmp_path: Path, override: str, section: str, key: str, value: object) -> None:
+def test_set_accepts_a_yaml_value(tmp_path: Path, override: str, section: str, key: str, value: object) -> None:
     (tmp_path / "x.yaml").write_text("model: {blocks: 2}\nsoftmax:\n")
     config = load_config(tmp_path / "x.yaml", [override]).model_dump()
     assert config[section][key] == value
     assert config["model"]["blocks"] == 2
 
 
-def test_set_reaches_nested_sections_and_the_last_one_counts(tmp_path: Path) -> None:
+def test_set_reaches_nested_sections_and_the_last_value_wins(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("softmax: {optimizer: {learning_rate: 0.5}}\n")
     overrides = ["softmax.optimizer.momentum=0.5", "softmax.epochs=1", "softmax.epochs=2"]
     config = load_config(tmp_path / "x.yaml", overrides)
@@ -95,6 +101,8 @@ def test_set_reaches_nested_sections_and_the_last_one_counts(tmp_path: Path) -> 
             "softmax: {optimizer: {lerning_rate: 1}}\n",
             "x.yaml: softmax.optimizer.lerning_rate is unknown; did you mean learning_rate?",
         ),
+        ("softmax: {optimiser: {}}\n", "x.yaml: softmax.optimiser is unknown; did you mean optimizer?"),
+        ("triplet: {history: 9}\n", "x.yaml: triplet.history is unknown; known keys: epochs, "),
         ("features: {vad: {zzz: 1}}\n", "x.yaml: features.vad.zzz is unknown; known keys: energy_threshold, "),
         ("model: {blocks: many}\n", "x.yaml: model.blocks: "),
         ("model: {channels: [64, 0]}\n", "x.yaml: model.channels.1: "),

@@ -224,13 +224,7 @@ def train(
 
 
 def learning_rate(
-    step: int,
-    steps: int,
-    *,
-    learning_rate: float,
-    final_learning_rate: float,
-    schedule: str,
-    warmup_steps: int,
+    step: int, steps: int, *, learning_rate: float, final_learning_rate: float, schedule: str, warmup_steps: int
 ) -> float:
     """Return the learning rate of a step, counted from 0.
 

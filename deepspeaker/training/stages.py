@@ -90,7 +90,7 @@ def train_softmax(
         )
         if init_from is not None:
             network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
-            _say(f"starts from the weights of {init_from}")
+            _report(f"starts from the weights of {init_from}")
         initial = None if init_from is None else network
         checkpoints = _open_checkpoints(folder, config, options, record, seed, index, initial, begun)
         if rank() == 0:
@@ -98,9 +98,9 @@ def train_softmax(
             save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
         sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
         band = (config.features.low_freq, config.features.high_freq)
-        _say(_summary(config, options, network, torch_device))
+        _report(_summary(config, options, network, torch_device))
         train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
-        _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+        _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
 def train_triplet(
@@ -133,12 +133,12 @@ def train_triplet(
         )
         check_batch(sampler.speakers * sampler.per_speaker, "triplet.speakers_per_batch, utterances_per_speaker")
         if sampler.left_out:
-            _say(
+            _report(
                 f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
                 f"of {options.crop_frames} frames"
             )
         if sampler.speakers < options.speakers_per_batch:
-            _say(
+            _report(
                 f"triplet.speakers_per_batch is {options.speakers_per_batch}, there are {sampler.speakers} speakers: a "
                 f"batch has all of them, {sampler.speakers} x {options.utterances_per_speaker} utterances"
             )
@@ -155,9 +155,9 @@ def train_triplet(
         )
         checkpoints = _open_checkpoints(folder, config, options, record, seed, index, network, begun)
         band = (config.features.low_freq, config.features.high_freq)
-        _say(_summary(config, options, network, torch_device))
+        _report(_summary(config, options, network, torch_device))
         train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
-        _say(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+        _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
 def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
@@ -167,7 +167,7 @@ def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
     if len(index.speakers) < 2:
         raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
     single = int((index.of_speaker.sizes() == 1).sum())
-    _say(
+    _report(
         f"{len(index.speakers)} speakers ({single} with a single utterance), {len(index)} utterances, "
         f"{index.feature_dim} bins"
     )
@@ -175,7 +175,7 @@ def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
     if dev_index is not None and dev_index.feature_dim != index.feature_dim:
         raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
     if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
-        _say("too few development speakers for a development EER; checkpoint_best is the last one")
+        _report("too few development speakers for a development EER; checkpoint_best is the last one")
     return index, dev_index
 
 
@@ -284,6 +284,6 @@ def _summary(config: Config, options: Softmax | Triplet, network: Network, devic
     )
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     if rank() == 0:
         print(line, flush=True)

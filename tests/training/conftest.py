@@ -14,7 +14,7 @@ WriteFeatures = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tiny networks on two threads mostly wait for each other, above all beside other work."""
+    """Train on one thread: with tiny networks, several threads mostly wait for each other."""
     before, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
     yield
@@ -33,7 +33,7 @@ def _write_features(
     noise: float = 0.7,
     seed: int = 0,
 ) -> Path:
-    """A Kaldi data directory of random features; each speaker has a mean and a slow oscillation of its own."""
+    """Write a Kaldi data directory of random features; each speaker has a mean and a slow oscillation."""
     generator = np.random.default_rng([seed, *prefix.encode()])
     folder.mkdir(parents=True)
     utt2spk, num_frames = {}, {}

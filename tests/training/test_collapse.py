@@ -21,16 +21,16 @@ AT_MARGIN = {"loss": 0.1001, "active_triplets": 1.0, "positive_cosine": 0.9, "ne
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"), [(TOGETHER, "all embeddings coincided"), (AT_MARGIN, "the loss sat at the margin")]
+    ("bad", "problem"), [(TOGETHER, "all embeddings coincided"), (AT_MARGIN, "the loss sat at the margin")]
 )
-def test_only_many_bad_steps_in_a_row_are_a_collapse(bad: dict[str, float], said: str) -> None:
+def test_only_many_bad_steps_in_a_row_are_a_collapse(bad: dict[str, float], problem: str) -> None:
     watch = CollapseWatch(0.1, 5, 1000)
-    for figures in [bad] * 5 + [GOOD] + [bad] * 5:
-        watch.see(figures)
-    with pytest.raises(CollapseError, match=f"for 6 steps {said}") as raised:
+    for metrics in [bad] * 5 + [GOOD] + [bad] * 5:
+        watch.see(metrics)
+    with pytest.raises(CollapseError, match=f"for 6 steps {problem}") as raised:
         watch.see(bad)
-    for mend in ("learning_rate", "early_negatives", "softmax.epochs"):
-        assert mend in str(raised.value)
+    for cure in ("learning_rate", "early_negatives", "softmax.epochs"):
+        assert cure in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -47,25 +47,25 @@ def steps_until_collapse(watch: CollapseWatch) -> int:
     (500, 100, 50, 50),
     (20, 600, 20, 20),
 ])  # fmt: skip
-def test_patience_is_a_share_of_the_training(patience: int, steps: int, fresh: int, later: int) -> None:
+def test_patience_is_limited_to_a_share_of_the_training(patience: int, steps: int, fresh: int, later: int) -> None:
     assert steps_until_collapse(CollapseWatch(0.1, patience, steps)) == fresh + 1
     watch = CollapseWatch(0.1, patience, steps)
     watch.see(GOOD)
     assert steps_until_collapse(watch) == later + 1
 
 
-@pytest.mark.parametrize(("good", "figures", "most"), [(1, TOGETHER, 4), (1, AT_MARGIN, 19), (0, TOGETHER, 49)])
-def test_what_ends_badly_has_collapsed(good: int, figures: dict[str, float], most: int) -> None:
+@pytest.mark.parametrize(("good", "metrics", "steps"), [(1, TOGETHER, 4), (1, AT_MARGIN, 19), (0, TOGETHER, 49)])
+def test_a_training_that_ends_badly_has_collapsed(good: int, metrics: dict[str, float], steps: int) -> None:
     watch = CollapseWatch(0.1, 500, 600)
-    for seen in [GOOD] * good + [figures] * most:
+    for seen in [GOOD] * good + [metrics] * steps:
         watch.see(seen)
     resumed = CollapseWatch(0.1, 500, 600)
     resumed.load_state_dict(watch.state_dict())
     for ending in (watch, resumed):
         assert ending.doubtful == bool(good)
         ending.end()
-        ending.see(figures)
-        with pytest.raises(CollapseError, match=f"for its last {most + 1} steps (all embeddings coin|the loss sat at)"):
+        ending.see(metrics)
+        with pytest.raises(CollapseError, match=f"for its last {steps + 1} steps (all embeddings|the loss sat at)"):
             ending.end()
 
 
@@ -75,10 +75,10 @@ def test_softmax_training_is_not_watched() -> None:
         watch.see({"loss": 0.2, "accuracy": 0.0})
 
 
-def test_a_patience_of_0_is_off_and_only_the_end_is_judged() -> None:
+def test_with_a_patience_of_0_only_the_end_is_judged() -> None:
     watch = CollapseWatch(0.1, 0, 1000)
-    for figures in [GOOD] + [TOGETHER] * 990:
-        watch.see(figures)
+    for metrics in [GOOD] + [TOGETHER] * 990:
+        watch.see(metrics)
     assert watch.doubtful  # nothing is saved meanwhile
     with pytest.raises(CollapseError, match="for its last 990 steps"):
         watch.end()
@@ -87,7 +87,7 @@ def test_a_patience_of_0_is_off_and_only_the_end_is_judged() -> None:
 
 
 class Collapsing(TripletObjective):
-    """From step ``first`` to before ``end`` the network gives one vector for all."""
+    """From step ``first`` to before ``end``, the network maps everything to one vector."""
 
     def __init__(self, network: torch.nn.Module, first: int, end: int, before: Callable[[int], None]) -> None:
         super().__init__(network, 0.1)
@@ -130,7 +130,7 @@ def train_collapsing(
 
 
 def steps_of(folder: Path) -> list[int]:
-    """After how many steps last and best were written."""
+    """The step of the last checkpoint, and its number of bad steps; best has the same weights."""
     last = load_checkpoint(folder / "checkpoint_last.pt")
     best = load_checkpoint(folder / "checkpoint_best.pt")
     assert all(torch.equal(best["network"][name], tensor) for name, tensor in last["network"].items())
@@ -149,8 +149,8 @@ def test_with_a_patience_of_0_a_training_may_collapse_and_recover(data_dir: Path
 
 
 def test_a_training_that_ends_collapsed_is_no_success(data_dir: Path, tmp_path: Path) -> None:
-    """Its patience, 500 steps by default, is longer than the training."""
-    for _ in range(2):  # nor when the command is given again
+    """The default patience of 500 steps is longer than this training."""
+    for _ in range(2):  # repeating the command does not help
         with pytest.raises(CollapseError, match="for its last 17 steps all embeddings coincided"):
             train_collapsing(data_dir, tmp_path, 13, 999, epochs=6)
         assert steps_of(tmp_path) == [10, 0]
@@ -167,13 +167,13 @@ def test_a_signal_while_the_network_collapses_keeps_the_good_checkpoint(data_dir
     assert steps_of(tmp_path) == [10, 0]
 
 
-def test_what_recovers_goes_on_and_its_bad_epochs_are_not_averaged(data_dir: Path, tmp_path: Path) -> None:
+def test_a_training_that_recovers_continues_and_its_bad_epochs_are_not_averaged(data_dir: Path, tmp_path: Path) -> None:
     train_collapsing(data_dir, tmp_path, 13, 32, epochs=8)
     assert steps_of(tmp_path) == [40, 0]
     network = load_checkpoint(tmp_path / "checkpoint_last.pt")["network"]
     average = load_checkpoint(tmp_path / "checkpoint_average.pt")["network"]
     assert not all(torch.equal(average[name], tensor) for name, tensor in network.items())
-    train_collapsing(data_dir, tmp_path / "late", 33, 37, epochs=8)  # epoch 7, of the last two, ends badly
+    train_collapsing(data_dir, tmp_path / "late", 33, 37, epochs=8)  # epoch 7, one of the last two, ends badly
     network = load_checkpoint(tmp_path / "late" / "checkpoint_last.pt")["network"]
     average = load_checkpoint(tmp_path / "late" / "checkpoint_average.pt")["network"]
     assert all(torch.equal(average[name], tensor) for name, tensor in network.items())

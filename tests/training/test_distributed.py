@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-import deepspeaker
 from deepspeaker.models import Network, build_model
 from deepspeaker.training import (
     Interrupted,
@@ -33,9 +31,9 @@ from deepspeaker.training import (
     synchronise_batch_norm,
     world_size,
 )
-from tests.training.tiny import assert_same_training, kill_me, train_once
+from tests.training.tiny import assert_same_training, do_nothing, environment, signal_at, train_once
 
-BATCH = 13  # no multiple of 2 or 3: shares of different sizes
+BATCH = 13  # not a multiple of 2 or 3, so shards differ in size
 
 
 def objective_of(name: str, network: nn.Module) -> Objective:
@@ -55,10 +53,7 @@ def network_of(kind: str) -> Network:
 
 
 def train_five_steps(kind: str, objective_name: str) -> dict[str, Any]:
-    """The loss of each step, the gradients of the first, the weights and running statistics after five.
-
-    A step adds the gradients of two batches.
-    """
+    """Return the loss of each batch, the gradients of the first step, and all state after five steps of two batches."""
     torch.manual_seed(0)
     network = network_of(kind)
     objective = objective_of(objective_name, network).double()
@@ -77,17 +72,13 @@ def train_five_steps(kind: str, objective_name: str) -> dict[str, Any]:
             speakers = torch.cat([torch.arange(5), torch.arange(5), others])
             features = torch.randn(BATCH, 12, 7, generator=generator, dtype=torch.float64) + speakers[:, None, None] / 3
             with gradient_sync(model, micro == 1):
-                loss, figures = model(features[shard(BATCH)], speakers, 2 * step + micro)
+                loss, metrics = model(features[shard(BATCH)], speakers, 2 * step + micro)
                 (loss * world_size() / 2).backward()
-            losses.append(figures[0])
+            losses.append(metrics[0])
         if step == 0:
             gradients = [p.grad.clone() for p in objective.parameters() if p.grad is not None]
         optimizer.step()
-    return {
-        "losses": torch.stack(losses),
-        "gradients": gradients,
-        "weights": [*objective.state_dict().values()],
-    }
+    return {"losses": torch.stack(losses), "gradients": gradients, "weights": [*objective.state_dict().values()]}
 
 
 KINDS = ["rescnn-channel", "rescnn-sequence", "gru-sequence"]
@@ -96,47 +87,34 @@ OBJECTIVES = ["affine", "additive_margin", "additive_angular_margin", "hardest",
 
 def main() -> None:
     torch.set_num_threads(1)
-    if len(sys.argv) > 2:  # a training that stops in step 7 of 20 and is resumed, and one that does not stop
+    if len(sys.argv) > 2:  # one training stops in step 7 of 20 and resumes, another one does not stop
         folder = Path(sys.argv[1])
         with process_group(torch.device("cpu")):
             for name, stop_at in (("stopped", 7), ("stopped", -1), ("straight", -1)):
                 with contextlib.suppress(Interrupted):
-                    dist.barrier()  # rank 0 has written what the next one reads
-                    train_once(folder, folder / name, "triplet", dev=False, cross_batch_memory=12, before=stops(stop_at))
+                    dist.barrier()  # rank 0 has written the checkpoint that the next training reads
+                    before = signal_at(stop_at) if rank() == 1 else do_nothing
+                    train_once(folder, folder / name, "triplet", dev=False, cross_batch_memory=12, before=before)
         return
     with process_group(torch.device("cpu")):
         results = {(kind, name): train_five_steps(kind, name) for kind in KINDS for name in OBJECTIVES}
         torch.save(results, f"{sys.argv[1]}.{rank()}")
 
 
-def stops(at: int) -> Callable[[int], None]:
-    return lambda step: kill_me(signal.SIGTERM) if step == at and rank() == 1 else None
-
-
 def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(deepspeaker.__file__).parents[1]),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(count),
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # as the command has it
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    shared["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # as the command sets it
+    processes = []
+    for number in range(count):
+        env = environment(**shared, RANK=str(number), LOCAL_RANK=str(number))
+        processes.append(subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True))
+    return processes
 
 
-def same(one: Any, other: Any) -> None:
+def assert_close(one: Any, other: Any) -> None:
     for name in ("losses", "gradients", "weights"):
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-9)
 
@@ -150,15 +128,15 @@ def test_processes_equal_one_process_on_the_whole_batch(count: int, tmp_path: Pa
     for number in range(count):
         results = torch.load(tmp_path / f"results.{number}", weights_only=True)
         for (kind, name), result in results.items():
-            same(result, train_five_steps(kind, name))
+            assert_close(result, train_five_steps(kind, name))
         assert len(results) == len(KINDS) * len(OBJECTIVES)
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_processes_that_were_stopped_end_as_undisturbed_ones(
+def test_processes_that_were_stopped_resume_to_the_same_bits(
     count: int, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
-    """Bit by bit, although the signal reached one of them only; sums of three depend on their order."""
+    """The signal reaches one of them only; sums of three values depend on their order."""
     write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
     for process in start(count, [__file__, str(tmp_path), "resume"]):
         _, errors = process.communicate(timeout=300)
@@ -167,7 +145,7 @@ def test_processes_that_were_stopped_end_as_undisturbed_ones(
 
 
 def run_all(count: int, body: str, program: Path) -> list[tuple[str, int]]:
-    """What ``count`` processes print on stderr and end with that meet and then run ``body``."""
+    """Connect ``count`` processes that run ``body``; return what each prints on stderr, and its status."""
     program.write_text(
         "import os, torch\n"
         "from pathlib import Path\n"
@@ -191,9 +169,9 @@ def run_all(count: int, body: str, program: Path) -> list[tuple[str, int]]:
 def test_a_lost_process_ends_the_others_in_one_line(lost: int, tmp_path: Path) -> None:
     ends = run_all(3, f"rank == {lost} and os._exit(9)", tmp_path / "lost.py")
     assert ends.pop(lost) == ("", 9)
-    for said, status in ends:
+    for line, status in ends:
         assert status == 1
-        assert re.fullmatch(r"lost another process \(.*\); the same command continues from the last checkpoint", said)
+        assert re.fullmatch(r"lost another process \(.*\); the same command continues from the last checkpoint", line)
 
 
 def test_a_process_that_does_not_answer_ends_the_others_after_the_timeout(tmp_path: Path) -> None:
@@ -206,22 +184,22 @@ def test_a_process_that_does_not_answer_ends_the_others_after_the_timeout(tmp_pa
     assert re.fullmatch(r"lost another process \(.*[Tt]imed out.*\); the same command continues from .*", ends[0][0])
 
 
-def test_a_batch_that_leaves_a_process_without_a_share_is_refused(tmp_path: Path) -> None:
+def test_a_batch_that_leaves_a_rank_without_a_row_is_refused(tmp_path: Path) -> None:
     ends = run_all(3, "check_batch(3, 'size'); check_batch(2, 'size')", tmp_path / "small.py")
-    for said, status in ends:
+    for line, status in ends:
         assert status == 1
-        assert re.fullmatch(r"size: a batch of 2 is too small for 3 processes, .*", said), said
+        assert re.fullmatch(r"size: a batch of 2 is too small for 3 processes, .*", line), line
 
 
-def test_processes_that_found_other_things_are_named(tmp_path: Path) -> None:
+def test_ranks_that_disagree_are_named(tmp_path: Path) -> None:
     facts = "{'seed': 1, 'the step': rank // 2}"
     body = f"check_agreement({{'seed': 1}}, Path('e')); check_agreement({facts}, Path('e'))"
     ends = run_all(3, body, tmp_path / "others.py")
-    for said, status in ends:
+    for line, status in ends:
         assert status == 1
-        assert "the step is 0 for rank 0 (on " in said
-        assert " and 1 for rank 2 (on " in said
-        assert "all machines need the same e and data, on a shared file system" in said
+        assert "the step is 0 for rank 0 (on " in line
+        assert " and 1 for rank 2 (on " in line
+        assert "all machines need the same e and data, on a shared file system" in line
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trainings of several processes, started and disturbed as a user's are."""
+"""Trainings of several processes, started by the command and interrupted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-import deepspeaker
 from deepspeaker.config import Config, dump_config
 from deepspeaker.features import FeatureIndex
 from deepspeaker.kaldi import ArkWriter
 from deepspeaker.models import load_checkpoint
 from deepspeaker.training import UtteranceSampler, failure_cause
-from tests.training.tiny import SMALL
+from tests.training.tiny import SMALL, environment
 
 
 def command(data_dir: Path, exp_dir: Path, *options: object, stage: str = "softmax", **sections: Any) -> list[str]:
-    """A training by ``deepspeaker train``, with the sections of ``SMALL`` changed as told."""
+    """Return the words of ``deepspeaker train`` for a training by ``SMALL`` with changes to its sections."""
     exp_dir.mkdir(parents=True, exist_ok=True)
     config = Config.model_validate({name: SMALL[name] | sections.get(name, {}) for name in SMALL})
     (exp_dir / "small.yaml").write_text(dump_config(config), encoding="utf-8")
@@ -39,70 +38,65 @@ def command(data_dir: Path, exp_dir: Path, *options: object, stage: str = "softm
     return [sys.executable, *map(str, words)]
 
 
-def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1]), "OMP_NUM_THREADS": "1"} | more
-
-
-def finished(words: list[str], **more: str) -> str:
-    """What a command that ends well says."""
+def output_of(words: list[str], **more: str) -> str:
+    """Run a command that succeeds, and return its output."""
     done = subprocess.run(words, env=environment(**more), capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def last(exp_dir: Path, stage: str = "softmax") -> dict[str, Any]:
+def last_checkpoint(exp_dir: Path, stage: str = "softmax") -> dict[str, Any]:
     return load_checkpoint(exp_dir / stage / "checkpoint_last.pt")
 
 
 def test_several_processes_started_by_the_command_equal_one(data_dir: Path, tmp_path: Path) -> None:
     for count in (1, 2):
         for stage in ("softmax", "triplet"):
-            said = finished(command(data_dir, tmp_path / str(count), "--nproc", count, stage=stage))
-            assert f"{count} x cpu" in said
-            assert len(re.findall(r"epoch 1/2", said)) == 1
+            output = output_of(command(data_dir, tmp_path / str(count), "--nproc", count, stage=stage))
+            assert f"{count} x cpu" in output
+            assert len(re.findall(r"epoch 1/2", output)) == 1
     for stage in ("softmax", "triplet"):
-        one, two = (last(tmp_path / count, stage) for count in ("1", "2"))
+        one, two = (last_checkpoint(tmp_path / count, stage) for count in ("1", "2"))
         assert one["history"] == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in two["history"]]
         for name, tensor in one["network"].items():
             torch.testing.assert_close(two["network"][name], tensor, rtol=1e-2, atol=1e-3)
 
 
 def worker(agent: int, rank: int) -> int:
-    """The process of a rank that an agent has started."""
+    """Return the process of a rank that an agent has started."""
     for pid in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
         if f"\0RANK={rank}\0".encode() in b"\0" + Path(f"/proc/{pid}/environ").read_bytes():
             return int(pid)
     raise AssertionError(f"process {agent} has no child of rank {rank}")
 
 
-def until(stream: IO[str] | None, beginning: str) -> None:
-    """Waits for the line of an output."""
+def wait_for_line(stream: IO[str] | None, beginning: str) -> None:
     assert stream is not None
     assert any(line.startswith(beginning) for line in stream)
 
 
-def test_a_killed_process_is_named_and_training_goes_on_from_its_checkpoint(data_dir: Path, tmp_path: Path) -> None:
+def test_a_killed_process_is_named_and_its_training_is_resumed(data_dir: Path, tmp_path: Path) -> None:
     words = command(data_dir, tmp_path, "--nproc", 2, softmax={"epochs": 15})
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
-        until(agent.stdout, "epoch 2/")
+        wait_for_line(agent.stdout, "epoch 2/")
         begin = time.monotonic()
         os.kill(worker(agent.pid, 1), signal.SIGKILL)
-        _, said = agent.communicate(timeout=300)
+        _, errors = agent.communicate(timeout=300)
     assert agent.returncode == 1
     assert time.monotonic() - begin < 60
-    assert "training stopped: rank 1 of 2: was killed by SIGKILL; the same command continues" in said
-    assert "Traceback" not in said
-    step = last(tmp_path)["step"]
+    assert "training stopped: rank 1 of 2: was killed by SIGKILL; the same command continues" in errors
+    assert "Traceback" not in errors
+    step = last_checkpoint(tmp_path)["step"]
     assert 8 <= step < 60
-    assert f"continuing from step {step} of 60" in finished(words)
+    assert f"continuing from step {step} of 60" in output_of(words)
     straight = tmp_path / "straight"
-    finished(command(data_dir, straight, "--nproc", 2, softmax={"epochs": 15}))
-    for name, tensor in last(straight)["network"].items():
-        assert torch.equal(last(tmp_path)["network"][name], tensor)
+    output_of(command(data_dir, straight, "--nproc", 2, softmax={"epochs": 15}))
+    for name, tensor in last_checkpoint(straight)["network"].items():
+        assert torch.equal(last_checkpoint(tmp_path)["network"][name], tensor)
 
 
 class Agents:
-    """One training begun on several "machines" at once, each with an experiment folder that may be the same."""
+    """One training on several "machines", each with an experiment folder, which may be the same."""
 
     def __init__(self, data_dir: Path, exp_dirs: list[Path], nproc: int, **sections: Any) -> None:
         with socket.socket() as free:
@@ -112,16 +106,15 @@ class Agents:
         if len(exp_dirs) > 1:
             options += ["--nnodes", len(exp_dirs), "--rdzv-endpoint", endpoint]
         self.exp_dirs = exp_dirs
-        own = environment(DEEPSPEAKER_TIMEOUT="10")
         self.agents = []
         for number, exp_dir in enumerate(exp_dirs):
-            words = command(data_dir, exp_dir, *options, **sections)
+            words, env = command(data_dir, exp_dir, *options, **sections), environment(DEEPSPEAKER_TIMEOUT="10")
             out, err = (exp_dir.parent / f"{name}.{number}" for name in ("out", "err"))
             with out.open("w") as out_stream, err.open("w") as err_stream:
-                self.agents.append(subprocess.Popen(words, env=own, stdout=out_stream, stderr=err_stream))
+                self.agents.append(subprocess.Popen(words, env=env, stdout=out_stream, stderr=err_stream))
 
     def signal_after_two_epochs(self, rank: int, number: signal.Signals) -> int:
-        """Sends a signal to the process of a rank; returns the number of its machine."""
+        """Send a signal to the process of a rank, and return the number of its machine."""
         outputs = [exp_dir.parent / f"out.{number}" for number, exp_dir in enumerate(self.exp_dirs)]
         limit = time.monotonic() + 300
         while not any("epoch 2/" in path.read_text() for path in outputs):
@@ -133,8 +126,8 @@ class Agents:
                 return machine
         raise AssertionError(f"no process {rank}")
 
-    def said(self) -> list[str]:
-        """What each agent says when all have ended with status 1."""
+    def errors(self) -> list[str]:
+        """Wait until all agents end with status 1, and return what each one prints on stderr."""
         try:
             assert [agent.wait(300) for agent in self.agents] == [1] * len(self.agents)
         finally:
@@ -146,32 +139,30 @@ class Agents:
 CONTINUE = "the same command continues from the last checkpoint\n"
 
 
-def test_a_process_that_hangs_is_ended_after_the_timeout(data_dir: Path, tmp_path: Path) -> None:
+def test_a_process_that_hangs_ends_the_training_after_the_timeout(data_dir: Path, tmp_path: Path) -> None:
     agents = Agents(data_dir, [tmp_path / "exp"], 2, softmax={"epochs": 3000})
     agents.signal_after_two_epochs(1, signal.SIGSTOP)
-    (said,) = agents.said()
+    (line,) = agents.errors()
     lost = r"rank 0 of 2: lost another process \(.*[Tt]imed out.*\)"
-    assert re.fullmatch(f"deepspeaker: training stopped: {lost}; {CONTINUE}", said), said
+    assert re.fullmatch(f"deepspeaker: training stopped: {lost}; {CONTINUE}", line), line
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_killed_on_one_machine_ends_the_other(data_dir: Path, tmp_path: Path, rank: int) -> None:
     agents = Agents(data_dir, [tmp_path / "exp"] * 2, 1, softmax={"epochs": 3000})
     machine = agents.signal_after_two_epochs(rank, signal.SIGKILL)
-    said = agents.said()
-    assert said[machine] == f"deepspeaker: training stopped: rank {rank} of 2: was killed by SIGKILL; {CONTINUE}"
+    errors = agents.errors()
+    assert errors[machine] == f"deepspeaker: training stopped: rank {rank} of 2: was killed by SIGKILL; {CONTINUE}"
     lost = rf"(rank {1 - rank} of 2: lost another process|no connection to the other machines at \S+) \(.*\)"
-    assert re.fullmatch(f"deepspeaker: training stopped: {lost}; {CONTINUE}", said[1 - machine]), said
-    assert last(tmp_path / "exp")["step"] >= 8
+    assert re.fullmatch(f"deepspeaker: training stopped: {lost}; {CONTINUE}", errors[1 - machine]), errors
+    assert last_checkpoint(tmp_path / "exp")["step"] >= 8
 
 
-def test_the_error_of_one_process_is_the_one_line(
-    tmp_path: Path, write_features: Callable[..., Path]
-) -> None:
-    """An ark that rank 1 alone finds broken: the rank and its line are named, whoever ended first."""
+def test_an_error_of_one_process_is_one_line(tmp_path: Path, write_features: Callable[..., Path]) -> None:
+    """Only rank 1 reads a damaged utterance: the line names it, whichever process ends first."""
     write_features(tmp_path / "data" / "train_nosil", 8, 4, prefix="t")
     index = FeatureIndex(tmp_path / "data" / "train_nosil")
-    # A batch has all utterances; its second half is rank 1's.
+    # A batch has all utterances; its second half belongs to rank 1.
     utterance = int(UtteranceSampler(len(index), 32, 0).batch(0).utterances[20])
     rows = {name: index.read(number).copy() for number, name in enumerate(index.utterances)}
     name = index.utterance_id(utterance)
@@ -193,23 +184,23 @@ def test_the_error_of_one_process_is_the_one_line(
 def test_a_signal_to_the_command_saves_the_step(data_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
     words = command(data_dir, tmp_path, "--nproc", 2, softmax={"epochs": 3000})
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
-        until(agent.stdout, "epoch 2/")
+        wait_for_line(agent.stdout, "epoch 2/")
         agent.send_signal(number)
-        out, said = agent.communicate(timeout=300)
+        output, errors = agent.communicate(timeout=300)
     assert agent.returncode == 1
-    found = re.search(rf"stopped by {number.name} at step (\d+) of 12000; saved\n", out)
-    assert found, (out, said)
-    assert last(tmp_path)["step"] == int(found[1])
-    assert said == f"deepspeaker: training stopped by {number.name}; {CONTINUE}"
+    found = re.search(rf"stopped by {number.name} at step (\d+) of 12000; saved\n", output)
+    assert found, (output, errors)
+    assert last_checkpoint(tmp_path)["step"] == int(found[1])
+    assert errors == f"deepspeaker: training stopped by {number.name}; {CONTINUE}"
 
 
 def test_machines_without_a_shared_folder_are_refused_before_anything_is_written(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    finished(command(data_dir, tmp_path / "begun"))
+    output_of(command(data_dir, tmp_path / "begun"))
     begun = {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
-    said = Agents(data_dir, [tmp_path / "begun", tmp_path / "empty"], 1).said()
-    for line in said:
+    errors = Agents(data_dir, [tmp_path / "begun", tmp_path / "empty"], 1).errors()
+    for line in errors:
         assert re.fullmatch(
             r"deepspeaker: training stopped: rank [01] of 2: the step to continue from is [08] for rank 0 "
             r"\(on .*\) and [08] for rank 1 \(on .*\); all machines need the same .* shared file system\n",
@@ -230,7 +221,7 @@ def test_a_batch_smaller_than_the_processes_is_refused_before_anything_is_writte
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_what_ended_a_process_is_said(tmp_path: Path) -> None:
+def test_failure_causes(tmp_path: Path) -> None:
     def cause(status: int, recorded: object = None) -> str:
         if recorded is not None:
             message = {"message": recorded, "extraInfo": {"timestamp": "1"}}
@@ -246,8 +237,8 @@ def test_what_ended_a_process_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["channel", "sequence"])
-def test_compiled_processes_compute_what_plain_ones_do(data_dir: Path, tmp_path: Path, norm: str) -> None:
-    """Two processes plain and compiled, one compiled; and stopped half of the way, to go on in the other manner."""
+def test_compiled_processes_compute_what_uncompiled_ones_do(data_dir: Path, tmp_path: Path, norm: str) -> None:
+    """Two processes and one, compiled or not, also switched halfway: all agree."""
     waits = {"DEEPSPEAKER_TIMEOUT": "300", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled")}
     training = {"epochs": 40, "steps_per_epoch": 1, "optimizer": {"name": "sgd", "learning_rate": 0.01}}
 
@@ -255,9 +246,9 @@ def test_compiled_processes_compute_what_plain_ones_do(data_dir: Path, tmp_path:
         options = training | {"compile": compiled}
         return command(data_dir, tmp_path / exp, "--nproc", count, model={"batch_norm": norm}, softmax=options)
 
-    finished(words("plain", 2, False), **waits)
-    finished(words("compiled", 2, True), **waits)
-    finished(words("compiled-alone", 1, True), **waits)
+    output_of(words("plain", 2, False), **waits)
+    output_of(words("compiled", 2, True), **waits)
+    output_of(words("compiled-alone", 1, True), **waits)
     for exp, first in (("begun-plain", False), ("begun-compiled", True)):
         with subprocess.Popen(words(exp, 2, first), env=environment(**waits), stdout=subprocess.PIPE, text=True) as run:
             assert run.stdout is not None
@@ -265,11 +256,11 @@ def test_compiled_processes_compute_what_plain_ones_do(data_dir: Path, tmp_path:
                 if line.startswith("epoch 3/"):
                     run.send_signal(signal.SIGTERM)
             assert run.wait(300) == 1
-        assert 3 <= last(tmp_path / exp)["step"] < 40
-        assert "continuing from step" in finished(words(exp, 2, not first), **waits)
-    plain = last(tmp_path / "plain")
+        assert 3 <= last_checkpoint(tmp_path / exp)["step"] < 40
+        assert "continuing from step" in output_of(words(exp, 2, not first), **waits)
+    plain = last_checkpoint(tmp_path / "plain")
     for exp in ("compiled", "compiled-alone", "begun-plain", "begun-compiled"):
-        other = last(tmp_path / exp)
+        other = last_checkpoint(tmp_path / exp)
         assert other["history"] == [pytest.approx(row, rel=1e-4, abs=1e-5) for row in plain["history"]]
         for name, tensor in plain["network"].items():
             torch.testing.assert_close(other["network"][name], tensor, rtol=1e-4, atol=1e-5)

@@ -14,7 +14,6 @@ import pytest
 import torch
 from sklearn.metrics import roc_curve
 
-import deepspeaker
 from deepspeaker.config import Optimizer
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint, network_of
@@ -22,15 +21,17 @@ from deepspeaker.training import Development, Interrupted, learning_rate
 from tests.training.tiny import (
     CONFIG,
     assert_same_training,
+    environment,
     identical,
     kill_me,
     rows_of,
+    signal_at,
     train_once,
 )
 
 
 def in_fork(work: Callable[[], None]) -> int:
-    """How a forked process ends that does ``work``: a signal as a negative number, or 0; 7 when interrupted."""
+    """Run ``work`` in a fork; return its exit status: 0, a negative signal number, or 7 when interrupted."""
     process = os.fork()
     if process == 0:
         try:
@@ -45,7 +46,7 @@ def in_fork(work: Callable[[], None]) -> int:
 
 
 def kill_before_rename(which: int) -> None:
-    """From now on, this process dies just before it gives its ``which``-th file (from 0) its final name."""
+    """Make this process die just before it renames its ``which``-th file (from 0) to its final name."""
     rename, count = Path.replace, iter(range(1000))
 
     def counted(self: Path, target: Path) -> Path:
@@ -57,25 +58,22 @@ def kill_before_rename(which: int) -> None:
 
 
 def child_main(data_dir: Path, folder: Path, section: str) -> None:
-    """Trains once undisturbed, then once for every way of being stopped, each time going on afterwards.
+    """Train without interruption, then stop and resume a training in every way.
 
-    In a process of its own, because one that torch has already made threads in cannot be forked safely.
+    This runs in a fresh process, because a process in which torch has started threads cannot be forked safely.
     """
     torch.set_num_threads(1)
-    shape = {"epochs": 6, "steps_per_epoch": 3}  # the last two epochs are averaged, so an average is resumed too
+    shape = {"epochs": 6, "steps_per_epoch": 3}  # averages two epochs, so an average is resumed too
 
     def expect(code: int, work: Callable[[], None]) -> None:
         found = in_fork(work)
         assert found == code, (found, code)
 
-    def stopped_at(step: int, number: int) -> Callable[[int], None]:
-        return lambda at: kill_me(number) if at == step else None
-
-    train_once(data_dir, folder / "straight", section, **shape)  # not in a fork: what it imports, all forks then have
+    train_once(data_dir, folder / "straight", section, **shape)  # not in a fork, so all forks have its imports
     for step in (0, 3, 7, 16):
         for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 7)):
             target = folder / f"{signal.Signals(number).name}_{step}"
-            expect(code, lambda: train_once(data_dir, target, section, before=stopped_at(step, number), **shape))  # noqa: B023
+            expect(code, lambda: train_once(data_dir, target, section, before=signal_at(step, number), **shape))  # noqa: B023
             expect(0, lambda: train_once(data_dir, target, section, **shape))  # noqa: B023
     for which in range(100 if section == "softmax" else 0):
         target = folder / f"rename_{which}"
@@ -88,32 +86,31 @@ def child_main(data_dir: Path, folder: Path, section: str) -> None:
             shutil.rmtree(target)
             break
         expect(0, lambda: train_once(data_dir, target, section, **shape))  # noqa: B023
-    # Stopped twice, once within an epoch that was already cut before.
+    # Stopped twice, the second time within an epoch that was resumed.
     target = folder / "twice"
-    expect(7, lambda: train_once(data_dir, target, section, before=stopped_at(9, signal.SIGTERM), **shape))
-    expect(-9, lambda: train_once(data_dir, target, section, before=stopped_at(11, signal.SIGKILL), **shape))
+    expect(7, lambda: train_once(data_dir, target, section, before=signal_at(9, signal.SIGTERM), **shape))
+    expect(-9, lambda: train_once(data_dir, target, section, before=signal_at(11, signal.SIGKILL), **shape))
     expect(0, lambda: train_once(data_dir, target, section, **shape))
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_a_training_that_was_killed_or_stopped_anywhere_ends_as_an_undisturbed_one(
+def test_a_training_that_was_killed_or_stopped_anywhere_resumes_to_the_same_bits(
     data_dir: Path, tmp_path: Path, section: str
 ) -> None:
-    environment = os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1])}
-    subprocess.run([sys.executable, __file__, data_dir, tmp_path, section], env=environment, check=True, timeout=300)
+    subprocess.run([sys.executable, __file__, data_dir, tmp_path, section], env=environment(), check=True, timeout=300)
     ways = sorted(path.name for path in tmp_path.iterdir())
     # At least: 6 histories, 6 last, 1 best, 1 average.
     assert section == "triplet" or len([way for way in ways if way.startswith("rename_")]) >= 14
     for way in ways:
         assert_same_training(tmp_path / "straight", tmp_path / way)
-        if not way.startswith("rename_"):  # what a kill leaves has no final name
+        if not way.startswith("rename_"):  # a kill leaves a temporary file
             assert not list((tmp_path / way).glob(".*"))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_within_an_epoch_saves_the_step_at_work(data_dir: Path, tmp_path: Path, name: str) -> None:
+def test_a_signal_within_an_epoch_saves_the_current_step(data_dir: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(Interrupted, match=rf"stopped by {name} at step 8 of 20; saved"):
-        train_once(data_dir, tmp_path, before=lambda step: kill_me(signal.Signals[name]) if step == 7 else None)
+        train_once(data_dir, tmp_path, before=signal_at(7, signal.Signals[name]))
     state = load_checkpoint(tmp_path / "checkpoint_last.pt")
     assert (state["step"], len(state["history"])) == (8, 1)
     assert not (tmp_path / "checkpoint_average.pt").exists()
@@ -121,7 +118,7 @@ def test_a_signal_within_an_epoch_saves_the_step_at_work(data_dir: Path, tmp_pat
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
-def test_the_second_ctrl_c_ends_at_once(data_dir: Path, tmp_path: Path) -> None:
+def test_the_second_ctrl_c_stops_at_once(data_dir: Path, tmp_path: Path) -> None:
     def twice(step: int) -> None:
         if step == 7:
             kill_me(signal.SIGINT)
@@ -129,28 +126,28 @@ def test_the_second_ctrl_c_ends_at_once(data_dir: Path, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         train_once(data_dir, tmp_path, before=twice)
-    assert load_checkpoint(tmp_path / "checkpoint_last.pt")["step"] == 5  # of the last epoch
+    assert load_checkpoint(tmp_path / "checkpoint_last.pt")["step"] == 5  # the end of the last epoch
 
 
-def test_within_an_epoch_it_saves_every_so_many_steps(
+def test_a_checkpoint_is_also_saved_within_an_epoch(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deepspeaker.training.loop.SAVE_STEPS", 3)
     seen = {}
 
-    def look(step: int) -> None:
+    def read_step(step: int) -> None:
         if (tmp_path / "often" / "checkpoint_last.pt").is_file():
             seen[step] = load_checkpoint(tmp_path / "often" / "checkpoint_last.pt")["step"]
 
-    train_once(data_dir, tmp_path / "often", before=look, epochs=2, steps_per_epoch=7)
+    train_once(data_dir, tmp_path / "often", before=read_step, epochs=2, steps_per_epoch=7)
     assert seen == {3: 3, 4: 3, 5: 3, 6: 6, 7: 7, 8: 7, 9: 9, 10: 9, 11: 9, 12: 12, 13: 12}
     monkeypatch.undo()
     train_once(data_dir, tmp_path / "seldom", epochs=2, steps_per_epoch=7)
     assert_same_training(tmp_path / "seldom", tmp_path / "often")
 
 
-def test_torchs_settings_are_as_before_when_training_has_ended(data_dir: Path, tmp_path: Path) -> None:
-    """Deterministic algorithms hold while it trains, without their fill of fresh memory, which takes time."""
+def test_training_restores_the_settings_of_torch(data_dir: Path, tmp_path: Path) -> None:
+    """Training uses deterministic algorithms, without the slow filling of fresh memory."""
     memory: Any = torch.utils.deterministic
 
     def settings() -> tuple[int, bool]:
@@ -176,17 +173,17 @@ def test_torchs_settings_are_as_before_when_training_has_ended(data_dir: Path, t
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_a_step_reads_nothing_of_its_results_before_backward(
+def test_a_step_reads_no_result_before_the_backward_pass(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str
 ) -> None:
-    """On a GPU, to read a result is to wait for it (see also the test on the meta device)."""
+    """Reading a result on a GPU means waiting for it (see also the test on the meta device)."""
     inside, steps, reads = [False], [], []
 
     def count(name: str) -> None:
         original = getattr(torch.Tensor, name)
 
         def call(self: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-            if inside[0] and self.is_floating_point():  # speakers are known on the host
+            if inside[0] and self.is_floating_point():  # the speakers are on the host
                 reads.append(name)
             return original(self, *arguments, **named)
 
@@ -210,16 +207,7 @@ def test_a_step_reads_nothing_of_its_results_before_backward(
     assert (len(steps), reads) == (10, [])
 
 
-def test_two_runs_of_one_seed_are_identical_and_another_seed_is_not(data_dir: Path, tmp_path: Path) -> None:
-    train_once(data_dir, tmp_path / "one")
-    train_once(data_dir, tmp_path / "again")
-    train_once(data_dir, tmp_path / "other", seed=4)
-    assert_same_training(tmp_path / "one", tmp_path / "again")
-    one, other = (load_checkpoint(tmp_path / name / "checkpoint_last.pt") for name in ("one", "other"))
-    assert not identical(one["network"], other["network"])
-
-
-def test_training_twice_leaves_a_finished_one_as_it_is(data_dir: Path, tmp_path: Path) -> None:
+def test_a_finished_training_stays_as_it_is(data_dir: Path, tmp_path: Path) -> None:
     train_once(data_dir, tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "again")
     train_once(data_dir, tmp_path / "again", before=lambda step: pytest.fail(f"step {step} was done again"))
@@ -227,7 +215,7 @@ def test_training_twice_leaves_a_finished_one_as_it_is(data_dir: Path, tmp_path:
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_accumulation_memory_and_bfloat16_are_resumed_too(data_dir: Path, tmp_path: Path, section: str) -> None:
+def test_accumulation_cross_batch_memory_and_bfloat16_are_resumed(data_dir: Path, tmp_path: Path, section: str) -> None:
     options: dict[str, Any] = {"accumulate": 2, "precision": "bfloat16", "epochs": 3}
     if section == "triplet":
         options |= {"cross_batch_memory": 20, "early_steps": 6}
@@ -235,9 +223,7 @@ def test_accumulation_memory_and_bfloat16_are_resumed_too(data_dir: Path, tmp_pa
     for batch in (9, 13, 21):
         folder = tmp_path / f"stopped_{batch}"
         with pytest.raises(Interrupted):
-            train_once(
-                data_dir, folder, section, before=lambda at: kill_me(signal.SIGTERM) if at == batch else None, **options  # noqa: B023
-            )
+            train_once(data_dir, folder, section, before=signal_at(batch), **options)
         assert load_checkpoint(folder / "checkpoint_last.pt")["step"] == batch // 2 + 1
         train_once(data_dir, folder, section, **options)
         assert_same_training(tmp_path / "straight", folder)
@@ -251,29 +237,25 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_tensorboard_has_the_metrics_of_the_csv_and_of_some_steps(
-    data_dir: Path, tmp_path: Path, section: str
-) -> None:
+def test_tensorboard_has_the_metrics_of_the_csv_and_of_some_steps(data_dir: Path, tmp_path: Path, section: str) -> None:
     shape = {"epochs": 2, "steps_per_epoch": 25}
     train_once(data_dir, tmp_path / "straight", section, **shape)
     with pytest.raises(Interrupted):
-        train_once(
-            data_dir, tmp_path / "stopped", section, before=lambda at: kill_me(signal.SIGTERM) if at == 30 else None, **shape  # noqa: E501
-        )
+        train_once(data_dir, tmp_path / "stopped", section, before=signal_at(30), **shape)
     train_once(data_dir, tmp_path / "stopped", section, **shape)
     scalars, rows = scalars_of(tmp_path / "straight"), rows_of(tmp_path / "straight")
-    figures = {"softmax": ["loss", "accuracy"], "triplet": ["loss", *TRIPLET_FIGURES]}[section]
+    metrics = {"softmax": ["loss", "accuracy"], "triplet": ["loss", *TRIPLET_METRICS]}[section]
     for column in rows[0]:
         assert scalars.pop(f"{section}_epoch/{column}") == [
             (int(row["step"]), pytest.approx(float(row[column]), rel=1e-6)) for row in rows
         ]
-    assert sorted(scalars) == sorted(f"{section}_step/{name}" for name in figures)
+    assert sorted(scalars) == sorted(f"{section}_step/{name}" for name in metrics)
     assert {tuple(step for step, _ in values) for values in scalars.values()} == {(20, 40)}
     assert scalars_of(tmp_path / "stopped") == scalars_of(tmp_path / "straight")
 
 
 def dev_eer_of(checkpoint: Path, data_dir: Path) -> float:
-    """EER over all pairs of development utterances, each embedded by itself; between two points of the ROC."""
+    """EER over all pairs of development utterances, embedded one by one, interpolated on the ROC."""
     network, index = network_of(load_checkpoint(checkpoint)), FeatureIndex(data_dir / "dev_nosil")
     with torch.inference_mode():
         embeddings = [network.embed(torch.from_numpy(index.read(u))[None])[0].numpy() for u in range(len(index))]
@@ -284,17 +266,16 @@ def dev_eer_of(checkpoint: Path, data_dir: Path) -> float:
             labels.append(index.speaker[first] == index.speaker[second])
     p_fa, p_hit, _ = roc_curve(labels, scores, drop_intermediate=False)
     at = int(np.argmax(p_fa >= 1 - p_hit))
-    # Linear between the two points around p_fa = p_miss.
     gap = (1 - p_hit[at - 1]) - p_fa[at - 1], (1 - p_hit[at]) - p_fa[at]
     share = gap[0] / (gap[0] - gap[1])
     return float(p_fa[at - 1] + share * (p_fa[at] - p_fa[at - 1]))
 
 
-TRIPLET_FIGURES = ("active_triplets", "positive_cosine", "negative_cosine", "spread")
+TRIPLET_METRICS = ("active_triplets", "positive_cosine", "negative_cosine", "spread")
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_history_checkpoints_and_figures_say_what_they_mean(data_dir: Path, tmp_path: Path, section: str) -> None:
+def test_checkpoints_and_metrics_are_what_their_names_say(data_dir: Path, tmp_path: Path, section: str) -> None:
     folder = tmp_path / "training"
 
     def keep(step: int) -> None:
@@ -315,11 +296,11 @@ def test_history_checkpoints_and_figures_say_what_they_mean(data_dir: Path, tmp_
     measured = [dev_eer_of(tmp_path / f"epoch_{epoch}.pt", data_dir) for epoch in range(1, 9)]
     assert [float(row["dev_eer"]) for row in rows] == pytest.approx(measured, abs=0.03)
 
-    figures = {"softmax": ["accuracy"], "triplet": [*TRIPLET_FIGURES]}[section]
-    assert list(rows[0]) == ["epoch", "step", "learning_rate", "loss", *figures, "dev_eer"]
+    metrics = {"softmax": ["accuracy"], "triplet": [*TRIPLET_METRICS]}[section]
+    assert list(rows[0]) == ["epoch", "step", "learning_rate", "loss", *metrics, "dev_eer"]
     assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
 
-    # The first of the epochs with the lowest development EER.
+    # The first epoch with the lowest development EER.
     eers = [float(row["dev_eer"]) for row in rows]
     best = load_checkpoint(folder / "checkpoint_best.pt")
     assert identical(best["network"], states[eers.index(min(eers))]["network"])
@@ -375,7 +356,7 @@ def test_without_development_speakers_best_is_the_last(
     assert capsys.readouterr().out.count("no dev EER") == 4
 
 
-def test_no_epochs_leave_the_weights_as_they_were(data_dir: Path, tmp_path: Path) -> None:
+def test_zero_epochs_keep_the_initial_weights(data_dir: Path, tmp_path: Path) -> None:
     train_once(data_dir, tmp_path, epochs=0)
     torch.manual_seed(3)
     fresh = build_model(8, **CONFIG.model.model_dump()).state_dict()
@@ -384,7 +365,7 @@ def test_no_epochs_leave_the_weights_as_they_were(data_dir: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_bfloat16_trains_much_like_float32_and_reproducibly(data_dir: Path, tmp_path: Path, section: str) -> None:
+def test_bfloat16_trains_like_float32_and_reproducibly(data_dir: Path, tmp_path: Path, section: str) -> None:
     train_once(data_dir, tmp_path / "float32", section)
     train_once(data_dir, tmp_path / "bfloat16", section, precision="bfloat16")
     train_once(data_dir, tmp_path / "again", section, precision="bfloat16")
@@ -413,16 +394,14 @@ def development_of(index: FeatureIndex) -> Development:
     return Development(index, torch.device("cpu"))
 
 
-def test_development_eer_wants_target_and_nontarget_pairs(
-    tmp_path: Path, write_features: Callable[..., Path]
-) -> None:
+def test_development_eer_needs_target_and_nontarget_pairs(tmp_path: Path, write_features: Callable[..., Path]) -> None:
     network = build_model(8, channels=[2], blocks=0, embedding_dim=4)
-    for speakers, utterances, there in ((1, 6, False), (5, 1, False), (2, 2, True)):
+    for speakers, utterances, possible in ((1, 6, False), (5, 1, False), (2, 2, True)):
         index = FeatureIndex(write_features(tmp_path / f"{speakers}_{utterances}", speakers, utterances))
-        assert (development_of(index).eer(network, autocast=False) is not None) == there
+        assert (development_of(index).eer(network, autocast=False) is not None) == possible
 
 
-def test_development_eer_takes_ten_utterances_of_a_speaker_evenly(
+def test_development_eer_uses_ten_evenly_spread_utterances_of_each_speaker(
     tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     index = FeatureIndex(write_features(tmp_path / "many", 3, 19))

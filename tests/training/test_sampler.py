@@ -24,7 +24,7 @@ def speakers_of(sizes: list[int]) -> Utterances:
 def speaker_sampler(
     sizes: list[int], speakers: int, per_speaker: int, seed: int, copies: int = 1, frames: int = 400
 ) -> SpeakerSampler:
-    """Of utterances of ``frames`` frames, in crops of 100."""
+    """All utterances have ``frames`` frames, and crops have 100."""
     of_all = np.full(sum(sizes), frames, dtype=np.int32)
     return SpeakerSampler(speakers_of(sizes), speakers, per_speaker, seed, copies, frames=of_all, crop_frames=100)
 
@@ -36,23 +36,23 @@ def make(kind: str, seed: int) -> UtteranceSampler | SpeakerSampler:
 
 
 def equal(one: Batch, other: Batch) -> bool:
-    return all(np.array_equal(mine, its) for mine, its in zip(one, other, strict=True))
+    return all(map(np.array_equal, one, other))
 
 
 @pytest.mark.parametrize("kind", ["utterance", "speaker"])
 def test_a_batch_is_a_function_of_seed_and_step_alone(kind: str) -> None:
     in_order = make(kind, 5)
     batches = [in_order.batch(step) for step in range(40)]
-    asked_otherwise = make(kind, 5)
+    out_of_order = make(kind, 5)
     for step in (39, 0, 17, 17, 3, 38, 1):
-        assert equal(asked_otherwise.batch(step), batches[step])
+        assert equal(out_of_order.batch(step), batches[step])
         assert equal(make(kind, 5).batch(step), batches[step])
     np.random.default_rng(0).random()
     assert equal(make(kind, 5).batch(10**9), make(kind, 5).batch(10**9))
 
 
 @pytest.mark.parametrize("kind", ["utterance", "speaker"])
-def test_other_seeds_and_other_steps_give_other_batches(kind: str) -> None:
+def test_seeds_and_steps_give_different_batches(kind: str) -> None:
     sampler = make(kind, 5)
     batches = [sampler.batch(step) for step in range(20)] + [make(kind, seed).batch(0) for seed in (0, 1, 2, 6)]
     for number, one in enumerate(batches):
@@ -63,7 +63,7 @@ def test_other_seeds_and_other_steps_give_other_batches(kind: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(2, 50), st.integers(0, 3))
-def test_every_utterance_comes_once_a_pass(utterances: int, batch_size: int, seed: int) -> None:
+def test_each_utterance_appears_once_per_pass(utterances: int, batch_size: int, seed: int) -> None:
     sampler = UtteranceSampler(utterances, batch_size, seed)
     passes = 4
     batches = [sampler.batch(step) for step in range(-(-passes * utterances // batch_size))]
@@ -73,7 +73,7 @@ def test_every_utterance_comes_once_a_pass(utterances: int, batch_size: int, see
         assert sorted(stream[number * utterances : (number + 1) * utterances]) == list(range(utterances))
 
 
-def test_passes_have_orders_of_their_own() -> None:
+def test_passes_have_different_orders() -> None:
     sampler = UtteranceSampler(30, 30, 0)
     orders = {sampler.batch(step).utterances.tobytes() for step in range(10)}
     assert len(orders) == 10
@@ -96,14 +96,14 @@ def test_a_batch_has_p_speakers_with_k_utterances_each(
         assert len(set(owners[:, 0])) == present
         for group, size in zip(groups, np.array(sizes)[owners[:, 0]], strict=True):
             counts = np.bincount(np.unique(group, return_inverse=True)[1])
-            # No utterance again before the speaker's others were taken.
+            # No utterance is repeated before the speaker's others are used.
             assert len(counts) == min(size, per_speaker)
             assert counts.max() - counts.min() <= 1
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 20), st.integers(2, 6), st.integers(0, 3))
-def test_no_speaker_comes_twice_a_pass(number: int, speakers: int, seed: int) -> None:
+def test_no_speaker_appears_twice_in_a_pass(number: int, speakers: int, seed: int) -> None:
     sampler = speaker_sampler([3] * number, speakers, 2, seed)
     steps = number // min(speakers, number)
     for which in range(3):
@@ -115,20 +115,20 @@ def test_no_speaker_comes_twice_a_pass(number: int, speakers: int, seed: int) ->
         assert len(seen) == len(set(seen)) == steps * min(speakers, number)
 
 
-def test_every_speaker_comes_once_a_pass_where_p_divides_their_number() -> None:
+def test_each_speaker_appears_once_per_pass_if_p_divides_their_number() -> None:
     sampler = speaker_sampler([2] * 12, 4, 2, 0)
     for which in range(5):
         seen = np.concatenate([sampler.batch(which * 3 + step).utterances for step in range(3)]) // 2
         assert sorted(set(seen.tolist())) == list(range(12))
 
 
-def test_speakers_that_one_pass_leaves_over_are_not_left_out_for_ever() -> None:
+def test_speakers_that_one_pass_omits_appear_later() -> None:
     sampler = speaker_sampler([2] * 7, 3, 2, 0)
     seen = {int(u) // 2 for step in range(40) for u in sampler.batch(step).utterances}
     assert seen == set(range(7))
 
 
-def test_a_speaker_with_one_utterance_gives_disjoint_crops_or_is_left_out() -> None:
+def test_a_speaker_with_one_utterance_contributes_disjoint_crops_or_is_left_out() -> None:
     frames = np.array([199, 200, 437, 1000, 50, 60], dtype=np.int32)
     sampler = SpeakerSampler(speakers_of([1, 1, 1, 1, 2]), 5, 4, 0, frames=frames, crop_frames=100)
     assert (sampler.left_out, sampler.speakers) == (1, 4)
@@ -144,22 +144,19 @@ def test_a_speaker_with_one_utterance_gives_disjoint_crops_or_is_left_out() -> N
             length = int(frames[utterance])
             starts = [int(place * (length - 100 + 1)) for place in batch.crop_positions[row : row + 4]]
             assert all(0 <= start <= length - 100 for start in starts)
-            room = min(4, length // 100)
-            assert len(set(starts)) == room
+            assert len(set(starts)) == min(4, length // 100)
             for one, other in pairwise(sorted(set(starts))):
                 assert other - one >= 100
     assert seen == {1, 2, 3, 4, 5}
 
 
-def test_too_few_speakers_for_triplets_are_said() -> None:
+def test_too_few_speakers_for_triplets_are_an_error() -> None:
     with pytest.raises(InputError, match=r"triplets need two speakers .* of 200 frames, each; there are 1 of 3"):
-        SpeakerSampler(
-            speakers_of([1, 1, 2]), 5, 4, 0, frames=np.full(4, 100, dtype=np.int32), crop_frames=100
-        )
+        speaker_sampler([1, 1, 2], 5, 4, 0, frames=100)
 
 
 @pytest.mark.parametrize("kind", ["utterance", "speaker"])
-def test_crop_positions_are_spread_over_0_to_1(kind: str) -> None:
+def test_crop_positions_are_uniform(kind: str) -> None:
     sampler = make(kind, 0)
     positions = np.concatenate([sampler.batch(step).crop_positions for step in range(300)])
     assert positions.min() >= 0
@@ -168,7 +165,7 @@ def test_crop_positions_are_spread_over_0_to_1(kind: str) -> None:
     assert np.histogram(positions, 4, (0, 1))[0].min() > 0.2 * len(positions)
 
 
-def test_crops_are_runs_of_frames_of_their_own_utterance(data_dir: Path) -> None:
+def test_crops_are_consecutive_frames_of_their_utterance(data_dir: Path) -> None:
     index = FeatureIndex(data_dir / "train_nosil")
     sampler, frames = UtteranceSampler(len(index), 16, 0), 20
     starts = set()
@@ -187,7 +184,7 @@ def test_crops_are_runs_of_frames_of_their_own_utterance(data_dir: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["utterance", "speaker"])
-def test_copies_come_equally_often_and_change_nothing_else(kind: str) -> None:
+def test_vtlp_copies_are_equally_frequent_and_change_nothing_else(kind: str) -> None:
     def of(copies: int) -> UtteranceSampler | SpeakerSampler:
         if kind == "utterance":
             return UtteranceSampler(23, 7, 5, copies)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shutil
 import signal
@@ -23,7 +22,6 @@ import deepspeaker
 from deepspeaker.cli import commands
 from deepspeaker.config import Config, Features, dump_config, load_config
 from deepspeaker.embedding import system_checkpoint
-from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, vtlp_matrix
 from deepspeaker.models import ResCNN, build_model, load_checkpoint, network_of, save_checkpoint
 from deepspeaker.report import plot_training
@@ -35,7 +33,7 @@ from deepspeaker.training import (
     train_triplet,
     triplet_loss,
 )
-from tests.training.tiny import SMALL
+from tests.training.tiny import SMALL, environment, refusal
 
 
 def config_with(**sections: dict[str, Any]) -> Config:
@@ -53,34 +51,28 @@ def triplet(data_dir: Path, exp_dir: Path, config: Config = CONFIG, seed: int = 
     train_triplet(config, data_dir, exp_dir, seed, "cpu", False)
 
 
-def test_both_stages_leave_what_the_design_says(
+def test_both_stages_write_the_files_of_the_design(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     softmax(data_dir, tmp_path)
     triplet(data_dir, tmp_path)
-    said = capsys.readouterr().out
-    assert "8 speakers (0 with a single utterance), 32 utterances, 8 bins\n" in said
+    output = capsys.readouterr().out
+    assert "8 speakers (0 with a single utterance), 32 utterances, 8 bins\n" in output
     parameters = sum(p.numel() for p in build_model(8, **SMALL["model"]).parameters())
     for stage in ("softmax", "triplet"):
-        assert f"rescnn: {parameters:,} parameters; {stage} training, 2 epochs of 4 steps; 1 x cpu, float32, " in said
+        assert f"rescnn: {parameters:,} parameters; {stage} training, 2 epochs of 4 steps; 1 x cpu, float32, " in output
+        checkpoints = {f"checkpoint_{name}.pt" for name in ("last", "best", "average")}
         names = {path.name for path in (tmp_path / stage).iterdir()}
-        assert names == {
-            "config.yaml",
-            "checkpoint_last.pt",
-            "checkpoint_best.pt",
-            "checkpoint_average.pt",
-            "train.csv",
-            "tensorboard",
-        }
+        assert names == checkpoints | {"config.yaml", "train.csv", "tensorboard"}
         used = yaml.safe_load((tmp_path / stage / "config.yaml").read_text(encoding="utf-8"))
         assert used == CONFIG.model_dump()
         assert load_checkpoint(tmp_path / stage / "checkpoint_last.pt")["config"] == used
-    assert re.findall(r"epoch \d/2", said) == ["epoch 1/2", "epoch 2/2"] * 2
-    assert "active triplets" in said
-    assert "utterances/s" in said
+    assert re.findall(r"epoch \d/2", output) == ["epoch 1/2", "epoch 2/2"] * 2
+    assert "active triplets" in output
+    assert "utterances/s" in output
 
 
-def test_the_untrained_network_is_kept_as_the_seed_made_it(data_dir: Path, tmp_path: Path) -> None:
+def test_the_untrained_network_is_kept(data_dir: Path, tmp_path: Path) -> None:
     softmax(data_dir, tmp_path, seed=7)
     torch.manual_seed(7)
     fresh = build_model(8, **CONFIG.model.model_dump()).state_dict()
@@ -92,7 +84,7 @@ def test_the_untrained_network_is_kept_as_the_seed_made_it(data_dir: Path, tmp_p
     assert not torch.equal(trained["affine.weight"], fresh["affine.weight"])
 
 
-def test_triplet_training_begins_with_the_last_softmax_weights(data_dir: Path, tmp_path: Path) -> None:
+def test_triplet_training_starts_from_the_last_softmax_weights(data_dir: Path, tmp_path: Path) -> None:
     softmax(data_dir, tmp_path)
     triplet(data_dir, tmp_path, config_with(triplet={"epochs": 0}))
     before, after = (load_checkpoint(tmp_path / stage / "checkpoint_last.pt") for stage in ("softmax", "triplet"))
@@ -100,7 +92,7 @@ def test_triplet_training_begins_with_the_last_softmax_weights(data_dir: Path, t
     assert not after["objective"]["cross_batch_speakers"].numel()
 
 
-def test_two_runs_of_both_stages_write_equal_bytes(data_dir: Path, tmp_path: Path) -> None:
+def test_runs_with_one_seed_write_equal_bytes(data_dir: Path, tmp_path: Path) -> None:
     for name in ("one", "again"):
         softmax(data_dir, tmp_path / name)
         triplet(data_dir, tmp_path / name)
@@ -108,22 +100,25 @@ def test_two_runs_of_both_stages_write_equal_bytes(data_dir: Path, tmp_path: Pat
         for name in ("checkpoint_last.pt", "checkpoint_best.pt", "checkpoint_average.pt", "train.csv", "config.yaml"):
             one, again = (tmp_path / run / stage / name for run in ("one", "again"))
             assert one.read_bytes() == again.read_bytes(), f"{stage}/{name}"
+    softmax(data_dir, tmp_path / "other", seed=2)
+    one, other = (load_checkpoint(tmp_path / run / "softmax" / "checkpoint_last.pt") for run in ("one", "other"))
+    assert not torch.equal(one["network"]["affine.weight"], other["network"]["affine.weight"])
 
 
-def test_no_development_part_works_and_is_said(
+def test_training_without_development_part(
     tmp_path: Path, write_features: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_features(tmp_path / "data" / "train_nosil", 4, 3)
     softmax(tmp_path / "data", tmp_path)
     triplet(tmp_path / "data", tmp_path)
-    said = capsys.readouterr().out
-    assert said.count("too few development speakers for a development EER; checkpoint_best is the last one") == 2
-    assert said.count("no dev EER") == 4
+    output = capsys.readouterr().out
+    assert output.count("too few development speakers for a development EER; checkpoint_best is the last one") == 2
+    assert output.count("no dev EER") == 4
     assert "dev_eer" not in (tmp_path / "triplet" / "train.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("speakers", "utterances"), [(1, 6), (6, 1)])
-def test_too_few_development_speakers_are_said(
+def test_too_few_development_speakers_are_reported(
     tmp_path: Path,
     write_features: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
@@ -133,45 +128,38 @@ def test_too_few_development_speakers_are_said(
     write_features(tmp_path / "data" / "train_nosil", 4, 3)
     write_features(tmp_path / "data" / "dev_nosil", speakers, utterances, prefix="d")
     softmax(tmp_path / "data", tmp_path)
-    said = capsys.readouterr().out
-    assert "too few development speakers" in said
-    assert said.count("no dev EER") == 2
+    output = capsys.readouterr().out
+    assert "too few development speakers" in output
+    assert output.count("no dev EER") == 2
 
 
-def test_readers_with_a_single_utterance_are_trained_on(
+def test_speakers_with_a_single_utterance(
     tmp_path: Path, write_features: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_features(tmp_path / "data" / "train_nosil", 5, 1, frames=(20, 50), seed=1)
     softmax(tmp_path / "data", tmp_path)
     triplet(tmp_path / "data", tmp_path)
-    said = capsys.readouterr().out
-    assert "5 speakers (5 with a single utterance)" in said
+    output = capsys.readouterr().out
+    assert "5 speakers (5 with a single utterance)" in output
     short = sum(frames < 32 for frames in FeatureIndex(tmp_path / "data" / "train_nosil").frames)
     assert 0 < short < 4
-    assert f"{short} of 5 speakers left out: one utterance, shorter than two crops of 16 frames" in said
+    assert f"{short} of 5 speakers left out: one utterance, shorter than two crops of 16 frames" in output
     network = load_checkpoint(tmp_path / "triplet" / "checkpoint_last.pt")["network"]
     assert all(bool(tensor.isfinite().all()) for tensor in network.values())
 
 
-def refusal(work: Callable[[], None]) -> str:
-    with pytest.raises(InputError) as caught:
-        work()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_triplet_training_refuses_what_does_not_fit(
+def test_triplet_training_refuses_another_model_or_other_features(
     data_dir: Path, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     checkpoint = tmp_path / "softmax" / "checkpoint_last.pt"
     assert f"{checkpoint}: no such checkpoint" in refusal(lambda: triplet(data_dir, tmp_path))
     softmax(data_dir, tmp_path)
     for change in ({"channels": [4, 9]}, {"blocks": 2}, {"batch_norm": "channel"}, {"embedding_dim": 9}):
-        said = refusal(lambda: triplet(data_dir, tmp_path, config_with(model=change)))  # noqa: B023
-        assert said.startswith(f"{checkpoint}: its model differs from this configuration's; run stage 3 again")
+        line = refusal(lambda: triplet(data_dir, tmp_path, config_with(model=change)))  # noqa: B023
+        assert line.startswith(f"{checkpoint}: its model differs from this configuration's; run stage 3 again")
     write_features(tmp_path / "other" / "train_nosil", 3, 2, bins=10)
-    said = refusal(lambda: triplet(tmp_path / "other", tmp_path))
-    assert said.startswith(f"{checkpoint}: was trained on 8 bins, {tmp_path}/other/train_nosil has 10; train on")
+    line = refusal(lambda: triplet(tmp_path / "other", tmp_path))
+    assert line.startswith(f"{checkpoint}: was trained on 8 bins, {tmp_path}/other/train_nosil has 10; train on")
     assert not (tmp_path / "triplet").exists()
 
 
@@ -185,13 +173,12 @@ def test_wrong_data_is_refused(tmp_path: Path, write_features: Callable[..., Pat
     assert not (tmp_path / "softmax").exists()
 
 
-def test_sigterm_stops_the_command_in_one_line_and_it_goes_on_from_there(data_dir: Path, tmp_path: Path) -> None:
+def test_sigterm_stops_the_command_with_one_line(data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(dump_config(config_with(softmax={"epochs": 2000})), encoding="utf-8")
     command = [sys.executable, "-m", "deepspeaker", "train", "softmax", "--config", tmp_path / "small.yaml"]
     command += ["--seed", "1", "--device", "cpu", "--progress", "false", "--data-dir", data_dir, "--exp-dir", tmp_path]
-    environment = os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -200,23 +187,21 @@ def test_sigterm_stops_the_command_in_one_line_and_it_goes_on_from_there(data_di
                 process.send_signal(signal.SIGTERM)
                 break
         process.stdout.read()
-        said = process.stderr.read().strip().splitlines()
+        (line,) = process.stderr.read().strip().splitlines()
         assert process.wait(60) == 1
-    assert len(said) == 1
-    found = re.search(r"stopped by SIGTERM at step (\d+) of 8000; saved; the same command ", said[0])
+    found = re.search(r"stopped by SIGTERM at step (\d+) of 8000; saved; the same command ", line)
     assert found
     state = load_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")
     assert state["step"] == int(found[1]) >= 12
     assert len(state["history"]) == state["step"] // 4
-    losses = [row["loss"] for row in state["history"]]
-    assert np.isfinite(losses).all()
+    assert np.isfinite([row["loss"] for row in state["history"]]).all()
 
 
 def files_of(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_a_training_of_other_settings_is_not_gone_on_with(
+def test_a_training_with_other_settings_is_not_resumed(
     data_dir: Path, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     exp_dir = tmp_path / "exp"
@@ -229,7 +214,7 @@ def test_a_training_of_other_settings_is_not_gone_on_with(
     warped = config_with(softmax={"vtlp": [0.9]})
     softmax(data_dir, tmp_path / "warped", warped)
     before = files_of(tmp_path)
-    for other, said in {
+    for other, problem in {
         lambda: softmax(data_dir, exp_dir, config_with(softmax={"epochs": 3})): "softmax.epochs was 2, now it is 3",
         lambda: softmax(data_dir, exp_dir, config_with(softmax={"optimizer": {"learning_rate": 0.5}})): (
             "softmax.optimizer.learning_rate was 0.001, now it is 0.5"
@@ -250,28 +235,26 @@ def test_a_training_of_other_settings_is_not_gone_on_with(
         ): "features.high_freq was 7600.0, now it is 8000.0",
     }.items():
         found = refusal(other)
-        folder = tmp_path / "warped" / "softmax" if "high_freq" in said else exp_dir / "softmax"
-        assert found.startswith(f"{folder}/checkpoint_last.pt: belongs to another training: {said}"), found
+        folder = tmp_path / "warped" / "softmax" if "high_freq" in problem else exp_dir / "softmax"
+        assert found.startswith(f"{folder}/checkpoint_last.pt: belongs to another training: {problem}"), found
         assert found.endswith(f"; remove {folder} to start anew, or continue with the settings it was begun with")
         assert files_of(tmp_path) == before
-    # What does not decide this training may change.
+    # Settings that do not affect this training may change.
     softmax(data_dir, exp_dir, config_with(triplet={"epochs": 3}).model_copy(update={"features": Features(num_bins=9)}))
 
 
-def test_triplet_training_over_another_pre_training_is_refused(data_dir: Path, tmp_path: Path) -> None:
+def test_triplet_training_of_another_pre_training_is_not_resumed(data_dir: Path, tmp_path: Path) -> None:
     softmax(data_dir, tmp_path)
     triplet(data_dir, tmp_path)
     shutil.rmtree(tmp_path / "softmax")
     softmax(data_dir, tmp_path, config_with(softmax={"epochs": 3}))
     before = files_of(tmp_path)
-    said = refusal(lambda: triplet(data_dir, tmp_path))
-    assert f"{tmp_path}/triplet/checkpoint_last.pt: belongs to another training: it began with other weights" in said
+    line = refusal(lambda: triplet(data_dir, tmp_path))
+    assert f"{tmp_path}/triplet/checkpoint_last.pt: belongs to another training: it began with other weights" in line
     assert files_of(tmp_path) == before
 
 
-def test_vtlp_makes_warped_copies_speakers_of_their_own(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vtlp_copies_are_further_speakers(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     forward = SoftmaxObjective.forward
 
@@ -307,7 +290,7 @@ def test_vtlp_makes_warped_copies_speakers_of_their_own(
 @pytest.mark.parametrize(("flags", "precision"), [
     ("fpu avx2 avx512_bf16", "bfloat16"), ("amx_bf16 amx_tile", "bfloat16"), ("avx512f avx512_bf", "float32")
 ])  # fmt: skip
-def test_auto_precision_is_what_the_processor_computes_in_and_is_kept(
+def test_auto_precision_depends_on_the_processor_and_is_kept(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
@@ -316,7 +299,7 @@ def test_auto_precision_is_what_the_processor_computes_in_and_is_kept(
     softmax(data_dir, tmp_path, auto)
     triplet(data_dir, tmp_path, auto)
     before = files_of(tmp_path)
-    monkeypatch.setattr("deepspeaker.training.stages._CPUINFO", tmp_path / "none")  # on another machine it continues as it began
+    monkeypatch.setattr("deepspeaker.training.stages._CPUINFO", tmp_path / "none")  # as on another machine
     softmax(data_dir, tmp_path, auto)
     triplet(data_dir, tmp_path, auto)
     softmax(data_dir, tmp_path, config_with(softmax={"precision": precision}, triplet={"precision": "auto"}))
@@ -328,27 +311,27 @@ def test_auto_precision_is_what_the_processor_computes_in_and_is_kept(
     }
 
 
-def test_the_configuration_is_kept_as_given_and_reading_it_again_changes_nothing(
+def test_the_configuration_is_kept_as_given_and_can_be_used_again(
     tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
-    """"auto" stays "auto" in config.yaml; the checkpoint has the values as used. The record decides nothing."""
+    """config.yaml keeps "auto"; the checkpoint has the value in use. The record does not affect the training."""
     write_features(tmp_path / "data" / "train_nosil", 3, 4)
 
-    class OwnSections:
-        """What a stage may read; everything else raises ``AttributeError``."""
+    class VisibleSections:
+        """The keys that a stage may read; all others raise ``AttributeError``."""
 
         def __init__(self, config: Config, section: str) -> None:
             self.model = config.model
             setattr(self, section, getattr(config, section))
             self.features = SimpleNamespace(low_freq=config.features.low_freq, high_freq=config.features.high_freq)
 
-    def train(config: Config, record: dict[str, Any]) -> None:
+    def train_both(config: Config, record: dict[str, Any]) -> None:
         place = (tmp_path / "data", tmp_path, 1, "cpu", False)
-        train_softmax(OwnSections(config, "softmax"), *place, record=record)  # type: ignore[arg-type]
-        train_triplet(OwnSections(config, "triplet"), *place, record=record)  # type: ignore[arg-type]
+        train_softmax(VisibleSections(config, "softmax"), *place, record=record)  # type: ignore[arg-type]
+        train_triplet(VisibleSections(config, "triplet"), *place, record=record)  # type: ignore[arg-type]
 
     config = config_with(softmax={"precision": "auto"}, triplet={"precision": "auto"})
-    train(config, config.model_dump())
+    train_both(config, config.model_dump())
     for stage in ("softmax", "triplet"):
         assert (tmp_path / stage / "config.yaml").read_text(encoding="utf-8") == dump_config(config)
         used = load_checkpoint(tmp_path / stage / "checkpoint_last.pt")["config"]
@@ -359,21 +342,23 @@ def test_the_configuration_is_kept_as_given_and_reading_it_again_changes_nothing
         assert list(used) == list(expected)
     before = files_of(tmp_path)
     saved = load_config(tmp_path / "triplet" / "config.yaml")
-    train(saved, saved.model_dump())
+    train_both(saved, saved.model_dump())
     assert {path: content for path, content in files_of(tmp_path).items() if path in before} == before
     other = config.model_dump() | {"scoring": {"lda_dim": 3}, "demo": {}}
-    train(config, other)
+    train_both(config, other)
     assert yaml.safe_load((tmp_path / "triplet" / "config.yaml").read_text(encoding="utf-8")) == other
 
 
 @pytest.mark.parametrize("stage", ["softmax", "triplet"])
-def test_three_frames_lie_between_the_command_and_the_loss(
+def test_the_command_reaches_the_loss_in_three_calls(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     package = Path(deepspeaker.__file__).parent
     seen = []
-    where = "torch.nn.functional.cross_entropy" if stage == "softmax" else "deepspeaker.training.objectives.triplet_loss"
-    loss = torch.nn.functional.cross_entropy if stage == "softmax" else triplet_loss
+    loss, name = {
+        "softmax": (torch.nn.functional.cross_entropy, "torch.nn.functional.cross_entropy"),
+        "triplet": (triplet_loss, "deepspeaker.training.objectives.triplet_loss"),
+    }[stage]
 
     def watched(*arguments: Any, **named: Any) -> Any:
         frames = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(package)]
@@ -386,13 +371,13 @@ def test_three_frames_lie_between_the_command_and_the_loss(
         arguments = ["train", trained, "--config", tmp_path / "tiny.yaml", "--device", "cpu", "--progress", "false"]
         arguments += ["--data-dir", data_dir, "--exp-dir", tmp_path / "exp"]
         if trained == stage:
-            monkeypatch.setattr(where, watched)
+            monkeypatch.setattr(name, watched)
             shutil.rmtree(tmp_path / "exp" / stage, ignore_errors=True)
         CliRunner().invoke(commands, [str(argument) for argument in arguments], catch_exceptions=False)
     assert seen[0] == [stage, f"train_{stage}", "train", "forward"]
 
 
-def test_fewer_speakers_than_a_batch_wants_are_said_and_recorded(
+def test_fewer_speakers_than_a_batch_needs_are_reported_and_recorded(
     tmp_path: Path, write_features: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_features(tmp_path / "data" / "train_nosil", 3, 4)
@@ -410,13 +395,13 @@ def test_fewer_speakers_than_a_batch_wants_are_said_and_recorded(
 def test_a_stale_spk2utt_is_named(tmp_path: Path, write_features: Callable[..., Path]) -> None:
     spk2utt = write_features(tmp_path / "data" / "train_nosil", 3, 2) / "spk2utt"
     right = spk2utt.read_text()
-    for wrong, said in {
+    for wrong, problem in {
         right.replace(" s01-01", ""): "s01 has 1 utterances, by utt2spk and feats.scp 2; fix them by utils/fix_data",
         right.replace("s01 ", "s07 "): "s01 has 0 utterances, by utt2spk and feats.scp 2",
         right + "s99 s99-00\n": "s99 has 1 utterances, by utt2spk and feats.scp 0; fix them by utils/fix_data_dir.sh",
     }.items():
         spk2utt.write_text(wrong)
-        assert refusal(lambda: softmax(tmp_path / "data", tmp_path)).startswith(f"{spk2utt}: {said}")
+        assert refusal(lambda: softmax(tmp_path / "data", tmp_path)).startswith(f"{spk2utt}: {problem}")
         assert not (tmp_path / "untrained").exists()
     spk2utt.unlink()
     softmax(tmp_path / "data", tmp_path)
@@ -424,7 +409,7 @@ def test_a_stale_spk2utt_is_named(tmp_path: Path, write_features: Callable[..., 
     triplet(tmp_path / "data", tmp_path)
 
 
-def test_the_command_draws_the_course_of_a_training_that_has_ended(data_dir: Path, tmp_path: Path) -> None:
+def test_the_command_draws_the_training_curves(data_dir: Path, tmp_path: Path) -> None:
     for stage, epochs in (("softmax", 1), ("triplet", 0)):
         (tmp_path / "tiny.yaml").write_text(dump_config(config_with(**{stage: {"epochs": epochs}})), encoding="utf-8")
         arguments = ["train", stage, "--config", tmp_path / "tiny.yaml", "--device", "cpu", "--progress", "false"]
@@ -438,7 +423,7 @@ def test_the_command_draws_the_course_of_a_training_that_has_ended(data_dir: Pat
     assert (tmp_path / "softmax" / "training.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 
-def test_fine_tuning_starts_from_a_checkpoint_of_other_speakers(
+def test_fine_tuning_accepts_a_checkpoint_of_other_speakers(
     data_dir: Path, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     softmax(data_dir, tmp_path / "first")
@@ -451,24 +436,24 @@ def test_fine_tuning_starts_from_a_checkpoint_of_other_speakers(
     for name, tensor in load_checkpoint(start)["network"].items():
         assert torch.equal(trained["network"][name], tensor)
     assert trained["objective"]["classifier.weight"].shape == (5, 8)
-    said = refusal(
+    line = refusal(
         lambda: train_softmax(
             config_with(model={"blocks": 2}), tmp_path / "other", tmp_path / "third", 4, "cpu", False, init_from=start
         )
     )
-    assert said.startswith(f"{start}: its model differs from this configuration's")
+    assert line.startswith(f"{start}: its model differs from this configuration's")
     broken = load_checkpoint(start)
     broken["network"]["affine.weight"][0, 0] = np.nan
     save_checkpoint(tmp_path / "broken.pt", broken)
-    said = refusal(
+    line = refusal(
         lambda: train_softmax(CONFIG, tmp_path / "other", tmp_path / "third", 4, "cpu", False, tmp_path / "broken.pt")
     )
-    assert said.startswith(f"{tmp_path}/broken.pt: its weights are not finite numbers")
+    assert line.startswith(f"{tmp_path}/broken.pt: its weights are not finite numbers")
     assert not (tmp_path / "third").exists()
 
 
 def test_accumulated_batches_are_one_large_step(data_dir: Path, tmp_path: Path) -> None:
-    """With the statistics of batch norm apart, two batches of 8 accumulated have the gradient of 16 at once."""
+    """Two accumulated batches of 8 have the mean of their gradients; batch norm sees each batch alone."""
     one = {"epochs": 1, "steps_per_epoch": 1, "optimizer": {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0}}
     softmax(data_dir, tmp_path / "twice", config_with(softmax=one | {"accumulate": 2}))
     moved = load_checkpoint(tmp_path / "twice" / "softmax" / "checkpoint_last.pt")

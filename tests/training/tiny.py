@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+import deepspeaker
 from deepspeaker.config import Config, Optimizer, ResCNNModel, Softmax, Triplet
+from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import build_model, load_checkpoint
 from deepspeaker.training import (
@@ -195,3 +198,21 @@ def assert_same_training(one: Path, other: Path) -> None:
 
 def kill_me(number: int = signal.SIGKILL) -> None:
     os.kill(os.getpid(), number)
+
+
+def signal_at(step: int, number: int = signal.SIGTERM) -> Callable[[int], None]:
+    """For ``train_once(before=...)``: send a signal to this process before a step."""
+    return lambda at: kill_me(number) if at == step else None
+
+
+def refusal(work: Callable[[], None], kind: type[InputError] = InputError) -> str:
+    """The one line of the error that ``work`` raises."""
+    with pytest.raises(kind) as caught:
+        work()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a child process that imports this project."""
+    return os.environ | {"PYTHONPATH": str(Path(deepspeaker.__file__).parents[1]), "OMP_NUM_THREADS": "1"} | more
