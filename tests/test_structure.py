@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "deepspeaker"
 #: From the bottom up: a module imports only from what comes before it here, and from its own package.
-ORDER = (
-    "errors files kaldi skipped config stages audio metrics models features trials corpora embedding backends training "
-    "cuts results evaluation report cli"
-).split()
+ORDER = [
+    *("errors", "files", "kaldi", "skipped", "config", "stages", "audio", "metrics", "models", "features", "trials"),
+    *("corpora", "embedding", "backends", "training", "cuts", "results", "evaluation", "report", "cli"),
+]
 MAX_LINES = 350
 
 
@@ -39,7 +39,8 @@ def test_packages_are_imported_through_their_init(folder: str) -> None:
         package = path.relative_to(ROOT).parts[1] if folder == "deepspeaker" else None
         for name in imports(path):
             inner = name.split(".")[1:]
-            if len(inner) > 1 and inner[0] != package:
+            is_package = LIBRARY.joinpath(*inner).is_dir()
+            if len(inner) > 1 and inner[0] != package and not is_package:
                 wrong.append(f"{path.relative_to(ROOT)}: {name}")
     assert not wrong
 

@@ -19,7 +19,7 @@ from deepspeaker.trials import TrialList
 _NO_CONDITION = ("utt2spk", "utt2num_frames", "utt2dur", "utt2uniq", "utt2len", "utt2max_frames")
 #: With more distinct values, a column of numbers is cut into three ranges, and a column of words is left out.
 _MAX_VALUES = 8
-_UNKNOWN, _SEVERAL = "not told", "several"
+_UNKNOWN, _SEVERAL = "unknown", "several"
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,10 +32,10 @@ def test_gender_and_tables_of_one_and_two_columns(tmp_path: Path) -> None:
     write_table(tmp_path / "utt2dur", dict.fromkeys(UTT2SPK, "3.0"))
     found = values(tmp_path, read_conditions(tmp_path, UTT2SPK, {}, [2]))
     assert found == {
-        "gender": ["f", "f, m", "m, not told", "not told", "f, not told"],
+        "gender": ["f", "f, m", "m, unknown", "unknown", "f, unknown"],
         "channel": ["phone", "phone, room", "room", "room", "phone, room"],
-        "where.1": ["x", "x, y", "not told, y", "not told", "not told"],
-        "where.2": ["1, 2", "1", "1, not told", "not told", "not told"],
+        "where.1": ["x", "x, y", "unknown, y", "unknown", "unknown"],
+        "where.2": ["1, 2", "1", "1, unknown", "unknown", "unknown"],
     }
 
 

@@ -17,10 +17,10 @@ def part(speakers: int, utterances: int) -> tuple[dict[str, np.ndarray], dict[st
 
 
 @pytest.mark.parametrize("nontargets", [1, 4, 1000])
-@pytest.mark.parametrize("told", ["all", "some", "none"])
-def test_each_utterance_meets_its_nearest_of_other_speakers(tmp_path: Path, nontargets: int, told: str) -> None:
+@pytest.mark.parametrize("known", ["all", "some", "none"])
+def test_each_utterance_meets_its_nearest_of_other_speakers(tmp_path: Path, nontargets: int, known: str) -> None:
     vectors, utt2spk = part(8, 3)
-    gender = {f"s{s}": "fm"[s % 2] for s in range({"all": 8, "some": 5, "none": 0}[told])}
+    gender = {f"s{s}": "fm"[s % 2] for s in range({"all": 8, "some": 5, "none": 0}[known])}
     assert write_trials_hard(tmp_path / "trials_hard", vectors, utt2spk, gender, nontargets)
     found: dict[str, dict[str, list[str]]] = {name: {"target": [], "nontarget": []} for name in utt2spk}
     for line in (tmp_path / "trials_hard").read_text().splitlines():

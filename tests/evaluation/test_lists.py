@@ -74,8 +74,8 @@ def test_own_lists_are_scored_under_their_names_and_kept(root: Path, tmp_path: P
 def test_own_lists_of_other_toolkits_are_taken_in_kaldis_form(root: Path, tmp_path: Path, form: str) -> None:
     kaldi, mine = write_list(tmp_path / "kaldi", OWN), tmp_path / "mine"
     lines = [line.split() for line in kaldi.read_text().splitlines()]
-    told = [form.format(one=a, other=b, word=c, label=int(c == "target")) for a, b, c in lines]
-    mine.write_text("\n".join(told) + "\n")
+    converted = [form.format(one=a, other=b, word=c, label=int(c == "target")) for a, b, c in lines]
+    mine.write_text("\n".join(converted) + "\n")
     copies = find_lists(root / "data", root / "exp", [kaldi, mine], None)[-2:]
     assert copies[0].read_bytes() == copies[1].read_bytes() == kaldi.read_bytes()
     mine.write_text("r00-00 r00-01 0.5\n")
