@@ -61,7 +61,7 @@ def test_back_ends_are_not_worse_than_the_cosine_where_they_should_help() -> Non
 
 
 def test_adapted_plda_is_less_overconfident_where_speech_is_noisier_than_in_training() -> None:
-    """The noise of every utterance is doubled in development and test; the speakers of development utterances are not known."""
+    """The noise is doubled in development and test; adaptation does not know the development speakers."""
     generator = np.random.default_rng(0)
 
     def noisier(of: Embeddings) -> Embeddings:
