@@ -76,7 +76,7 @@ class Features(_Section):
     vad: Vad = Vad()
     """Voice activity detection."""
     variance_floor: float = Field(0.01, ge=0)
-    """Least variance of a bin for variance normalisation, relative to the mean variance of the utterance's bins."""
+    """Minimum variance of a bin for variance normalisation, relative to the mean variance of the utterance's bins."""
     raw_compression: Compression = "none"
     """Compression of the arks with the features of all frames, by Kaldi's methods."""
     compression: Compression = "one-byte"
@@ -149,7 +149,7 @@ class Optimizer(_Section):
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay of matrices and kernels; biases and batch norms have none."""
     gradient_clip: float = Field(0.0, ge=0)
-    """Longest gradient (L2 norm over all weights); a longer one is scaled down. 0 turns clipping off."""
+    """Maximum L2 norm of the gradient of all weights; a longer gradient is scaled down. 0 turns clipping off."""
 
 
 class _Training(_Section):
@@ -224,7 +224,7 @@ class Scoring(_Section):
     calibration_prior: float = Field(0.05, gt=0, lt=1)
     """Prior probability of a target for training calibration and fusion."""
     training_utterances: int = Field(20, gt=0)
-    """Most utterances of each training speaker that are embedded for the back ends."""
+    """Maximum number of utterances per training speaker to embed for the back ends."""
     bootstrap: int = Field(1000, ge=0)
     """Bootstrap draws of speakers for confidence intervals; 0 turns the intervals off."""
     plda_enrolment: Literal["average", "exact"] = "average"

@@ -135,7 +135,7 @@ def flattened(settings: Mapping[str, object], prefix: str = "") -> dict[str, obj
 def with_defaults(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
     """Add the configuration keys that did not exist yet when settings were written.
 
-    Each counts as its default, so a new key makes no earlier result outdated unless you set it to another value.
+    Each gets its default, so adding a key does not make earlier results outdated unless you change its value.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def pair_products(
             position *= width
             position += columns[pairs]
             position -= low
-            # The positions are valid. With mode="raise" numpy would copy ``out`` to keep it intact if they were not.
+            # Positions are valid by construction; mode="clip" avoids the copy of ``out`` that mode="raise" makes.
             if isinstance(pairs, slice):
                 flat.take(position, mode="clip", out=products[pairs])
             else:

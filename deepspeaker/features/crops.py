@@ -247,7 +247,7 @@ def _joined_tables(data_dir: Path) -> pl.DataFrame:
     feats = feats.with_columns(path=place.struct[0].fill_null(pl.col("value")), offset=place.struct[1].fill_null("0"))
     unsupported = feats.filter(pl.col("value").str.contains(r"[|\]]$"))
     if len(unsupported):
-        parse_location(unsupported["value"][0])  # raises
+        parse_location(unsupported["value"][0])  # always raises, naming the entry
     table = feats.drop("value")
     for name, other, column in (("utt2spk", utt2spk, "speaker"), ("utt2num_frames", num_frames, "frames")):
         other = other.rename({"value": column})

@@ -113,7 +113,7 @@ class SpeakerBootstrap:
         order = np.flatnonzero(labels)[np.argsort(values[labels], kind="stable")]
         targets = values[order]
         self._target_speaker = enrolment[order]
-        # The curve turns only at target scores: just accepting each, and just rejecting it.
+        # A DET curve has corners only at target scores: with the threshold at the score, and just above it.
         last = np.append(targets[1:] != targets[:-1], True)
         self._miss_end = np.concatenate([[0], np.flatnonzero(last) + 1])
         self._distinct = targets[last]

@@ -15,8 +15,8 @@ SPREAD = 0.01
 NEAR_MARGIN, ALL_ACTIVE = 0.02, 0.99
 #: Fewer bad steps in a row are no collapse while training continues, unless the patience is smaller.
 LEAST_PATIENCE = 50
-#: A training has collapsed if it ends with this many steps on which embeddings coincide, or on which the loss is at the
-#: margin. The latter can happen by chance for some steps.
+#: Training has collapsed if its last steps, this many of them, have coinciding embeddings, or a loss at the margin. The
+#: loss can be at the margin by chance for a few steps, so that limit is higher.
 COINCIDING_END, END_AT_MARGIN = 5, 20
 
 

@@ -72,7 +72,7 @@ class Enrolment:
         return np.asarray(np.logical_and.reduceat(exists[self.utterances], self.begin[:-1]))
 
     def common(self, values: NDArray[np.integer], otherwise: int) -> NDArray[np.integer]:
-        """Return the value that all utterances of a model have, or ``otherwise``, shape ``(models,)``."""
+        """Return the value that all utterances of a model share, else ``otherwise``; shape ``(models,)``."""
         of_utterance = values[self.utterances]
         first = of_utterance[self.begin[:-1]]
         equal = np.logical_and.reduceat(of_utterance == np.repeat(first, self.counts), self.begin[:-1])

@@ -111,7 +111,7 @@ def test_parts_share_no_sentence(corpus: Path) -> None:
     assert {part: len(found) for part, found in sentences.items()} == {
         part: count * UTTERANCES for part, count in SPEAKERS.items()
     }
-    # A sentence contains one name, and a name belongs to one part.
+    # Each sentence contains exactly one name, and each name is used in only one part.
     part_of = {name.lower(): part for part, names in NAMES.items() for name in names}
     assert len(part_of) == sum(len(names) for names in NAMES.values())
     for part, found in sentences.items():

@@ -104,7 +104,7 @@ def test_unusable_given_features_are_skipped(tmp_path: Path) -> None:
 
 
 def test_large_features_stay_finite(tmp_path: Path) -> None:
-    """Only float64 can hold the squares and sums of the largest float32. Larger values are skipped."""
+    """Only float64 can hold the squares and sums of the largest float32; utterances with larger values are skipped."""
     largest = np.finfo(np.float32).max
     values = np.random.default_rng(0).uniform(-largest, largest, size=(50, 4))
     kaldiio.save_ark(str(tmp_path / "given.ark"), {"a-0": values, "b-0": 10 * values}, scp=str(tmp_path / "given.scp"))

@@ -79,7 +79,7 @@ def test_with_a_patience_of_0_only_the_end_is_judged() -> None:
     watch = CollapseWatch(0.1, 0, 1000)
     for metrics in [GOOD] + [TOGETHER] * 990:
         watch.see(metrics)
-    assert watch.doubtful  # nothing is saved meanwhile
+    assert watch.doubtful  # so no checkpoint would be saved
     with pytest.raises(CollapseError, match="for its last 990 steps"):
         watch.end()
     watch.see(GOOD)
