@@ -180,7 +180,7 @@ class Mark:
     def reason_to_run(self, settings: Mapping[str, object]) -> str | None:
         """Return why the stage must run: an empty text the first time, None if it finished with these settings."""
         if _read(self.done) is None:
-            return "it was interrupted" if self.begun.is_file() else ""
+            return "it did not finish" if self.begun.is_file() else ""
         return self.changed(settings)
 
     def exists(self) -> bool:

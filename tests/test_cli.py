@@ -192,5 +192,5 @@ def test_the_stage_command(tmp_path: Path, config: Path) -> None:
     assert f"stage 1 ({data}): starts: {data}/corpus.json is missing\n" in again.stdout
     failed = stage("--test-parts", "none")
     assert one_line(failed, 1, f"{corpus}: has no part none (--test-parts)"), failed.stderr
-    assert f"stage 1 ({data}): starts: it was interrupted\n" in stage("--seed", 1).stdout.replace("continues", "starts")
+    assert f"stage 1 ({data}): starts: it did not finish\n" in stage("--seed", 1).stdout.replace("continues", "starts")
     assert one_line(stage("--sed", 1), 2, "--sed", "--seed")

@@ -163,6 +163,24 @@ def test_prepared_data_depend_on_the_frame_shift(tmp_path: Path, config: Path) -
     assert differing(settings(*words), {}) and "list of the corpus' files" in settings(*words)
 
 
+def test_another_folder_of_the_same_name_does_not_replace_the_data(tmp_path: Path, config: Path) -> None:
+    for folder in ("one/x", "two/x"):
+        (tmp_path / folder / "train").mkdir(parents=True)
+
+    def prepare(corpus: str, folder: Path) -> tuple[object, ...]:
+        options = ("--config", config, "--corpus", corpus, "--name", "x", "--corpus-dir", folder)
+        return "prepare", *options, tmp_path / "data"
+
+    data = tmp_path / "data"
+    Mark(data, 1).end({}, {"corpus": "kaldi", "corpus_dir": str(tmp_path / "one/x")})
+    assert settings(*prepare("kaldi", tmp_path / "one/../one/x"))
+    with pytest.raises(InputError, match=rf"^{data}: has the data of another corpus, kaldi in "):
+        settings(*prepare("kaldi", tmp_path / "two/x"))
+    Mark(data, 1).end({}, {"corpus": "demo", "corpus_dir": str(tmp_path / "one/x")})
+    with pytest.raises(InputError, match=r"demo in .*delete"):
+        settings(*prepare("kaldi", tmp_path / "one/x"))
+
+
 def test_scores_depend_on_the_embeddings_of_the_experiment_to_fuse_with(tmp_path: Path, config: Path) -> None:
     """Even if the other experiment's folder has the same name."""
     mine, other = tmp_path / "mine" / "exp", tmp_path / "other" / "exp"

@@ -160,7 +160,7 @@ def test_a_stage_is_first_not_done_then_interrupted_then_done(tmp_path: Path) ->
     mark = Mark(tmp_path / "exp", 3)
     assert mark.reason_to_run(SETTINGS) == ""
     assert begin(mark, SETTINGS) is False
-    assert mark.reason_to_run(SETTINGS) == "it was interrupted"
+    assert mark.reason_to_run(SETTINGS) == "it did not finish"
     mark.end(SETTINGS, {"nj": 3})
     assert mark.reason_to_run(SETTINGS) is None
     assert options_of(mark.done) == {"nj": 3}
@@ -252,7 +252,7 @@ def test_a_finished_stage_that_is_killed_when_it_runs_again_is_not_done(tmp_path
     mark = Mark(tmp_path, 3)
     mark.end(SETTINGS, {})
     begin(mark, changed(seed=4))
-    assert mark.reason_to_run(SETTINGS) == "it was interrupted"
+    assert mark.reason_to_run(SETTINGS) == "it did not finish"
 
 
 def test_the_digest_depends_on_every_setting_but_not_on_their_order(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def main() -> None:
         error.show()
         status = 2
     except click.ClickException as error:
-        print(f"deepspeaker: {' '.join(error.format_message().split())}; see --help", file=sys.stderr)
+        print(f"deepspeaker: {' '.join(error.format_message().split()).rstrip('.')}; see --help", file=sys.stderr)
         status = 2
     except (KeyboardInterrupt, click.Abort):
         status = 130

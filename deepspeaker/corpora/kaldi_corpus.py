@@ -30,7 +30,12 @@ def read_kaldi(folder: Path, allow_pipes: bool = True) -> dict[str, DataDir]:
         raise InputError(f"{folder}: no such folder; --corpus-dir needs one with data directories train and test")
     data = {}
     for part in PARTS:
-        if (folder / part).is_dir() or part != "dev":
+        if part != "dev" and not (folder / part).is_dir():
+            raise InputError(
+                f"{folder / part}: no such data directory; it needs wav.scp and utt2spk, which "
+                "docs/howto/own-recordings.md makes from a folder of recordings"
+            )
+        if (folder / part).is_dir():
             data[part] = DataDir.read(folder / part)
             if not allow_pipes:
                 _refuse_pipes(folder / part / "wav.scp", data[part].wav_scp)

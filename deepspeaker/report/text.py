@@ -124,13 +124,14 @@ def summary(results: Results, exp_dir: Path) -> str:
     ]
     by_name = {system.name: system.eer for system in systems if system.backend == last.backend}
     if len(by_name) > 1 and by_name[last.name] > 0.75 * by_name[results.systems[0].name]:
-        advice = "more steps (--set softmax.epochs=N) or more training speakers, as training hardly helped"
+        advice = "more steps (--set softmax.epochs=N --exp NAME) or more training speakers, as training hardly helped"
     elif results.synthetic:
         advice = "real speech: run.sh --corpus librispeech --corpus-dir LIBRISPEECH, or --corpus kaldi --corpus-dir DIR"
     else:
         advice = "a larger network on a GPU: --config conf/librispeech.yaml; another seed: --seed 1 --exp NAME"
     return (
-        f"result: EER {', '.join(rates)}; {results.title}, {describe_speakers(results, results.first_list)}\n"
+        f"result: EER {', '.join(rates)}; {results.title}, "
+        f"{results.first_list}, {describe_speakers(results, results.first_list)}\n"
         f"files: {exp_dir}/ (report.html, RESULTS.md, results.json, det.png, triplet/embeddings_test/xvector.scp)\n"
         f"try next: {advice}"
     )

@@ -16,10 +16,8 @@ from deepspeaker.trials.trial_list import TrialList
 
 _TARGET = ("target", "tgt", "tar", "true", "1")
 _NONTARGET = ("nontarget", "non-target", "non", "imp", "impostor", "imposter", "false", "0")
-_FORMS = (
-    "enrolment test score (Kaldi), enrolment test score label (WeSpeaker), score label (compute-eer's), label score; "
-    "trials: enrolment test label (Kaldi), label enrolment test (VoxCeleb)"
-)
+_SCORE_FORMS = "enrolment test score (Kaldi), enrolment test score label (WeSpeaker), score label, label score"
+_TRIAL_FORMS = "enrolment test label (Kaldi), label enrolment test (VoxCeleb)"
 #: The first lines of a file, by which its form is recognised.
 _HEAD_LINES = 1000
 
@@ -163,13 +161,13 @@ def _score_form(path: Path) -> _Form:
         label = _last(labels, 3)
         score = _last([number and column != label for column, number in enumerate(numbers)], 2)
         return _Form(width, score, label, separator)
-    raise InputError(f"{path}: lines of {width} words; known forms are: {_FORMS}")
+    raise InputError(f"{path}: lines of {width} words; known forms are: {_SCORE_FORMS}")
 
 
 def _list_form(path: Path) -> _Form:
     head, separator = _head(path)
     if len(head[0]) != 3:
-        raise InputError(f"{path}: lines of {len(head[0])} words; known forms are: {_FORMS}")
+        raise InputError(f"{path}: lines of {len(head[0])} words; known forms are: {_TRIAL_FORMS}")
     last = all(_is_label(words[2]) for words in head if len(words) == 3)
     first = all(_is_label(words[0]) for words in head if len(words) == 3)
     return _Form(3, None, 0 if first and not last else 2, separator)
@@ -188,7 +186,7 @@ def _head(path: Path) -> tuple[list[list[str]], str | None]:
         raise InputError(f"{path}: is empty")
     words = [line.split() for line in lines]
     if not words[0]:
-        raise InputError(f"{path}:1: 0 words; known forms are: {_FORMS}")
+        raise InputError(f"{path}:1: empty line; remove it")
     for separator in (" ", "\t"):
         if all(line.split(separator) == parts for line, parts in zip(lines, words, strict=True)):
             return words, separator

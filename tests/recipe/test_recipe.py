@@ -189,8 +189,11 @@ def test_additional_lists_are_scored_and_decide_the_mark(finished: Recipe, tmp_p
         return done.returncode, done.stdout, done.stderr
 
     lists = ("--trials", str(mine), "--trials", str(other), "--enrolment", str(models))
+    stale = exp / "triplet/scores_of_a_deleted_list_cosine"
+    stale.touch()
     status, stdout, stderr = score(*lists)
     assert (status, stderr) == (0, "")
+    assert not stale.exists()
     changed = "scoring.bootstrap changed from 1000 to 0, --trials mine is new, --trials other is new and 1 more"
     assert f"stage 6 (exp/lists): starts: {changed}\n" in stdout
     results = json.loads((exp / "results.json").read_text())

@@ -112,7 +112,7 @@ def test_a_training_of_an_older_version_without_a_new_key_continues(reused: Reci
     torch.save(checkpoint, softmax / "checkpoint_last.pt")
     done = reused.run("--exp", "reused", "--stop-stage", "3")
     assert done.returncode == 0, done.stderr
-    assert "stage 3 (exp/reused/softmax): continues: it was interrupted" in done.stdout
+    assert "stage 3 (exp/reused/softmax): continues: it did not finish" in done.stdout
     assert networks(softmax).keys() == before.keys()
 
 
@@ -311,7 +311,7 @@ def test_ctrl_c_in_stage_2_explains_how_to_continue(finished: Recipe) -> None:
     assert stderr.splitlines()[-1] == "stage 2 (data/demo/dev): stopped by SIGINT; the same command continues"
     assert "SIGTERM" not in stderr
     done = subprocess.run(command, cwd=finished.folder, env=finished.environment(), capture_output=True, text=True)
-    assert "stage 2 (data/demo/dev): continues: it was interrupted" in done.stdout
+    assert "stage 2 (data/demo/dev): continues: it did not finish" in done.stdout
     assert (data / "feats.scp").read_bytes() == before
 
 

@@ -95,7 +95,7 @@ def test_the_number_of_draws_for_conditions_is_stated(results: Results) -> None:
 def test_the_summary_has_three_lines(results: Results) -> None:
     result, files, advice = summary(results, Path("exp/demo")).split("\n")
     assert result == (
-        "result: EER 4.22 % after triplet, 34.10 % untrained; demo (synthetic speech), 30 unseen speakers"
+        "result: EER 4.22 % after triplet, 34.10 % untrained; demo (synthetic speech), trials_all, 30 unseen speakers"
     )
     assert files.startswith("files: exp/demo/ (")
     assert "report.html" in files
@@ -105,6 +105,6 @@ def test_the_summary_has_three_lines(results: Results) -> None:
 def test_the_summary_of_real_speech_gives_other_advice(results: Results) -> None:
     real = results.model_copy(update={"synthetic": False, "corpus": "librispeech"})
     result, _, advice = summary(real, Path("exp/x")).split("\n")
-    assert result.endswith("; librispeech, 30 unseen speakers")
+    assert result.endswith("; librispeech, trials_all, 30 unseen speakers")
     assert advice.startswith("try next: ")
     assert "real speech" not in advice

@@ -26,7 +26,7 @@ from deepspeaker.cli.options import (
     stage,
 )
 from deepspeaker.errors import InputError
-from deepspeaker.stages import Stage
+from deepspeaker.stages import Stage, options_of
 
 if TYPE_CHECKING:
     from deepspeaker.config import Config
@@ -99,6 +99,15 @@ def look(corpus: str, folder: Path) -> None:
 def _corpus_files(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
     from deepspeaker.corpora import fingerprint
 
+    output, corpus, folder = options["output"], options["corpus"], options["corpus_dir"]
+    before = options_of(output / ".done.1")
+    if before and corpus in ("kaldi", "lhotse"):  # only these name their data after the folder
+        source = Path(before["corpus_dir"])
+        if before["corpus"] != corpus or source.resolve() != folder.resolve():
+            raise InputError(
+                f"{output}: has the data of another corpus, {before['corpus']} in {source}; rename {folder}, or delete "
+                f"{output} first"
+            )
     return {"list of the corpus' files": fingerprint(options["corpus"], options["corpus_dir"])}
 
 

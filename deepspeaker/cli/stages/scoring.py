@@ -182,6 +182,7 @@ def _models_and_fusion(config: Config | None, options: Mapping[str, Any]) -> dic
         after=("{data_dir}/.done.1", "{exp_dir}/.done.5"),
         extra=_models_and_fusion,
         required=("results.json",),
+        stale=("*/scores_*", "*/missing_*"),
         input_dir="{data_dir}",
     )
 )
