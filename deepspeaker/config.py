@@ -42,7 +42,7 @@ class Demo(_Section):
     test_speakers: int = Field(30, ge=2)
     """Number of test speakers."""
     utterances: int = Field(12, ge=2)
-    """Number of utterances of each speaker."""
+    """Number of utterances per speaker."""
 
 
 class Vad(_Section):
@@ -166,7 +166,7 @@ class _Training(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the network; ``auto`` is bfloat16 where the hardware computes in it, else float32."""
     accumulate: int = Field(1, gt=0)
-    """Batches of a step, for gradient accumulation."""
+    """Batches per step (gradient accumulation)."""
     compile: bool = False
     """Whether to compile the network with ``torch.compile``."""
 
@@ -175,7 +175,7 @@ class Softmax(_Training):
     """Stage 3: softmax pre-training."""
 
     batch_size: int = Field(64, gt=1)
-    """Utterances of a batch, over all processes together."""
+    """Utterances per batch, over all processes."""
     head: Head = "affine"
     """The classifier: affine (the paper), AM-softmax (``additive_margin``) or ArcFace (``additive_angular_margin``)."""
     scale: float = Field(30.0, gt=0)
@@ -188,9 +188,9 @@ class Triplet(_Training):
     """Stage 4: training with the triplet loss on cosine similarity."""
 
     speakers_per_batch: int = Field(16, gt=1)
-    """Speakers of a batch, over all processes together."""
+    """Speakers per batch, over all processes."""
     utterances_per_speaker: int = Field(4, gt=1)
-    """Utterances of each speaker in a batch."""
+    """Utterances per speaker in a batch."""
     margin: float = Field(0.1, gt=0)
     """Margin by which the positive's cosine should exceed the negative's."""
     negatives: Negatives = "hardest"
@@ -230,13 +230,13 @@ class Scoring(_Section):
     plda_enrolment: Literal["average", "exact"] = "average"
     """PLDA with several enrolment utterances: average their embeddings, or use the exact likelihood of all."""
     fuse_with: str = ""
-    """Folder of another experiment on the same data whose scores are fused with this one's; empty for none."""
+    """Folder of another experiment, whose embeddings are concatenated with this one's; empty for none."""
     plda_adapt_within: float = Field(0.3, ge=0)
     """Share of the excess covariance that ``plda-adapted`` adds within speakers, as ivector-adapt-plda does."""
     plda_adapt_between: float = Field(0.7, ge=0)
     """Share of the excess covariance that ``plda-adapted`` adds between speakers."""
     hard_nontargets: int = Field(20, ge=0)
-    """Nearest other-speaker utterances that each utterance is tried against in ``trials_hard``; 0 omits the list."""
+    """Non-target trials per utterance in ``trials_hard``: the nearest of other speakers; 0 omits the list."""
     duration_buckets: list[Annotated[float, Field(gt=0)]] = [2.0, 4.0, 8.0]
     """Ascending bounds in seconds between the duration groups of the breakdown."""
     false_acceptance: list[Annotated[float, Field(gt=0, lt=1)]] = [0.01, 0.001]

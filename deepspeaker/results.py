@@ -65,7 +65,7 @@ class TrialListInfo(_Record):
 
 
 class OperatingPoint(_Record):
-    """The lowest threshold that does not exceed a false-acceptance rate, and its miss rate."""
+    """The lowest threshold at which a false-acceptance rate is not exceeded, and the miss rate there."""
 
     threshold: float | None
     """The threshold. None if rejecting every trial is the only solution."""

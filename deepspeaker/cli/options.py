@@ -44,7 +44,10 @@ allow_overlap_option = click.option(
     "--allow-speaker-overlap", type=bool, default=False, help="allow test speakers that are also in training"
 )
 merge_chapters_option = click.option(
-    "--merge-chapters", type=bool, default=False, help="merge the speakers [lbi-]reader-chapter of each reader"
+    "--merge-chapters",
+    type=bool,
+    default=False,
+    help="treat all chapters of a reader (ids reader-chapter or lbi-reader-chapter) as one speaker",
 )
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="where networks run"

@@ -2,7 +2,8 @@
 # usage: run.sh [--stage N] [--stop-stage N] [options]
 #
 # Run Deep Speaker from speech to EER and minDCF. The first run creates the Python environment .venv (1 to 5 minutes).
-# Finished stages are skipped. With --stage N, stages N to 7 run again; a network is trained again only with --stage 3 or 4.
+# Finished stages are skipped. With --stage N, stages N to 7 run again; a network is trained again only with --stage 3 or 4,
+# or with --overwrite true.
 #
 # Corpus:
 #   --corpus NAME               demo (default), librispeech, kaldi or lhotse
@@ -14,7 +15,7 @@
 #   --test-parts "A B"          librispeech: parts to test on (default: all; for a download test-clean)
 #   --mini true                 librispeech: download mini LibriSpeech (0.5 GB) to data/mini_librispeech
 #   --mirror URL                librispeech: where to download from (default: https://www.openslr.org/resources)
-#   --merge-chapters true       kaldi: merge the speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe by reader
+#   --merge-chapters true       kaldi: treat all chapters of a reader (ids reader-chapter or lbi-reader-chapter) as one speaker
 #   --allow-pipes true          kaldi, lhotse: run the commands that stand in for audio files, as in wav.scp
 #   --allow-speaker-overlap true    allow test speakers that are also in training
 #   --max-skipped PERCENT       stop a stage if more of its items cannot be used (default: 5)
