@@ -42,8 +42,8 @@ def reused(finished: Recipe) -> Recipe:
     ("options", "stage", "changed"),
     [
         (["--set", "softmax.epochs=3"], "softmax", "softmax.epochs changed from 2 to 3"),
-        (["--set", "triplet.margin=0.3", "--stage", "2"], "triplet", "triplet.margin changed from 0.1 to 0.3"),
-        (["--set", "model.blocks=1"], "softmax", "model.blocks changed from 3 to 1"),
+        (["--set", "triplet.margin=0.3", "--stage", "2"], "triplet", "triplet.margin changed from 0.2 to 0.3"),
+        (["--set", "model.blocks=2"], "softmax", "model.blocks changed from 1 to 2"),
     ],
 )
 def test_a_finished_network_is_never_replaced_unasked(
@@ -104,11 +104,11 @@ def test_a_training_of_an_older_version_without_a_new_key_continues(reused: Reci
     softmax = reused.folder / "exp/reused/softmax"
     before = networks(softmax)
     mark = json.loads((softmax / ".done.3").read_text())
-    del mark["settings"]["softmax.accumulate"], mark["settings"]["model.blocks"]
+    del mark["settings"]["softmax.accumulate"], mark["settings"]["model.embedding_dim"]
     (softmax / ".begun.3").write_text(json.dumps(mark))
     (softmax / ".done.3").unlink()
     checkpoint = torch.load(softmax / "checkpoint_last.pt", weights_only=True)
-    del checkpoint["config"]["softmax"]["accumulate"], checkpoint["config"]["model"]["blocks"]
+    del checkpoint["config"]["softmax"]["accumulate"], checkpoint["config"]["model"]["embedding_dim"]
     torch.save(checkpoint, softmax / "checkpoint_last.pt")
     done = reused.run("--exp", "reused", "--stop-stage", "3")
     assert done.returncode == 0, done.stderr
