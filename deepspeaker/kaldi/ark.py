@@ -208,9 +208,10 @@ def _read_cm_rows(descriptor: int, header: MatrixHeader, start: int, count: int)
 
 def _read_exactly(descriptor: int, size: int, offset: int) -> bytes:
     end = os.fstat(descriptor).st_size  # checked first: a damaged header may ask for more than the memory
-    if offset + size > end:
-        raise InputError(f"the ark ends at byte {end}, {offset + size} are needed; recreate it")
-    return os.pread(descriptor, size, offset)
+    data = os.pread(descriptor, size, offset) if offset + size <= end else b""
+    if len(data) < size:  # even so, if the file is truncated in this moment
+        raise InputError(f"the ark ends at byte {os.fstat(descriptor).st_size}, {offset + size} are needed; recreate it")
+    return data
 
 
 def read_matrix(location: str) -> NDArray[np.float32]:

@@ -289,3 +289,20 @@ def test_rows_into_an_array_equal_those_of_read_rows(tmp_path: Path, compression
     descriptor = os.open(path, os.O_RDONLY)
     assert not read_rows_into(descriptor, offset, 50, 40, np.empty((10, 7), dtype=np.float32))
     os.close(descriptor)
+
+
+def test_an_ark_that_is_truncated_while_it_is_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the check of its size and the read, as another process may do."""
+    path = tmp_path / "x.ark"
+    kaldiio.save_ark(str(path), {"a": np.ones((50, 4), dtype=np.float32)})
+    descriptor, pread = os.open(path, os.O_RDONLY), os.pread
+
+    def truncate_and_read(file: int, size: int, offset: int) -> bytes:
+        if size > 100:
+            os.truncate(path, 60)
+        return pread(file, size, offset)
+
+    monkeypatch.setattr(os, "pread", truncate_and_read)
+    with pytest.raises(InputError, match="the ark ends at byte 60, 817 are needed"):
+        read_rows(descriptor, 2)
+    os.close(descriptor)
