@@ -207,10 +207,10 @@ def _read_cm_rows(descriptor: int, header: MatrixHeader, start: int, count: int)
 
 
 def _read_exactly(descriptor: int, size: int, offset: int) -> bytes:
-    end = os.fstat(descriptor).st_size  # checked first: a damaged header may ask for more than the memory
-    data = os.pread(descriptor, size, offset) if offset + size <= end else b""
-    if len(data) < size:  # even so, if the file is truncated in this moment
-        raise InputError(f"the ark ends at byte {os.fstat(descriptor).st_size}, {offset + size} are needed; recreate it")
+    # A damaged header may ask for more than the memory, so the size is checked first. The file may still be truncated.
+    data = os.pread(descriptor, size, offset) if offset + size <= os.fstat(descriptor).st_size else b""
+    if len(data) < size:
+        raise InputError(f"the ark ends at byte {os.fstat(descriptor).st_size}, not {offset + size}; recreate it")
     return data
 
 
