@@ -52,6 +52,8 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     points, densities = {}, {}
     for system in featured:
         path, trials = _scores(exp_dir, system), trial_list_path(data_dir, exp_dir, first)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; run stage 6")
         read = read_labelled_scores(path, trials)
         if read.without_trial:
             raise InputError(f"{path}: has scores of trials that are not in {trials}; run stage 6 again")
