@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # usage: tests/run.sh [--slow] [arguments of pytest]
 #
-# Creates the environment (.venv, unless DEEPSPEAKER_PYTHON is set) and runs ruff, mypy --strict, shellcheck and pytest.
-# --slow adds the trainings that take minutes. As root on Debian, this also installs slurm-wlm and munge if they are missing,
-# since the tests in tests/slurm start and stop a Slurm cluster.
+# Creates the environment (.venv, unless DEEPSPEAKER_PYTHON is set) and runs ruff, mypy --strict, shellcheck and pytest, in two
+# processes. --slow adds the trainings that take minutes. As root on Debian, this also installs slurm-wlm, munge and chromium
+# if they are missing, for the tests that use a real Slurm and a real browser.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,6 +12,7 @@ if [ "${1:-}" = --slow ]; then
   slow=(--run-slow)
   shift
 fi
+tests/install_packages.sh &
 utils/setup.sh demo,test
 python=${DEEPSPEAKER_PYTHON:-.venv/bin/python}
 if [ -d "$python" ]; then python=$python/bin/python; fi
@@ -20,6 +21,6 @@ export PATH
 
 ruff check .
 mypy
-shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/run.sh tests/slurm/*.sh .ci/run
-export DEEPSPEAKER_TESTS_INSTALL=1  # slurm-wlm and munge, if apt-get and root permit it
-python3 -m pytest ${slow[@]+"${slow[@]}"} "$@"
+shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/*.sh tests/slurm/*.sh .ci/run
+wait  # for the packages
+python3 -m pytest -n 2 --dist loadgroup ${slow[@]+"${slow[@]}"} "$@"

@@ -15,13 +15,9 @@ SKIPPED = 77  # status of start_cluster.sh where Slurm cannot run
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Start two nodes of two processors on this machine, and yield the environment for Slurm's commands.
-
-    Missing packages are installed only if DEEPSPEAKER_TESTS_INSTALL is set, as in tests/run.sh.
-    """
+    """Start two nodes of two processors on this machine, and yield the environment for Slurm's commands."""
     folder = tmp_path_factory.mktemp("slurm")
-    install = ["--install"] if os.environ.get("DEEPSPEAKER_TESTS_INSTALL") else []
-    command = [str(START), *install, "--while", str(os.getpid()), str(folder)]
+    command = [START, "--while", str(os.getpid()), folder]
     started = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if started.returncode == SKIPPED:
         pytest.skip(started.stderr.strip())

@@ -1,28 +1,27 @@
 #!/usr/bin/env bash
-# usage: tests/slurm/start_cluster.sh [--install] [--while PID] FOLDER
+# usage: tests/slurm/start_cluster.sh [--while PID] FOLDER
 #        tests/slurm/start_cluster.sh --stop FOLDER
 #
 # Starts a real Slurm on this machine, for tests: munged, slurmctld and two slurmd (nodes deep1 and deep2, two processors
 # each). All files are in FOLDER and all ports are free ones, so another Slurm on this machine is not disturbed. Prints the
 # line that a shell needs to use the cluster: export SLURM_CONF=FOLDER/slurm.conf. Needs root and Debian's packages slurm-wlm
-# and munge; --install installs them by apt-get if they are missing. --stop ends the jobs and the daemons; with --while they
-# also end when the process PID does. If Slurm cannot run here, the status is 77 and the reason is printed.
+# and munge (tests/install_packages.sh). --stop ends the jobs and the daemons; with --while they also end when the process PID
+# does. If Slurm cannot run here, the status is 77 and the reason is printed.
 set -euo pipefail
 
 say() { echo "start_cluster.sh: $*" >&2; }
 cannot() { say "$*"; exit 77; }
 
-install=false action=start owner=
+action=start owner=
 while [ $# -gt 1 ]; do
   case $1 in
-    --install) install=true ;;
     --while) owner=$2; shift ;;
     --stop) action=stop ;;
     *) say "unknown option $1"; exit 2 ;;
   esac
   shift
 done
-[ $# -eq 1 ] && [ "${1#-}" = "$1" ] || { say "usage: start_cluster.sh [--install] [--while PID] FOLDER, or --stop FOLDER"; exit 2; }
+[ $# -eq 1 ] && [ "${1#-}" = "$1" ] || { say "usage: start_cluster.sh [--while PID] FOLDER, or --stop FOLDER"; exit 2; }
 mkdir -p "$1"
 folder=$(realpath "$1")
 export SLURM_CONF=$folder/slurm.conf
@@ -66,18 +65,7 @@ fi
 
 [ "$(id -u)" = 0 ] || cannot "needs root: slurmd starts jobs as their users"
 if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! command -v munged >/dev/null; then
-  $install || cannot "slurm-wlm and munge are not installed; --install fetches them"
-  command -v apt-get >/dev/null || cannot "slurm-wlm and munge are not installed, and there is no apt-get"
-  apt=(timeout 240 env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=1 -o Acquire::http::Timeout=20
-    -o DPkg::Lock::Timeout=30)
-  # Do not start the services of the packages.
-  policy=/usr/sbin/policy-rc.d
-  [ -e $policy ] && policy= || printf '#!/bin/sh\nexit 101\n' >$policy
-  [ -z "$policy" ] || chmod +x $policy
-  done=true
-  { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends slurm-wlm munge; } >"$folder/apt.log" 2>&1 || done=false
-  [ -z "$policy" ] || rm -f $policy
-  $done || cannot "apt-get install slurm-wlm munge failed, see $folder/apt.log"
+  cannot "slurm-wlm and munge are not installed"
 fi
 
 stop
