@@ -3,6 +3,7 @@
 from deepspeaker.models.build import build_model, choose_device, parameter_count
 from deepspeaker.models.checkpoint import load_checkpoint, network_of, save_checkpoint
 from deepspeaker.models.describe import Layer, describe, description
+from deepspeaker.models.folding import folded
 from deepspeaker.models.gru import GRU
 from deepspeaker.models.layers import SequenceBatchNorm, batch_norm, clipped_relu, length_normalised
 from deepspeaker.models.network import Network
@@ -20,6 +21,7 @@ __all__ = [
     "clipped_relu",
     "describe",
     "description",
+    "folded",
     "length_normalised",
     "load_checkpoint",
     "network_of",
