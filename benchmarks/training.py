@@ -9,7 +9,8 @@ GPU the loop is also measured with one more wait: a read of the loss before the 
 
 The benchmark also measures the loader alone, bfloat16 where the hardware computes in it, and the network compiled by
 torch.compile (which needs a C++ compiler on a CPU). Each speed of the network is printed in floating-point operations
-too, and on the GPUs of ``PEAKS`` as a share of the peak.
+too: on a CPU as a share of the speed of a matrix product in float32, measured in the same rounds, and on the GPUs of
+``PEAKS`` as a share of the peak. On a CPU, the operations of a step that take most time are listed at the end.
 """
 
 from __future__ import annotations
@@ -139,12 +140,24 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def operations(device: torch.device, network: Network, config: Config, precision: str, seconds: float) -> str:
+def time_product(clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return the seconds per floating-point operation of a product of two float32 matrices on the CPU."""
+    matrix = torch.randn(1024, 1024)
+    matrix @ matrix
+    begin = clock()
+    for _ in range(20):
+        matrix @ matrix
+    return (clock() - begin) / (20 * 2 * 1024**3)
+
+
+def operations(
+    device: torch.device, network: Network, config: Config, precision: str, seconds: float, product: float
+) -> str:
     """Return the speed of a step in words. The backward pass costs twice the forward; a product is two operations."""
     products = sum(layer.multiply_adds for layer in describe(network, config.softmax.crop_frames))
     speed = 3 * 2 * products * config.softmax.batch_size / seconds
     if device.type != "cuda":
-        return f"{speed / 1e9:.1f} GFLOP/s"
+        return f"{speed / 1e9:.1f} GFLOP/s, {speed * product:.2f} of a matrix product's speed"
     if precision == "float32" and torch.backends.cudnn.allow_tf32:
         precision = "tf32"  # cuDNN then computes the convolutions in TF32
     name = torch.cuda.get_device_name(device)
@@ -182,6 +195,7 @@ def main() -> None:
         del measured["bfloat16"]
     if device.type == "cpu":
         del measured["waiting"]
+        measured["product"] = time_product
     with tempfile.TemporaryDirectory() as folder:
         index = FeatureIndex(make_features(Path(folder), 100, 20, 400, config.features.num_bins, "one-byte"))
         network = fresh(config, index)
@@ -191,10 +205,11 @@ def main() -> None:
         rounds = [{what: measure() for what, measure in measured.items()} for _ in range(ROUNDS)]
         seconds = {what: np.array([times[what] for times in rounds]) for what in measured}
         loader = time_loader(config, index)
+    product = float(np.median(seconds.pop("product", np.nan)))
     for what, times in seconds.items():
         middle = float(np.median(times))
         used = what if what in ("float32", "bfloat16") else precision
-        speed = operations(device, network, config, used, middle)
+        speed = operations(device, network, config, used, middle, product)
         print(f"{what}: {one.batch_size / middle:.0f} utterances/s, {speed}")
     print(f"loop: {ratio(seconds[precision], seconds['loop'])} of the bare network's speed")
     print(f"loader alone: {np.median(seconds['loop']) / loader:.0f} times what training consumes")
@@ -203,6 +218,10 @@ def main() -> None:
     if "waiting" in seconds:
         print(f"with a wait before the backward pass: {ratio(seconds['loop'], seconds['waiting'])} of the loop's speed")
     print(f"torch.compile: {ratio(seconds[precision], seconds['compiled'])} times as fast as without")
+    if device.type == "cpu":
+        with torch.profiler.profile() as profile:
+            time_network(config, index, device, precision)
+        print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))
 
 
 def ratio(above: Any, below: Any) -> str:
