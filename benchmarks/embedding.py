@@ -45,11 +45,12 @@ def main() -> None:
             fast = folded(network)
             operations = 2 * sum(layer.multiply_adds for layer in describe(network, features.shape[1]))
             seconds(network, features), seconds(fast, features)
-            rounds = np.array(
-                [(seconds(network, features), seconds(fast, features), time_product(time.process_time)) for _ in range(ROUNDS)]
-            )
-            plain, quick, product = rounds.T
-            gain, share = plain / quick, operations * product / quick
+            times: list[tuple[float, ...]] = []
+            for _ in range(ROUNDS):
+                product = time_product(time.process_time)
+                times.append((seconds(network, features), seconds(fast, features), product))
+            plain, quick, products = np.array(times).T
+            gain, share = plain / quick, operations * products / quick
             print(
                 f"{name}, batch norm by {norm}: {np.median(quick) / speech:.4f} s per second of speech, "
                 f"{np.median(share):.2f} [{share.min():.2f}, {share.max():.2f}] of a matrix product's speed, "
