@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import multiprocessing
 import os
 import re
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +21,27 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from deepspeaker.errors import InputError
 from deepspeaker.models import Network, build_model
 from deepspeaker.training import (
     Interrupted,
     Objective,
     SoftmaxObjective,
     TripletObjective,
+    all_reduce,
+    check_agreement,
+    check_batch,
     gradient_sync,
     process_group,
+    processes,
     rank,
     shard,
     synchronise_batch_norm,
     world_size,
 )
-from tests.training.tiny import assert_same_training, do_nothing, environment, signal_at, train_once
+from tests.training.tiny import assert_same_training, do_nothing, signal_at, train_once
 
+RunAll = Callable[..., list[tuple[str, int]]]
 BATCH = 13  # not a multiple of 2 or 3, so shards differ in size
 
 
@@ -85,33 +94,69 @@ KINDS = ["rescnn-channel", "rescnn-sequence", "gru-sequence"]
 OBJECTIVES = ["affine", "additive_margin", "additive_angular_margin", "hardest", "semi-hard", "random", "memory"]
 
 
-def main() -> None:
+def train_all(folder: Path) -> None:
+    results = {(kind, name): train_five_steps(kind, name) for kind in KINDS for name in OBJECTIVES}
+    torch.save(results, folder / f"results.{rank()}")
+
+
+def stop_and_resume(folder: Path) -> None:
+    """One training stops in step 7 of 20 and resumes, another one does not stop."""
+    for name, stop_at in (("stopped", 7), ("stopped", -1), ("straight", -1)):
+        with contextlib.suppress(Interrupted):
+            dist.barrier()  # rank 0 has written the checkpoint that the next training reads
+            before = signal_at(stop_at) if rank() == 1 else do_nothing
+            train_once(folder, folder / name, "triplet", dev=False, cross_batch_memory=12, before=before)
+
+
+def connected(
+    work: Callable[..., None], arguments: tuple[object, ...], env: dict[str, str], timeout: float, errors: Path
+) -> None:
+    """Work in a process group, in a new process that writes stderr to a file."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    os.environ.update(env)
     torch.set_num_threads(1)
-    if len(sys.argv) > 2:  # one training stops in step 7 of 20 and resumes, another one does not stop
-        folder = Path(sys.argv[1])
+    processes.GRACE, processes.TIMEOUT = 0.1, timeout
+    try:
         with process_group(torch.device("cpu")):
-            for name, stop_at in (("stopped", 7), ("stopped", -1), ("straight", -1)):
-                with contextlib.suppress(Interrupted):
-                    dist.barrier()  # rank 0 has written the checkpoint that the next training reads
-                    before = signal_at(stop_at) if rank() == 1 else do_nothing
-                    train_once(folder, folder / name, "triplet", dev=False, cross_batch_memory=12, before=before)
-        return
-    with process_group(torch.device("cpu")):
-        results = {(kind, name): train_five_steps(kind, name) for kind in KINDS for name in OBJECTIVES}
-        torch.save(results, f"{sys.argv[1]}.{rank()}")
+            work(*arguments)
+    except InputError as error:
+        raise SystemExit(str(error)) from None
 
 
-def start(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    shared["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # as the command sets it
-    processes = []
-    for number in range(count):
-        env = environment(**shared, RANK=str(number), LOCAL_RANK=str(number))
-        processes.append(subprocess.Popen([sys.executable, *arguments], env=env, stderr=subprocess.PIPE, text=True))
-    return processes
+@pytest.fixture(scope="module")
+def forks() -> Iterator[ForkServerContext]:
+    """A process that has imported the project, and forks others without the time of the import."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["deepspeaker.training", "tests.training.tiny"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command sets it
+        forkserver.ensure_running()
+    yield context
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def run_all(forks: ForkServerContext, tmp_path: Path) -> RunAll:
+    """Run a function in several connected processes; return what each prints on stderr, and its status."""
+
+    def run(
+        count: int, work: Callable[..., None], *arguments: object, timeout: float = 300
+    ) -> list[tuple[str, int]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+        running = []
+        for number in range(count):
+            env, errors = shared | {"RANK": str(number), "LOCAL_RANK": str(number)}, tmp_path / f"errors.{number}"
+            process = forks.Process(target=connected, args=(work, arguments, env, timeout, errors))
+            process.start()
+            running.append((process, errors))
+        for process, _ in running:
+            process.join(timeout=300)
+        return [(errors.read_text().strip(), process.exitcode) for process, errors in running]
+
+    return run
 
 
 def assert_close(one: Any, other: Any) -> None:
@@ -120,87 +165,74 @@ def assert_close(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_processes_equal_one_process_on_the_whole_batch(count: int, tmp_path: Path) -> None:
-    running = start(count, [__file__, str(tmp_path / "results")])
-    for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    for number in range(count):
-        results = torch.load(tmp_path / f"results.{number}", weights_only=True)
-        for (kind, name), result in results.items():
-            assert_close(result, train_five_steps(kind, name))
-        assert len(results) == len(KINDS) * len(OBJECTIVES)
+def test_processes_equal_one_process_on_the_whole_batch(count: int, run_all: RunAll, tmp_path: Path) -> None:
+    assert [status for _, status in run_all(count, train_all, tmp_path)] == [0] * count
+    results = [torch.load(tmp_path / f"results.{number}", weights_only=True) for number in range(count)]
+    for kind, name in itertools.product(KINDS, OBJECTIVES):
+        alone = train_five_steps(kind, name)
+        for result in results:
+            assert_close(result[kind, name], alone)
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_that_were_stopped_resume_to_the_same_bits(
-    count: int, tmp_path: Path, write_features: Callable[..., Path]
+    count: int, run_all: RunAll, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     """The signal reaches one of them only; sums of three values depend on their order."""
     write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
-    for process in start(count, [__file__, str(tmp_path), "resume"]):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    assert [status for _, status in run_all(count, stop_and_resume, tmp_path)] == [0] * count
     assert_same_training(tmp_path / "straight", tmp_path / "stopped")
 
 
-def run_all(count: int, body: str, program: Path) -> list[tuple[str, int]]:
-    """Connect ``count`` processes that run ``body``; return what each prints on stderr, and its status."""
-    program.write_text(
-        "import os, torch\n"
-        "from pathlib import Path\n"
-        "from deepspeaker.errors import InputError\n"
-        "import deepspeaker.training.processes\n"
-        "from deepspeaker.training import all_reduce, check_agreement, check_batch, process_group\n"
-        "deepspeaker.training.processes.GRACE = 0.1\n"
-        "rank = int(os.environ['RANK'])\n"
-        "try:\n"
-        "    with process_group(torch.device('cpu')):\n"
-        f"        all_reduce(torch.ones(1)); {body}\n"
-        "        all_reduce(torch.ones(1)); all_reduce(torch.ones(1))\n"
-        "except InputError as error:\n"
-        "    raise SystemExit(str(error))\n"
-    )
-    running = start(count, [str(program)])
-    return [(process.communicate(timeout=300)[1].strip(), process.returncode) for process in running]
+def sum_thrice(between: Callable[[], None]) -> None:
+    all_reduce(torch.ones(1))
+    between()
+    all_reduce(torch.ones(1))
+    all_reduce(torch.ones(1))
+
+
+def lose(lost: int) -> None:
+    sum_thrice(lambda: os._exit(9) if rank() == lost else None)
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_lost_process_ends_the_others_in_one_line(lost: int, tmp_path: Path) -> None:
-    ends = run_all(3, f"rank == {lost} and os._exit(9)", tmp_path / "lost.py")
+def test_a_lost_process_ends_the_others_in_one_line(lost: int, run_all: RunAll) -> None:
+    ends = run_all(3, lose, lost)
     assert ends.pop(lost) == ("", 9)
     for line, status in ends:
         assert status == 1
         assert re.fullmatch(r"lost another process \(.*\); the same command continues from the last checkpoint", line)
 
 
-def test_a_process_that_does_not_answer_ends_the_others_after_the_timeout(tmp_path: Path) -> None:
-    os.environ["DEEPSPEAKER_TIMEOUT"] = "3"
-    try:
-        ends = run_all(2, "rank == 1 and __import__('time').sleep(8)", tmp_path / "hung.py")
-    finally:
-        del os.environ["DEEPSPEAKER_TIMEOUT"]
+def hang() -> None:
+    sum_thrice(lambda: time.sleep(5 * rank()))
+
+
+def test_a_process_that_does_not_answer_ends_the_others_after_the_timeout(run_all: RunAll) -> None:
+    ends = run_all(2, hang, timeout=3)
     assert ends[0][1] == 1
     assert re.fullmatch(r"lost another process \(.*[Tt]imed out.*\); the same command continues from .*", ends[0][0])
 
 
-def test_a_batch_that_leaves_a_rank_without_a_row_is_refused(tmp_path: Path) -> None:
-    ends = run_all(3, "check_batch(3, 'size'); check_batch(2, 'size')", tmp_path / "small.py")
-    for line, status in ends:
+def share_two_rows() -> None:
+    check_batch(3, "size")
+    check_batch(2, "size")
+
+
+def test_a_batch_that_leaves_a_rank_without_a_row_is_refused(run_all: RunAll) -> None:
+    for line, status in run_all(3, share_two_rows):
         assert status == 1
         assert re.fullmatch(r"size: a batch of 2 is too small for 3 processes, .*", line), line
 
 
-def test_ranks_that_disagree_are_named(tmp_path: Path) -> None:
-    facts = "{'seed': 1, 'the step': rank // 2}"
-    body = f"check_agreement({{'seed': 1}}, Path('e')); check_agreement({facts}, Path('e'))"
-    ends = run_all(3, body, tmp_path / "others.py")
-    for line, status in ends:
+def disagree() -> None:
+    check_agreement({"seed": 1}, Path("e"))
+    check_agreement({"seed": 1, "the step": rank() // 2}, Path("e"))
+
+
+def test_ranks_that_disagree_are_named(run_all: RunAll) -> None:
+    for line, status in run_all(3, disagree):
         assert status == 1
         assert "the step is 0 for rank 0 (on " in line
         assert " and 1 for rank 2 (on " in line
         assert "all machines need the same e and data, on a shared file system" in line
-
-
-if __name__ == "__main__":
-    main()
