@@ -157,6 +157,8 @@ class _Training(_Section):
     """Number of epochs."""
     steps_per_epoch: int = Field(1000, gt=0)
     """Optimizer steps of an epoch; an epoch is not a pass over the data."""
+    patience: int = Field(0, ge=0)
+    """Epochs without a lower development EER that end training early; 0: never, as the last epochs often gain most."""
     crop_frames: int = Field(160, gt=0)
     """Frames of each training crop; shorter utterances are repeated."""
     vtlp: list[WarpFactor] = []
@@ -208,8 +210,8 @@ class Triplet(_Training):
 class Embedding(_Section):
     """Stage 5: embeddings."""
 
-    checkpoint: Literal["best", "last", "average"] = "last"
-    """The checkpoint: lowest development EER, last epoch, or the average of the last epochs."""
+    checkpoint: Literal["auto", "best", "last", "average"] = "auto"
+    """Lowest development EER, last epoch, average of the last ones; ``auto``: best if 20 or more speakers chose it."""
 
 
 class Scoring(_Section):

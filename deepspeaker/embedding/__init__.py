@@ -2,7 +2,9 @@
 
 from deepspeaker.embedding.extractor import embed_utterances, evenly_spaced, speaker_means
 from deepspeaker.embedding.shard import (
+    CHOOSING_SPEAKERS,
     SYSTEMS,
+    choose_checkpoint,
     collect_embeddings,
     embed_shard,
     embed_systems,
@@ -11,7 +13,9 @@ from deepspeaker.embedding.shard import (
 )
 
 __all__ = [
+    "CHOOSING_SPEAKERS",
     "SYSTEMS",
+    "choose_checkpoint",
     "collect_embeddings",
     "embed_shard",
     "embed_systems",

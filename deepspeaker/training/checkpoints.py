@@ -27,7 +27,8 @@ class Checkpoints:
     about
         What each checkpoint contains besides the weights. "config" is the complete configuration with the values in
         use. "stage" is the section that is trained. "seed" is the seed; "feature_dim" and "speakers" describe the
-        training data. "origin" is the ``digest_of_weights`` of given initial weights, empty for fresh ones.
+        training data. "dev_speakers" is the number of development speakers with two utterances or more. "origin" is the
+        ``digest_of_weights`` of given initial weights, empty for fresh ones.
     begun
         The content of ``checkpoint_last.pt`` if a training has begun in the folder.
 

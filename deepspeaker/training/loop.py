@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -19,7 +19,7 @@ from deepspeaker.features import FeatureIndex
 from deepspeaker.training.batches import BatchLoader, Sampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseWatch
-from deepspeaker.training.distributed import rank, synchronise_batch_norm, world_size
+from deepspeaker.training.distributed import all_reduce, rank, synchronise_batch_norm, world_size
 from deepspeaker.training.monitoring import Development, Monitor
 from deepspeaker.training.objectives import Objective
 from deepspeaker.training.processes import Interrupted, stop_signals
@@ -47,7 +47,8 @@ def train(
 
     After each epoch this writes ``checkpoint_last.pt`` (everything that a resumed training needs),
     ``checkpoint_best.pt`` (the lowest development EER so far; the last epoch without one), ``train.csv`` and
-    TensorBoard scalars, and at the end ``checkpoint_average.pt``.
+    TensorBoard scalars, and at the end ``checkpoint_average.pt``. The training ends early after ``options.patience``
+    epochs without a lower development EER.
 
     Parameters
     ----------
@@ -157,6 +158,10 @@ def train(
     ):
         stopping = False
         for epoch in range(done // steps_per_epoch + 1, epochs + 1):
+            # A network that may be collapsing is left to the watch.
+            settled = done % steps_per_epoch == 0 and watch.bad_steps == 0
+            if settled and 0 < options.patience <= epochs_since_best(history):
+                break
             network.train()
             for step in range(done, epoch * steps_per_epoch):
                 rate = learning_rate(step, steps, **schedule)
@@ -200,6 +205,8 @@ def train(
             row.update({name: value / steps_per_epoch for name, value in totals.items()})
             eer = development.eer(network, objective.autocast) if development else None
             if eer is not None:
+                # Rank 0 decides, because another machine may round differently.
+                eer = all_reduce(torch.tensor(eer * (rank() == 0), dtype=torch.float64, device=device)).item()
                 row["dev_eer"] = eer
             totals = {}
             history.append(row)
@@ -217,10 +224,29 @@ def train(
             monitor.epoch(row, epochs)
             if stopping:
                 raise stop()
+    if done < steps and rank() == 0:
+        since = epochs_since_best(history)
+        print(
+            f"epoch {len(history)}/{epochs}: no lower development EER for {since} epochs, training ends; best "
+            f"{100 * history[-1 - since]['dev_eer']:.2f} % at epoch {len(history) - since}",
+            flush=True,
+        )
     if not history:
         save_last()
         checkpoints.save("best", network.state_dict())
     checkpoints.save("average", average or network.state_dict())
+
+
+def epochs_since_best(history: Sequence[Mapping[str, float]]) -> int:
+    """Return the number of epochs after the first one with the lowest development EER; 0 without one.
+
+    Examples
+    --------
+    >>> epochs_since_best([{"dev_eer": 0.2}, {"dev_eer": 0.1}, {"dev_eer": 0.3}, {"dev_eer": 0.1}])
+    2
+    """
+    eers = [row["dev_eer"] for row in history if "dev_eer" in row]
+    return len(eers) - 1 - eers.index(min(eers)) if eers else 0
 
 
 def learning_rate(

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from deepspeaker.config import Config, Softmax, Triplet
+from deepspeaker.embedding import choose_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
@@ -79,7 +80,7 @@ def train_softmax(
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "softmax"
-        index, dev_index = _open_features(data_dir)
+        index, dev_index = _open_features(data_dir, config.softmax.patience)
         options, begun = _resolve_precision(config.softmax, folder, torch_device)
         check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
@@ -92,7 +93,7 @@ def train_softmax(
             network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
             _report(f"starts from the weights of {init_from}")
         initial = None if init_from is None else network
-        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, initial, begun)
+        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, initial, begun)
         if rank() == 0:
             untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
             save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
@@ -114,14 +115,17 @@ def train_triplet(
 ) -> None:
     """Run stage 4: train the network of ``exp_dir/softmax`` with the triplet loss.
 
-    The result goes to ``exp_dir/triplet``. Parameters and errors are those of ``train_softmax``; the section
-    ``triplet`` is read instead of ``softmax``.
+    It starts from the checkpoint that ``embedding.checkpoint: auto`` would choose. The result goes to
+    ``exp_dir/triplet``. Parameters and errors are those of ``train_softmax``; the section ``triplet`` is read instead
+    of ``softmax``.
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "triplet"
-        index, dev_index = _open_features(data_dir)
+        index, dev_index = _open_features(data_dir, config.triplet.patience)
         options, begun = _resolve_precision(config.triplet, folder, torch_device)
-        network = network_of(_compatible_checkpoint(exp_dir / "softmax" / "checkpoint_last.pt", config, index))
+        start, reason = choose_checkpoint(exp_dir / "softmax", "auto")
+        network = network_of(_compatible_checkpoint(start, config, index))
+        _report(f"starts from {start} ({reason})")
         sampler = SpeakerSampler(
             index.of_speaker,
             options.speakers_per_batch,
@@ -153,14 +157,14 @@ def train_triplet(
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
-        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, network, begun)
+        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, network, begun)
         band = (config.features.low_freq, config.features.high_freq)
         _report(_summary(config, options, network, torch_device))
         train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
         _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
-def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
+def _open_features(data_dir: Path, patience: int) -> tuple[FeatureIndex, FeatureIndex | None]:
     """Return the features of the training speakers and, if there are any, of the development speakers."""
     index = FeatureIndex(data_dir / "train_nosil")
     _check_spk2utt(index)
@@ -175,7 +179,8 @@ def _open_features(data_dir: Path) -> tuple[FeatureIndex, FeatureIndex | None]:
     if dev_index is not None and dev_index.feature_dim != index.feature_dim:
         raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
     if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
-        _report("too few development speakers for a development EER; checkpoint_best is the last one")
+        effect = ", and patience has no effect" if patience else ""
+        _report(f"too few development speakers for a development EER; checkpoint_best is the last one{effect}")
     return index, dev_index
 
 
@@ -244,6 +249,7 @@ def _open_checkpoints(
     record: dict[str, Any] | None,
     seed: int,
     index: FeatureIndex,
+    dev_index: FeatureIndex | None,
     initial: Network | None,
     begun: dict[str, Any] | None,
 ) -> Checkpoints:
@@ -258,6 +264,7 @@ def _open_checkpoints(
         "seed": seed,
         "feature_dim": index.feature_dim,
         "speakers": index.speakers,
+        "dev_speakers": 0 if dev_index is None else int((dev_index.of_speaker.sizes() >= 2).sum()),
         "origin": "" if initial is None else digest_of_weights(initial.state_dict()),
     }
     checkpoints = Checkpoints(folder, about, begun)

@@ -10,7 +10,9 @@ import torch
 
 from deepspeaker.config import Config, ResCNNModel
 from deepspeaker.embedding import (
+    CHOOSING_SPEAKERS,
     SYSTEMS,
+    choose_checkpoint,
     collect_embeddings,
     embed_shard,
     embed_systems,
@@ -145,10 +147,24 @@ def test_a_broken_checkpoint_leaves_no_embeddings(data_dir: Path, checkpoint: Pa
     assert not (tmp_path / "embeddings").exists()
 
 
-def test_system_checkpoint(tmp_path: Path) -> None:
+def test_the_checkpoint_of_a_system_is_the_one_asked_for(tmp_path: Path) -> None:
     assert system_checkpoint(tmp_path / "triplet", "best") == tmp_path / "triplet" / "checkpoint_best.pt"
     assert system_checkpoint(tmp_path / "triplet", "last") == tmp_path / "triplet" / "checkpoint_last.pt"
-    assert system_checkpoint(tmp_path / "untrained", "best") == tmp_path / "untrained" / "checkpoint_last.pt"
+    for which in ("best", "auto"):
+        assert system_checkpoint(tmp_path / "untrained", which) == tmp_path / "untrained" / "checkpoint_last.pt"
+
+
+def test_enough_development_speakers_choose_the_checkpoint(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "triplet" / "checkpoint_best.pt")
+    content = load_checkpoint(path)
+    last = tmp_path / "triplet" / "checkpoint_last.pt"
+    # A checkpoint of an earlier version does not tell their number.
+    assert choose_checkpoint(path.parent, "auto") == (last, "0 development speakers are too few to choose")
+    for speakers, chosen in ((CHOOSING_SPEAKERS - 1, last), (CHOOSING_SPEAKERS, path)):
+        save_checkpoint(path, content | {"dev_speakers": speakers})
+        found, reason = choose_checkpoint(path.parent, "auto")
+        assert found == chosen
+        assert reason.startswith(f"{speakers} development speakers ")
 
 
 def test_features_that_are_not_normalised_are_refused(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -168,7 +184,8 @@ def test_features_that_are_not_normalised_are_refused(data_dir: Path, checkpoint
 
 def test_an_interrupted_job_keeps_finished_shards(tmp_path: Path, data_dir: Path) -> None:
     for system in SYSTEMS:
-        write_checkpoint(tmp_path / "exp" / system / "checkpoint_last.pt")
+        for which in ("last", "best"):
+            write_checkpoint(tmp_path / "exp" / system / f"checkpoint_{which}.pt")
     embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 2, device="cpu")
     shards = [embeddings_dir(tmp_path / "exp", system, "test") / ".shards/xvector.1" for system in SYSTEMS]
     times = [shard.stat().st_mtime_ns for shard in shards]

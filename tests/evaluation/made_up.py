@@ -24,7 +24,7 @@ NOISE = {"untrained": 3.0, "softmax": 0.8, "triplet": 0.4}
 
 
 def write_system(exp_dir: Path, name: str, utt2spk: dict[str, str]) -> None:
-    """A real checkpoint, embeddings that scatter around each speaker's mean, and a history."""
+    """Real checkpoints, embeddings that scatter around each speaker's mean, and a history."""
     torch.manual_seed(0)
     used = CONFIG.model_dump()
     for section in ("softmax", "triplet"):
@@ -37,7 +37,8 @@ def write_system(exp_dir: Path, name: str, utt2spk: dict[str, str]) -> None:
         "speakers": ["train-1", "train-2"],
         "network": build_model(8, **used["model"]).state_dict(),
     }
-    save_checkpoint(exp_dir / name / "checkpoint_last.pt", content)
+    for which in ("last",) if name == "untrained" else ("last", "best"):
+        save_checkpoint(exp_dir / name / f"checkpoint_{which}.pt", content)
     generator = np.random.default_rng(5)
     means = {speaker: generator.normal(size=6) for speaker in sorted(set(utt2spk.values()))}
     folder = exp_dir / name / "embeddings_test"

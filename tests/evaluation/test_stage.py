@@ -225,8 +225,8 @@ def test_what_is_not_there_is_named(root: Path) -> None:
     (root / "data" / "corpus.json").unlink()
     assert "corpus.json: no such file; run stage 1" in refusal(root)
     (root / "data" / "corpus.json").write_text('{"corpus": "made-up", "synthetic": false}', encoding="utf-8")
-    (root / "exp" / "softmax" / "checkpoint_last.pt").unlink()
-    assert "softmax/checkpoint_last.pt: no such checkpoint" in refusal(root)
+    (root / "exp" / "softmax" / "checkpoint_best.pt").unlink()
+    assert "softmax/checkpoint_best.pt: no such checkpoint" in refusal(root)
     for name in NOISE:
         shutil.rmtree(root / "exp" / name / "embeddings_test")
     assert "no system has embeddings of the test part; run stage 5" in refusal(root)

@@ -110,7 +110,7 @@ def test_a_changed_setting_reruns_its_stage_and_names_itself(finished: Recipe) -
     finished.settings["embedding.checkpoint"] = "best"
     try:
         changed = finished.run("--stop-stage", "5")
-        assert "embedding.checkpoint changed from last to best" in changed.stdout
+        assert "embedding.checkpoint changed from auto to best" in changed.stdout
     finally:
         finished.settings.pop("embedding.checkpoint")
         assert finished.run().returncode == 0

@@ -109,6 +109,7 @@ def train_collapsing(
     first: int,
     end: int,
     before: Callable[[int], None] = lambda step: None,
+    dev_index: FeatureIndex | None = None,
     **options: Any,
 ) -> None:
     index = FeatureIndex(data_dir / "train_nosil")
@@ -120,7 +121,7 @@ def train_collapsing(
         Collapsing(network, first, end, before),
         SpeakerSampler(index.of_speaker, 4, 2, 0, frames=index.frames, crop_frames=16),
         index,
-        None,
+        dev_index,
         triplet,
         (20.0, 7600.0),
         checkpoints_of(folder, config, "triplet", 0, index),

@@ -84,12 +84,26 @@ def test_the_untrained_network_is_kept(data_dir: Path, tmp_path: Path) -> None:
     assert not torch.equal(trained["affine.weight"], fresh["affine.weight"])
 
 
-def test_triplet_training_starts_from_the_last_softmax_weights(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("enough", "which"), [(5, "best"), (6, "last")])
+def test_triplet_training_starts_from_the_softmax_weights_that_development_speakers_chose(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    enough: int,
+    which: str,
+) -> None:
+    """There are five development speakers."""
+    monkeypatch.setattr("deepspeaker.embedding.shard.CHOOSING_SPEAKERS", enough)
     softmax(data_dir, tmp_path)
     triplet(data_dir, tmp_path, config_with(triplet={"epochs": 0}))
-    before, after = (load_checkpoint(tmp_path / stage / "checkpoint_last.pt") for stage in ("softmax", "triplet"))
-    assert all(torch.equal(after["network"][name], tensor) for name, tensor in before["network"].items())
+    before = {name: load_checkpoint(tmp_path / "softmax" / f"checkpoint_{name}.pt") for name in ("best", "last")}
+    assert not torch.equal(*(content["network"]["affine.weight"] for content in before.values()))
+    after = load_checkpoint(tmp_path / "triplet" / "checkpoint_last.pt")
+    assert all(torch.equal(after["network"][name], tensor) for name, tensor in before[which]["network"].items())
+    assert after["dev_speakers"] == 5
     assert not after["objective"]["cross_batch_speakers"].numel()
+    assert f"starts from {tmp_path}/softmax/checkpoint_{which}.pt (5 development speakers " in capsys.readouterr().out
 
 
 def test_runs_with_one_seed_write_equal_bytes(data_dir: Path, tmp_path: Path) -> None:
@@ -110,8 +124,9 @@ def test_training_without_development_part(
 ) -> None:
     write_features(tmp_path / "data" / "train_nosil", 4, 3)
     softmax(tmp_path / "data", tmp_path)
-    triplet(tmp_path / "data", tmp_path)
+    triplet(tmp_path / "data", tmp_path, config_with(triplet={"patience": 1}))
     output = capsys.readouterr().out
+    assert output.count("checkpoint_best is the last one, and patience has no effect\n") == 1
     assert output.count("too few development speakers for a development EER; checkpoint_best is the last one") == 2
     assert output.count("no dev EER") == 4
     assert "dev_eer" not in (tmp_path / "triplet" / "train.csv").read_text(encoding="utf-8")
@@ -151,9 +166,9 @@ def test_speakers_with_a_single_utterance(
 def test_triplet_training_refuses_another_model_or_other_features(
     data_dir: Path, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
-    checkpoint = tmp_path / "softmax" / "checkpoint_last.pt"
-    assert f"{checkpoint}: no such checkpoint" in refusal(lambda: triplet(data_dir, tmp_path))
+    assert f"{tmp_path}/softmax/checkpoint_best.pt: no such checkpoint" in refusal(lambda: triplet(data_dir, tmp_path))
     softmax(data_dir, tmp_path)
+    checkpoint = tmp_path / "softmax" / "checkpoint_last.pt"
     for change in ({"channels": [4, 9]}, {"blocks": 2}, {"batch_norm": "channel"}, {"embedding_dim": 9}):
         line = refusal(lambda: triplet(data_dir, tmp_path, config_with(model=change)))  # noqa: B023
         assert line.startswith(f"{checkpoint}: its model differs from this configuration's; run stage 3 again")
@@ -478,4 +493,4 @@ def test_embeddings_can_come_from_the_average(data_dir: Path, tmp_path: Path) ->
     softmax(data_dir, tmp_path)
     chosen = Config.model_validate({"embedding": {"checkpoint": "average"}}).embedding.checkpoint
     network_of(load_checkpoint(system_checkpoint(tmp_path / "softmax", chosen)))
-    assert Config().embedding.checkpoint == "last"
+    assert Config().embedding.checkpoint == "auto"
