@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deepspeaker.errors import InputError
 from deepspeaker.models import Network, build_model
 from deepspeaker.training import (
+    Development,
     Interrupted,
     Objective,
     SoftmaxObjective,
@@ -39,7 +40,7 @@ from deepspeaker.training import (
     synchronise_batch_norm,
     world_size,
 )
-from tests.training.tiny import assert_same_training, do_nothing, signal_at, train_once
+from tests.training.tiny import assert_same_training, do_nothing, rows_of, signal_at, train_once
 
 RunAll = Callable[..., list[tuple[str, int]]]
 BATCH = 13  # not a multiple of 2 or 3, so shards differ in size
@@ -106,6 +107,13 @@ def stop_and_resume(folder: Path) -> None:
             dist.barrier()  # rank 0 has written the checkpoint that the next training reads
             before = signal_at(stop_at) if rank() == 1 else do_nothing
             train_once(folder, folder / name, "triplet", dev=False, cross_batch_memory=12, before=before)
+
+
+def end_early(folder: Path) -> None:
+    """Train with patience. Rank 1 measures ever lower development EERs, as if its hardware rounded differently."""
+    measured = itertools.count(2)
+    Development.eer = lambda *_: 1 / next(measured) if rank() else 0.5  # type: ignore[method-assign]
+    train_once(folder, folder / "early", patience=2)
 
 
 def connected(
@@ -182,6 +190,15 @@ def test_processes_that_were_stopped_resume_to_the_same_bits(
     write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
     assert [status for _, status in run_all(count, stop_and_resume, tmp_path)] == [0] * count
     assert_same_training(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_processes_end_early_together(
+    run_all: RunAll, tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    for part, prefix in (("train_nosil", "t"), ("dev_nosil", "d")):
+        write_features(tmp_path / part, 8, 4, prefix=prefix)
+    assert [status for _, status in run_all(2, end_early, tmp_path)] == [0, 0]
+    assert len(rows_of(tmp_path / "early")) == 3
 
 
 def sum_thrice(between: Callable[[], None]) -> None:

@@ -14,9 +14,8 @@ import torch
 
 from deepspeaker.features import FeatureIndex
 from deepspeaker.models import load_checkpoint
-from deepspeaker.training import Development, process_group, rank
+from deepspeaker.training import Development
 from tests.training.test_collapse import train_collapsing
-from tests.training.test_distributed import start
 from tests.training.test_loop import in_fork, kill_before_rename
 from tests.training.tiny import assert_same_training, environment, identical, refusal, rows_of, signal_at, train_once
 
@@ -54,20 +53,6 @@ def child_main(data_dir: Path, folder: Path, stopped: int) -> None:
             shutil.rmtree(target)
             break
         assert in_fork(lambda: train_once(data_dir, target, **shape)) == 0  # noqa: B023
-
-
-def rank_main(folder: Path) -> None:
-    """Train as one of two processes. Rank 1 measures other development EERs, as other hardware may."""
-    torch.set_num_threads(1)
-    measure, measured = Development.eer, []
-
-    def eer(self: Development, *arguments: Any) -> float | None:
-        measured.append(measure(self, *arguments))
-        return 1.0 / len(measured) if rank() else measured[-1]
-
-    Development.eer = eer  # type: ignore[method-assign]
-    with process_group(torch.device("cpu")):
-        train_once(folder, folder / "two", **SHAPE, patience=2)
 
 
 @pytest.fixture
@@ -117,16 +102,6 @@ def test_a_training_that_was_stopped_or_killed_about_its_early_end_resumes_to_th
         assert_same_training(tmp_path / "straight", tmp_path / way)
 
 
-def test_all_processes_end_with_rank_0(data_dir: Path, tmp_path: Path) -> None:
-    for part in ("train_nosil", "dev_nosil"):
-        (tmp_path / part).symlink_to(data_dir / part)
-    for process in start(2, [__file__, str(tmp_path)]):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    eers = [float(row["dev_eer"]) for row in rows_of(tmp_path / "two")]
-    assert len(eers) == stop_after(eers, 2) < 12
-
-
 def test_without_development_eer_all_epochs_are_trained(data_dir: Path, tmp_path: Path) -> None:
     train_once(data_dir, tmp_path, **SHAPE, patience=1, dev=False)
     assert len(rows_of(tmp_path)) == 12
@@ -144,7 +119,4 @@ def test_a_network_that_may_be_collapsing_is_trained_on(
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        child_main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
-    else:
-        rank_main(Path(sys.argv[1]))
+    child_main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
