@@ -14,7 +14,7 @@ from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, check_normalised, shard_of
 from deepspeaker.files import remove_folder
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
-from deepspeaker.models import choose_device, load_checkpoint, network_of
+from deepspeaker.models import choose_device, folded, load_checkpoint, network_of
 
 _SHARDS = ".shards"
 
@@ -140,7 +140,7 @@ def embed_shard(
             f"{network.feature_dim}; use features of the same configuration"
         )
     torch.set_num_threads(1)
-    network.to(choose_device(device))
+    network = folded(network).to(choose_device(device))
     chosen = np.sort(
         np.concatenate([evenly_spaced(utterances, per_speaker) for utterances in index.of_speaker])
     ).tolist()
