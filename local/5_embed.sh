@@ -17,4 +17,4 @@ if [ -z "$parts" ]; then parts=$(deepspeaker parts-to-embed "${configuration[@]}
 run_stage $cmd --pick failed $(gpus 1) JOB=1:"$nj" "$exp/log/embed.JOB.log" \
     deepspeaker embed-systems "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$nj" --device "$device" \
       --parts "$parts" --data-dir "$data" --exp-dir "$exp" \
-  -- deepspeaker collect-systems "${configuration[@]}" --num-jobs "$nj" --parts "$parts" --data-dir "$data" --exp-dir "$exp"
+  -- deepspeaker collect-systems --num-jobs "$nj" --parts "$parts" --data-dir "$data" --exp-dir "$exp"

@@ -45,9 +45,9 @@ def data_to_cuts(allow_pipes: bool, frame_shift: float, sampling_rate: int, data
 
     CUTS is the jsonl.gz file to write. Each utterance becomes a cut, with the exact number of samples.
     """
-    from deepspeaker.cuts import cuts_of_data_dir, write_cuts
+    from deepspeaker.cuts import cut_items, write_cuts
 
-    count = write_cuts(cuts, cuts_of_data_dir(data_dir, frame_shift, sampling_rate, allow_pipes))
+    count = write_cuts(cuts, cut_items(data_dir, frame_shift, sampling_rate, allow_pipes))
     print(f"{cuts}: {count} cuts")
 
 

@@ -1,4 +1,7 @@
-"""Lhotse manifests of a data directory."""
+"""Lhotse manifests of a data directory.
+
+The items are dictionaries in Lhotse's form, because importing Lhotse takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def write_manifests(folder: Path, part: str, data: DataDir, info: Mapping[str, A
         In seconds. An utterance with features but no audio has the duration of ``utt2dur`` or of its frames.
     """
     recordings = [
-        recording_of(name, location, info[name]).to_dict()
+        recording_of(name, location, info[name])
         for name, location in sorted(data.wav_scp.items())
         if name in info
     ]
@@ -60,14 +63,12 @@ def write_manifests(folder: Path, part: str, data: DataDir, info: Mapping[str, A
         write_jsonl(folder / f"{part}_recordings.jsonl.gz", recordings)
     else:
         (folder / f"{part}_recordings.jsonl.gz").unlink(missing_ok=True)
-    supervisions = (supervision_of(data, utterance, info, frame_shift).to_dict() for utterance in sorted(data.utt2spk))
+    supervisions = (supervision_of(data, utterance, info, frame_shift) for utterance in sorted(data.utt2spk))
     write_jsonl(folder / f"{part}_supervisions.jsonl.gz", supervisions)
 
 
-def supervision_of(data: DataDir, utterance: str, info: Mapping[str, AudioInfo], frame_shift: float) -> Any:
+def supervision_of(data: DataDir, utterance: str, info: Mapping[str, AudioInfo], frame_shift: float) -> dict[str, Any]:
     """Return the Lhotse supervision of an utterance; for the arguments see ``write_manifests``."""
-    from lhotse import SupervisionSegment
-
     samples = utterance_samples(data, utterance, info)
     if samples is not None:
         recording, first, stop = samples
@@ -78,31 +79,31 @@ def supervision_of(data: DataDir, utterance: str, info: Mapping[str, AudioInfo],
         frames = int(data.utt2num_frames.get(utterance, "0"))
         duration = float(data.utt2dur.get(utterance, round(frames * frame_shift, 6)))
     speaker = data.utt2spk[utterance]
-    return SupervisionSegment(
-        id=utterance,
-        recording_id=recording,
-        start=start,
-        duration=duration,
-        channel=0,
-        text=data.text.get(utterance),
-        speaker=speaker,
-        gender=data.spk2gender.get(speaker),
-    )
+    item = {
+        "id": utterance,
+        "recording_id": recording,
+        "start": start,
+        "duration": duration,
+        "channel": 0,
+        "text": data.text.get(utterance),
+        "speaker": speaker,
+        "gender": data.spk2gender.get(speaker),
+    }
+    return {key: value for key, value in item.items() if value is not None}
 
 
-def recording_of(name: str, location: str, info: AudioInfo) -> Any:
+def recording_of(name: str, location: str, info: AudioInfo) -> dict[str, Any]:
     """Return the Lhotse recording of an entry of ``wav.scp``."""
-    from lhotse import AudioSource, Recording
-
     path, channels = audio_file(location), list(range(info.channels))
-    source = AudioSource(type="file" if path else "command", channels=channels, source=path or _command(location))
-    return Recording(
-        id=name,
-        sources=[source],
-        sampling_rate=info.sampling_rate,
-        num_samples=info.samples,
-        duration=info.samples / info.sampling_rate,
-    )
+    source = {"type": "file" if path else "command", "channels": channels, "source": path or _command(location)}
+    return {
+        "id": name,
+        "sources": [source],
+        "sampling_rate": info.sampling_rate,
+        "num_samples": info.samples,
+        "duration": info.samples / info.sampling_rate,
+        "channel_ids": channels,
+    }
 
 
 def _command(location: str) -> str:
@@ -113,8 +114,9 @@ def _command(location: str) -> str:
     return f"tail -c +{int(offset) + 1} {shlex.quote(ark)}"
 
 
-def write_jsonl(path: Path, items: Iterable[dict[str, Any]]) -> None:
-    """Write a manifest; equal items give equal bytes."""
+def write_jsonl(path: Path, items: Iterable[dict[str, Any]]) -> int:
+    """Write a manifest and return the number of items; equal items give equal bytes."""
+    count = 0
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as raw,
@@ -122,3 +124,5 @@ def write_jsonl(path: Path, items: Iterable[dict[str, Any]]) -> None:
     ):
         for item in items:
             stream.write(json.dumps(item, ensure_ascii=False).encode() + b"\n")
+            count += 1
+    return count

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +55,15 @@ def cuts_of_data_dir(
     If the features have fewer frames than Lhotse computes from the duration of the audio (as Kaldi's have with
     snip_edges), the cut ends with the shorter of the two.
     """
+    from lhotse.serialization import deserialize_item
+
+    return map(deserialize_item, cut_items(data_dir, frame_shift, sampling_rate, allow_pipes))
+
+
+def cut_items(
+    data_dir: Path, frame_shift: float = 0.01, sampling_rate: int = 16000, allow_pipes: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the cuts of ``cuts_of_data_dir`` as items of a manifest, without importing Lhotse."""
     data = DataDir.read(data_dir)
     info = _known_audio(data_dir, data)
     missing = [name for name in _needed_recordings(data) if name not in info]
@@ -70,15 +82,16 @@ def _needed_recordings(data: DataDir) -> list[str]:
 
 def _known_audio(data_dir: Path, data: DataDir) -> dict[str, AudioInfo]:
     """Return the properties of the recordings that stage 1 wrote, so that files and pipes are not opened again."""
-    from lhotse.lazy import LazyJsonlIterator
-
     manifest = data_dir.parent / "manifests" / f"{data_dir.name}_recordings.jsonl.gz"
     known: dict[str, AudioInfo] = {}
-    for item in LazyJsonlIterator(manifest) if manifest.is_file() else ():
-        info = AudioInfo(item["sampling_rate"], item["num_samples"], len(item["sources"][0]["channels"]))
-        name = item["id"]
-        if name in data.wav_scp and recording_of(name, data.wav_scp[name], info).to_dict() == item:
-            known[name] = info
+    if not manifest.is_file():
+        return known
+    with gzip.open(manifest, "rt", encoding="utf-8") as lines:
+        for item in map(json.loads, lines):
+            info = AudioInfo(item["sampling_rate"], item["num_samples"], len(item["sources"][0]["channels"]))
+            name = item["id"]
+            if name in data.wav_scp and recording_of(name, data.wav_scp[name], info) == item:
+                known[name] = info
     return known
 
 
@@ -89,20 +102,20 @@ def _cut(
     frame_shift: float,
     sampling_rate: int,
     cols: dict[str, int],
-) -> Any:
-    from lhotse import Features, MonoCut, MultiCut
-    from lhotse.utils import compute_num_frames, fastcopy
-
+) -> dict[str, Any]:
     supervision = supervision_of(data, utterance, info, frame_shift)
+    start, duration = supervision["start"], supervision["duration"]
+    cut = {"id": utterance, "start": start, "duration": duration, "channel": 0, "supervisions": [], "type": "MonoCut"}
     segment = data.segment_of(utterance)
-    recording = None
     if segment is not None:
         recording = recording_of(segment.recording, data.wav_scp[segment.recording], info[segment.recording])
-    start, duration = supervision.start, supervision.duration
-    channels: int | list[int] = 0
-    if recording is not None and recording.num_channels > 1:
-        channels = recording.channel_ids  # the recipe's features are those of the averaged channels
-    features = None
+        if len(recording["channel_ids"]) > 1:
+            # The recipe's features are those of the averaged channels.
+            cut |= {"channel": recording["channel_ids"], "type": "MultiCut"}
+        if utterance in data.feats_scp and recording["sampling_rate"] != sampling_rate:
+            recording = _resampled(recording, sampling_rate)  # a Lhotse cut has the sampling rate of its features
+            duration = min(duration, recording["duration"] - start)
+        cut["recording"] = recording
     if utterance in data.feats_scp:
         path, offset = parse_location(data.feats_scp[utterance])
         location = f"{Path(path).resolve()}:{offset}"
@@ -111,56 +124,55 @@ def _cut(
             cols[path] = header.cols
             data.utt2num_frames.setdefault(utterance, str(header.rows))
         frames = int(data.utt2num_frames[utterance])
-        if recording is not None and recording.sampling_rate != sampling_rate:
-            recording = recording.resample(sampling_rate)  # a Lhotse cut has the sampling rate of its features
-            duration = min(duration, recording.duration - start)
         length = round(frames * frame_shift, 6)
-        if recording is None or compute_num_frames(duration, frame_shift, sampling_rate) != frames:
-            duration = min(duration, length) if recording is not None else length
+        if segment is None or _frames(duration, frame_shift, sampling_rate) != frames:
+            duration = length if segment is None else min(duration, length)
         else:
             length = duration
-        features = Features(
-            type="kaldi-fbank",
-            num_frames=frames,
-            num_features=cols[path],
-            frame_shift=frame_shift,
-            sampling_rate=sampling_rate,
-            start=start,
-            duration=length,
-            storage_type="kaldiio",
-            storage_path=location,
-            storage_key=utterance,
-            recording_id=supervision.recording_id,
-            channels=channels,
-        )
-    if features is None and recording is None:
+        cut["features"] = {
+            "type": "kaldi-fbank",
+            "num_frames": frames,
+            "num_features": cols[path],
+            "frame_shift": frame_shift,
+            "sampling_rate": sampling_rate,
+            "start": start,
+            "duration": length,
+            "storage_type": "kaldiio",
+            "storage_path": location,
+            "storage_key": utterance,
+            "recording_id": supervision["recording_id"],
+            "channels": cut["channel"],
+        }
+    elif segment is None:
         raise InputError(f"{utterance} is in neither wav.scp nor feats.scp; remove it (utils/fix_data_dir.sh)")
-    kind = MonoCut if channels == 0 else MultiCut
-    return kind(
-        id=utterance,
-        start=start,
-        duration=duration,
-        channel=channels,
-        supervisions=[fastcopy(supervision, start=0.0, duration=duration, channel=channels)],
-        features=features,
-        recording=recording,
-    )
+    cut["duration"] = duration
+    cut["supervisions"] = [supervision | {"start": 0.0, "duration": duration, "channel": cut["channel"]}]
+    keys = ("id", "start", "duration", "channel", "supervisions", "features", "recording", "type")  # Lhotse's order
+    return {key: cut[key] for key in keys if key in cut}
+
+
+def _frames(duration: float, frame_shift: float, sampling_rate: int) -> int:
+    """Return the number of frames that Lhotse expects of a duration in seconds."""
+    hop = round(frame_shift * sampling_rate)
+    return (round(duration * sampling_rate) + hop // 2) // hop
+
+
+def _resampled(recording: dict[str, Any], sampling_rate: int) -> dict[str, Any]:
+    """Return a recording that Lhotse resamples when it loads it."""
+    samples = math.floor(round(recording["duration"] * sampling_rate, 8) + 0.5)
+    rates = {"source_sampling_rate": recording["sampling_rate"], "target_sampling_rate": sampling_rate}
+    new = {"sampling_rate": sampling_rate, "num_samples": samples, "duration": samples / sampling_rate}
+    return recording | new | {"transforms": [{"name": "Resample", "kwargs": rates}]}
 
 
 def write_cuts(path: Path, cuts: Iterable[Any]) -> int:
-    """Write a manifest ``*.jsonl.gz`` and return the number of cuts. The same cuts give the same bytes."""
+    """Write a manifest ``*.jsonl.gz`` and return the number of cuts. The same cuts give the same bytes.
+
+    The cuts are Lhotse cuts, or items of ``cut_items``.
+    """
     if not path.name.endswith(".jsonl.gz"):
         raise InputError(f"{path}: the name of a manifest must end in .jsonl.gz")
-    count = 0
-
-    def items() -> Iterator[dict[str, Any]]:
-        nonlocal count
-        for cut in cuts:
-            count += 1
-            yield cut.to_dict()
-
-    write_jsonl(path, items())
-    return count
+    return write_jsonl(path, (cut if isinstance(cut, dict) else cut.to_dict() for cut in cuts))
 
 
 def with_embeddings(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from deepspeaker.features import FeatureIndex
-from deepspeaker.models import Network
+
+if TYPE_CHECKING:
+    from deepspeaker.models import Network  # torch takes a while to import
 
 
 def embed_utterances(
@@ -41,6 +43,8 @@ def embed_utterances(
     NDArray
         (len(utterances), embedding_dim), in the order of ``utterances``.
     """
+    import torch
+
     network.eval()
     device = next(network.parameters()).device
     embeddings = np.empty((len(utterances), network.embedding_dim), dtype=np.float32)

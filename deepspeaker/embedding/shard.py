@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.embedding.extractor import embed_utterances, evenly_spaced, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, check_normalised, shard_of
-from deepspeaker.files import remove_folder
+from deepspeaker.files import atomic_write, remove_folder
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
-from deepspeaker.models import choose_device, folded, load_checkpoint, network_of
 
 _SHARDS = ".shards"
 
@@ -70,9 +68,10 @@ def embed_systems(
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
             raise InputError(f"{data_dir}/{part}_nosil: no such part, but scoring.backends train on it{remedy}")
     for system in SYSTEMS:
-        checkpoint = system_checkpoint(exp_dir / system, which)
+        checkpoint, reason = choose_checkpoint(exp_dir / system, which)
         for part in parts:
             output = embeddings_dir(exp_dir, system, part)
+            atomic_write(output / "checkpoint", f"{checkpoint.name} ({reason})\n")
             if not (output / _SHARDS / f"xvector.{job}").is_file():
                 limit = training_utterances if part == "train" else None
                 embed_shard(data_dir / f"{part}_nosil", checkpoint, output, job, num_jobs, device, limit)
@@ -93,6 +92,8 @@ def choose_checkpoint(system_dir: Path, which: str) -> tuple[Path, str]:
     if system_dir.name == "untrained":
         which, reason = "last", "the only one"
     elif which == "auto":
+        from deepspeaker.models import load_checkpoint
+
         speakers = load_checkpoint(system_dir / "checkpoint_best.pt").get("dev_speakers", 0)
         which = "best" if speakers >= CHOOSING_SPEAKERS else "last"
         reason = f"{speakers} development speakers {'chose it' if which == 'best' else 'are too few to choose'}"
@@ -131,8 +132,11 @@ def embed_shard(
     InputError
         The features are not normalised or do not fit the network, or the checkpoint cannot be read.
     """
-    content = load_checkpoint(checkpoint)
-    network = network_of(content)
+    import torch
+
+    from deepspeaker.models import choose_device, folded, load_checkpoint, network_of
+
+    network = network_of(load_checkpoint(checkpoint))
     index = FeatureIndex(data_dir)
     if index.feature_dim != network.feature_dim:
         raise InputError(

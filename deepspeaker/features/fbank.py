@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from lhotse.features.kaldi.layers import Wav2LogFilterBank
 from numpy.typing import NDArray
 
 #: Kaldi reads samples as 16-bit integers; ours are in [-1, 1].
@@ -44,6 +42,8 @@ class FbankExtractor:
         frame_length: float = 0.025,
         frame_shift: float = 0.010,
     ) -> None:
+        from lhotse.features.kaldi.layers import Wav2LogFilterBank  # takes seconds
+
         self.minimum_samples = round(sampling_rate * frame_shift)
         self._layer = Wav2LogFilterBank(
             sampling_rate=sampling_rate,
@@ -73,6 +73,8 @@ class FbankExtractor:
             Natural logarithms: (frames, num_bins) and (frames,). The second is Kaldi's ``--raw-energy=true``: computed
             after the frame's mean is removed, but before pre-emphasis and window. The VAD reads it.
         """
+        import torch
+
         with torch.inference_mode():
             scaled = torch.from_numpy(samples * np.float32(KALDI_SCALE))
             columns = self._layer(scaled[None])[0].numpy()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from deepspeaker.audio import AudioInfo, load_audio
@@ -90,6 +89,8 @@ def compute_shard(
     allow_pipes
         Whether entries of wav.scp may run commands.
     """
+    import torch
+
     torch.set_num_threads(1)  # the jobs share the machine
     data = DataDir.read(data_dir)
     given = has_precomputed_features(data_dir)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
-from lhotse import CutSet, FeatureSet, RecordingSet, load_manifest
+from lhotse import CutSet, FeatureSet, Recording, RecordingSet, load_manifest
 from lhotse.bin.modes import validate  # noqa: F401 - adds the sub-command
 from lhotse.bin.modes.cli_base import cli as lhotse_command
 from lhotse.kaldi import export_to_kaldi, load_kaldi_data_dir
@@ -142,6 +142,23 @@ def test_features_alone_and_audio_alone(data_dir: Path, tmp_path: Path) -> None:
     assert not any(cut.has_recording for cut in cuts)
     assert isinstance(CutSet.from_cuts(cuts).decompose()[2], FeatureSet)
     assert isinstance(load_manifest(tmp_path / "audio.jsonl.gz").decompose()[0], RecordingSet)
+
+
+def test_audio_of_another_rate_is_resampled_as_lhotse_does_it(tmp_path: Path) -> None:
+    sizes = {8000: 8001, 11025: 9999, 22050: 12_347, 44100: 30_001, 48000: 31_111}
+    data = DataDir(utt2spk={})
+    with ArkWriter(tmp_path / "feats.ark", tmp_path / "feats.scp") as writer:
+        for rate, samples in sizes.items():
+            name = f"s-{rate:05d}"
+            soundfile.write(path := tmp_path / f"{name}.wav", np.zeros(samples), rate)
+            data.wav_scp[name], data.utt2spk[name] = str(path), "s"
+            writer.write(name, np.zeros((round(samples / rate * 100), 8), dtype=np.float32))
+    data.feats_scp = read_table(tmp_path / "feats.scp")
+    data.write(tmp_path / "data")
+    for cut in cuts_of_data_dir(tmp_path / "data"):
+        expected = Recording.from_file(data.wav_scp[cut.id], recording_id=cut.id).resample(16000)
+        assert cut.recording.to_dict() == expected.to_dict()
+        assert cut.duration <= expected.duration
 
 
 def test_embeddings_become_fields_of_cuts(data_dir: Path, tmp_path: Path) -> None:

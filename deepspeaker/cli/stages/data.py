@@ -259,8 +259,8 @@ def collect_fbank(config: Config, num_jobs: int, allow_pipes: bool, max_skipped:
     print(collect_shards(data_dir, num_jobs, max_skipped))
     manifests = data_dir.parent / "manifests"
     if (manifests / f"{data_dir.name}_supervisions.jsonl.gz").is_file():
-        from deepspeaker.cuts import cuts_of_data_dir, write_cuts
+        from deepspeaker.cuts import cut_items, write_cuts
 
         for folder in (data_dir, nosil_dir(data_dir)):
-            cuts = cuts_of_data_dir(folder, options.frame_shift, options.sampling_rate, allow_pipes)
+            cuts = cut_items(folder, options.frame_shift, options.sampling_rate, allow_pipes)
             write_cuts(manifests / f"{folder.name}_cuts.jsonl.gz", cuts)

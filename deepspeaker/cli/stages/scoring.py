@@ -87,22 +87,21 @@ def embed_systems(
 @embedded_parts_option
 @data_dir_option
 @exp_dir_option
-@stage(Stage(5, root="{exp_dir}", keys=("embedding",), options=("parts",)))
-def collect_systems(config: Config, num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) -> None:
+@stage(Stage(5, root="{exp_dir}", options=("parts",)))
+def collect_systems(num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) -> None:
     """Stage 5: join the shards of "embed-systems".
 
     The mean embedding of each speaker is written too.
     """
-    from deepspeaker.embedding import SYSTEMS, choose_checkpoint, collect_embeddings, embeddings_dir
+    from deepspeaker.embedding import SYSTEMS, collect_embeddings, embeddings_dir
 
     for system in SYSTEMS:
-        checkpoint, reason = choose_checkpoint(exp_dir / system, config.embedding.checkpoint)
-        print(f"{exp_dir / system}: embedded by {checkpoint.name} ({reason})")
         for part in parts.split():
             output = embeddings_dir(exp_dir, system, part)
             if (output / "xvector.scp").is_file() and not (output / ".shards").is_dir():
                 continue  # joined before an interruption
-            print(collect_embeddings(data_dir / f"{part}_nosil", output, num_jobs))
+            checkpoint = (output / "checkpoint").read_text().strip()
+            print(f"{collect_embeddings(data_dir / f'{part}_nosil', output, num_jobs)}, by {checkpoint}")
 
 
 @commands.command()
