@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics.checks import Scores
@@ -20,6 +21,9 @@ from deepspeaker.metrics.verification import DetPoints, equal_error_rate, min_dc
 #: With more trials than this, scores are counted in about ``_BINS`` bins.
 MAX_EXACT_TRIALS = 10**7
 _BINS = 1000
+
+#: Draws are evaluated in batches with at most this many values in memory.
+_BATCH_VALUES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +128,11 @@ class SpeakerBootstrap:
         cell = 2 * at + ((at < len(self._distinct)) & (nearest == nontargets))
         order = np.argsort(cell, kind="stable")
         self._cell_begin = np.searchsorted(cell[order], np.arange(2 * len(self._distinct) + 2))
-        self._nontarget_enrolment, self._nontarget_test = enrolment[~labels][order], test[~labels][order]
+        self._pair = enrolment[~labels][order].astype(np.int64) * self.speakers + test[~labels][order]
+        if not self._binned:
+            # A row for each cell with a one for each of its trials, in the column of its pair of speakers.
+            shape = (len(self._cell_begin) - 1, self.speakers**2)
+            self._trials = csr_array((np.ones(len(self._pair)), self._pair, self._cell_begin), shape)
 
     def points(self, weights: NDArray[np.float64]) -> DetPoints:
         """Return the DET curve of weighted speakers.
@@ -176,7 +184,7 @@ class SpeakerBootstrap:
                 if np.count_nonzero(draw) > 1 and draw[self._target_speaker].any():
                     break
         eers, costs = np.empty(number), np.empty((number, len(p_targets)))
-        batch = number if self._binned else 1
+        batch = number if self._binned else max(1, _BATCH_VALUES // max(len(self._cell_begin), self.speakers**2))
         for first in range(0, number, batch):
             for replicate, below in enumerate(self._nontarget_weight_below(weights[first : first + batch]), first):
                 points = self._points(weights[replicate], below)
@@ -191,14 +199,15 @@ class SpeakerBootstrap:
     def _nontarget_weight_below(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return for each row of weights (draws, speakers) the weight of the non-target trials below each cell."""
         if not self._binned:
-            pairs = np.cumsum(weights[:, self._nontarget_enrolment] * weights[:, self._nontarget_test], axis=1)
-            return np.concatenate([np.zeros((len(weights), 1)), pairs], axis=1)[:, self._cell_begin]
+            of_pair = (weights[:, :, None] * weights[:, None, :]).reshape(len(weights), -1)
+            below = np.zeros((len(weights), len(self._cell_begin)))
+            np.cumsum((self._trials @ of_pair.T).T, axis=1, out=below[:, 1:])  # sums of integers, so they are exact
+            return below
         # The weight of a cell is a quadratic form: the draw's weights times its counts of speaker pairs.
         below = np.zeros((len(weights), len(self._cell_begin)))
         single = weights.astype(np.float32)
         for cell in range(len(self._cell_begin) - 1):
-            trials = slice(self._cell_begin[cell], self._cell_begin[cell + 1])
-            pair = self._nontarget_enrolment[trials].astype(np.int64) * self.speakers + self._nontarget_test[trials]
+            pair = self._pair[self._cell_begin[cell] : self._cell_begin[cell + 1]]
             counts = np.bincount(pair, minlength=self.speakers**2).astype(np.float32)
             products = single @ counts.reshape(self.speakers, self.speakers)
             below[:, cell + 1] = np.einsum("ds,ds->d", products, single, dtype=np.float64) if len(pair) else 0.0

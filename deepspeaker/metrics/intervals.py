@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
-from scipy.stats import t as student
+from scipy.special import expit, logit, stdtr, stdtrit
 
 
 class Interval(NamedTuple):
@@ -85,7 +84,7 @@ def confidence_interval(
     """
     spread = logit(np.clip(replicates, min_rate, 1 - min_rate)).std(ddof=1) * np.sqrt(speakers / (speakers - 1))
     centre = logit(np.clip(rate, min_rate, 1 - min_rate))
-    half = float(student.ppf((1 + level) / 2, speakers - 1)) * spread
+    half = float(stdtrit(speakers - 1, (1 + level) / 2)) * spread
     low, high = float(expit(centre - half)), float(expit(centre + half))
     return Interval(min(low, rate) if rate > 0 else 0.0, max(high, rate) if rate < 1 else 1.0)
 
@@ -136,6 +135,6 @@ def paired_difference(
     spread = float((replicates[0] - replicates[1]).std(ddof=1)) * np.sqrt(speakers / (speakers - 1))
     if spread == 0:
         return Difference(difference, Interval(difference, difference), 1.0 if difference == 0 else 0.0)
-    half = float(student.ppf((1 + level) / 2, speakers - 1)) * spread
-    p_value = 2 * float(student.sf(abs(difference) / spread, speakers - 1))
+    half = float(stdtrit(speakers - 1, (1 + level) / 2)) * spread
+    p_value = 2 * float(stdtr(speakers - 1, -abs(difference) / spread))
     return Difference(difference, Interval(difference - half, difference + half), p_value)
