@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.recipe.tiny import Recipe, make_recipe
+from tests.recipe.tiny import EXP, Recipe, make_recipe
 
 # In the background or under nohup, a process ignores these signals, and so would the processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# With networks as small as those of the tests, several threads mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow (minutes each)")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--run-slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="slow; tests/run.sh --slow runs it"))
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--run-slow"):
+            item.add_marker(pytest.mark.skip(reason="slow; tests/run.sh --slow runs it"))
+        # The tests of a session's fixture run in one process, so that it is made once.
+        shared = {"finished", "cluster"}.intersection(getattr(item, "fixturenames", ()))
+        if shared:
+            item.add_marker(pytest.mark.xdist_group(max(shared)))
 
 
 @pytest.fixture
@@ -33,8 +41,17 @@ def recipe(tmp_path: Path) -> Recipe:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """A recipe whose tiny demo ran through all stages. Tests that change it restore it."""
+    """A recipe whose tiny demo ran through all stages. Tests do not change its data and experiment."""
     recipe = make_recipe(tmp_path_factory.mktemp("finished"))
     done = recipe.run("--nj", "2")
     assert done.returncode == 0, done.stdout + done.stderr
+    return recipe
+
+
+@pytest.fixture
+def copied(finished: Recipe, recipe: Recipe) -> Recipe:
+    """A recipe with the data of the finished one and a copy of its experiment, which the test may change."""
+    (recipe.folder / "data").mkdir()
+    (recipe.folder / "data/demo").symlink_to(finished.folder / "data/demo")
+    shutil.copytree(finished.folder / EXP, recipe.folder / EXP)
     return recipe

@@ -10,7 +10,8 @@ from tests.recipe.tiny import Recipe
 
 
 @pytest.mark.slow
-def test_the_demo_distinguishes_unseen_synthetic_voices(recipe: Recipe) -> None:
+def test_the_demo_distinguishes_unseen_synthetic_voices(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
     recipe.settings = {}
     done = recipe.run(timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr

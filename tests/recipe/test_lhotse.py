@@ -16,9 +16,8 @@ from lhotse.kaldi import export_to_kaldi
 from lhotse.utils import fastcopy
 
 from deepspeaker.kaldi import ArkWriter, DataDir, read_matrix, read_table, read_vector
-from tests.recipe.tiny import PROJECT, Recipe
+from tests.recipe.tiny import EXP, PROJECT, Recipe
 
-EXP = "exp/demo_demo"
 PARTS = ("train", "dev", "test")
 EXPORTED = ["--corpus", "kaldi", "--config", "conf/demo.yaml", "--corpus-dir"]
 LHOTSE = Path(sys.executable).with_name("lhotse")

@@ -15,9 +15,8 @@ import pytest
 import soundfile
 import torch
 
-from tests.recipe.tiny import Recipe, make_recipe
+from tests.recipe.tiny import EXP, Recipe, copy_audio_tables, make_recipe
 
-EXP = "exp/demo_demo"
 #: A folder and a name with everything that is special to shells, launchers and tables.
 ODD_FOLDER = "R&D $(touch pwned1) it's;JOB"
 ODD_NAME = "x;touch${IFS}pwned2 JOB & 'y' \"z\""
@@ -30,78 +29,68 @@ def networks(exp: Path) -> dict[str, bytes]:
 # ---- finished networks -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def reused(finished: Recipe) -> Recipe:
-    """The finished recipe with a copy of its experiment in exp/reused."""
-    shutil.rmtree(finished.folder / "exp/reused", ignore_errors=True)
-    shutil.copytree(finished.folder / EXP, finished.folder / "exp/reused")
-    return finished
-
-
-@pytest.mark.parametrize(
-    ("options", "stage", "changed"),
-    [
-        (["--set", "softmax.epochs=3"], "softmax", "softmax.epochs changed from 2 to 3"),
-        (["--set", "triplet.margin=0.3", "--stage", "2"], "triplet", "triplet.margin changed from 0.2 to 0.3"),
-        (["--set", "model.blocks=2"], "softmax", "model.blocks changed from 1 to 2"),
-    ],
-)
-def test_a_finished_network_is_never_replaced_unasked(
-    reused: Recipe, options: list[str], stage: str, changed: str
-) -> None:
-    exp = reused.folder / "exp/reused"
+def test_a_finished_network_is_never_replaced_unasked(copied: Recipe) -> None:
+    exp = copied.folder / EXP
     before = networks(exp)
-    done = reused.run("--exp", "reused", *options)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"deepspeaker: exp/reused/{stage}: contains a network of another training ({changed}); name another "
-        "--exp, or replace the network with --overwrite true\n"
-    )
-    assert networks(exp) == before
+    for setting, stage, changed in (
+        ("softmax.epochs=3", "softmax", "softmax.epochs changed from 2 to 3"),
+        ("triplet.margin=0.3", "triplet", "triplet.margin changed from 0.2 to 0.3"),
+        ("model.blocks=2", "softmax", "model.blocks changed from 1 to 2"),
+    ):
+        done = copied.run("--set", setting)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"deepspeaker: {EXP}/{stage}: contains a network of another training ({changed}); name another "
+            "--exp, or replace the network with --overwrite true\n"
+        )
+        assert networks(exp) == before
     # The old results still count as finished.
-    assert reused.run("--exp", "reused").stdout.count("finished already, skipped") == 10
+    assert copied.run().stdout.count("finished already, skipped") == 10
 
 
-def test_the_saved_configuration_of_an_experiment_changes_nothing(reused: Recipe) -> None:
-    exp = reused.folder / "exp/reused"
+def test_the_saved_configuration_of_an_experiment_changes_nothing(copied: Recipe) -> None:
+    exp = copied.folder / EXP
     before = networks(exp)
-    settings, reused.settings = reused.settings, {}
-    try:
-        for saved in (exp / "softmax/config.yaml", exp / "config.yaml"):
-            done = reused.run("--exp", "reused", "--config", str(saved))
-            assert done.returncode == 0, done.stderr
-            assert done.stdout.count("finished already, skipped") == 10
-    finally:
-        reused.settings = settings
+    copied.settings = {}
+    for saved in (exp / "softmax/config.yaml", exp / "config.yaml"):
+        done = copied.run("--exp", Path(EXP).name, "--config", str(saved))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("finished already, skipped") == 10
     assert networks(exp) == before
 
 
-def test_a_network_whose_mark_is_lost_is_kept(reused: Recipe) -> None:
-    exp = reused.folder / "exp/reused"
+def train_softmax(recipe: Recipe, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run stage 3 as run.sh does."""
+    options = ("--config", "conf/demo.yaml", "--if-needed", "true", *options)
+    return recipe.run(*options, "data/demo", EXP, script="local/3_softmax.sh")
+
+
+def test_a_network_whose_mark_is_lost_is_kept(copied: Recipe) -> None:
+    exp = copied.folder / EXP
     before = networks(exp)
     for damage in ("", "junk"):
         (exp / "softmax/.done.3").unlink()
         if damage:
             (exp / "softmax/.done.3").write_text(damage)
-        done = reused.run("--exp", "reused", "--stop-stage", "3")
+        done = train_softmax(copied)
         assert done.returncode == 1 and "contains a network of another training (its mark is lost)" in done.stderr
         assert networks(exp) == before
         (exp / "softmax/.done.3").touch()
 
 
-def test_an_interrupted_training_with_other_settings_is_also_kept(reused: Recipe) -> None:
-    softmax = reused.folder / "exp/reused/softmax"
+def test_an_interrupted_training_with_other_settings_is_also_kept(copied: Recipe) -> None:
+    softmax = copied.folder / EXP / "softmax"
     mark = json.loads((softmax / ".done.3").read_text())
     (softmax / ".done.3").rename(softmax / ".begun.3")
     before = networks(softmax.parent)
-    done = reused.run("--exp", "reused", "--set", "softmax.epochs=3")
+    done = train_softmax(copied, "--set", "softmax.epochs=3")
     assert done.returncode == 1 and "softmax.epochs changed from 2 to 3" in done.stderr
     assert networks(softmax.parent) == before
     assert mark["settings"] == json.loads((softmax / ".begun.3").read_text())["settings"]
 
 
-def test_a_training_of_an_older_version_without_a_new_key_continues(reused: Recipe) -> None:
-    softmax = reused.folder / "exp/reused/softmax"
+def test_a_training_of_an_older_version_without_a_new_key_continues(copied: Recipe) -> None:
+    softmax = copied.folder / EXP / "softmax"
     before = networks(softmax)
     mark = json.loads((softmax / ".done.3").read_text())
     del mark["settings"]["softmax.accumulate"], mark["settings"]["model.embedding_dim"]
@@ -110,25 +99,25 @@ def test_a_training_of_an_older_version_without_a_new_key_continues(reused: Reci
     checkpoint = torch.load(softmax / "checkpoint_last.pt", weights_only=True)
     del checkpoint["config"]["softmax"]["accumulate"], checkpoint["config"]["model"]["embedding_dim"]
     torch.save(checkpoint, softmax / "checkpoint_last.pt")
-    done = reused.run("--exp", "reused", "--stop-stage", "3")
+    done = train_softmax(copied)
     assert done.returncode == 0, done.stderr
-    assert "stage 3 (exp/reused/softmax): continues: it did not finish" in done.stdout
+    assert f"stage 3 ({EXP}/softmax): continues: it did not finish" in done.stdout
     assert networks(softmax).keys() == before.keys()
 
 
-def test_a_network_is_replaced_when_the_user_asks_for_it(reused: Recipe) -> None:
-    exp = reused.folder / "exp/reused"
+def test_a_network_is_replaced_when_the_user_asks_for_it(copied: Recipe) -> None:
+    exp = copied.folder / EXP
     before = networks(exp)
-    done = reused.run("--exp", "reused", "--set", "softmax.epochs=1", "--overwrite", "true", "--stop-stage", "3")
+    done = copied.run("--set", "softmax.epochs=1", "--overwrite", "true", "--stop-stage", "3")
     assert done.returncode == 0, done.stderr
-    assert "stage 3 (exp/reused/softmax): starts: softmax.epochs changed from 2 to 1" in done.stdout
+    assert f"stage 3 ({EXP}/softmax): starts: softmax.epochs changed from 2 to 1" in done.stdout
     after = networks(exp)
     assert after["softmax/checkpoint_last.pt"] != before["softmax/checkpoint_last.pt"]
     assert after["triplet/checkpoint_last.pt"] == before["triplet/checkpoint_last.pt"]
     # --stage 4 also counts as asking. The network of stage 4 was trained from the old one of stage 3.
-    done = reused.run("--exp", "reused", "--set", "softmax.epochs=1", "--stage", "4", "--stop-stage", "4")
+    done = copied.run("--set", "softmax.epochs=1", "--stage", "4", "--stop-stage", "4")
     assert done.returncode == 0, done.stderr
-    assert "stage 4 (exp/reused/triplet): starts: stage 3 (softmax) changed" in done.stdout
+    assert f"stage 4 ({EXP}/triplet): starts: stage 3 (softmax) changed" in done.stdout
     assert networks(exp)["triplet/checkpoint_last.pt"] != before["triplet/checkpoint_last.pt"]
 
 
@@ -301,30 +290,30 @@ def interrupted(recipe: Recipe, command: list[str], when: Path, text: str = "") 
     return running.returncode, stderr
 
 
-def test_ctrl_c_in_stage_2_explains_how_to_continue(finished: Recipe) -> None:
-    data = finished.folder / "data/demo/dev"
-    before = (data / "feats.scp").read_bytes()
-    command = finished.command("--config", "conf/demo.yaml", "--nj", "2", "data/demo/dev", script="local/2_fbank.sh")
-    (data / "log/fbank.1.log").unlink()
-    status, stderr = interrupted(finished, command, data / "log/fbank.1.log", "Started")
+def test_a_stage_script_runs_alone_and_continues_after_ctrl_c(finished: Recipe, recipe: Recipe) -> None:
+    before, data = finished.folder / "data/demo/dev", copy_audio_tables(finished, recipe)
+    command = recipe.command("--config", "conf/demo.yaml", "--nj", "2", "data/mine", script="local/2_fbank.sh")
+    status, stderr = interrupted(recipe, command, data / "log/fbank.1.log", "Started")
     assert status == 130
-    assert stderr.splitlines()[-1] == "stage 2 (data/demo/dev): stopped by SIGINT; the same command continues"
+    assert stderr.splitlines()[-1] == "stage 2 (data/mine): stopped by SIGINT; the same command continues"
     assert "SIGTERM" not in stderr
-    done = subprocess.run(command, cwd=finished.folder, env=finished.environment(), capture_output=True, text=True)
-    assert "stage 2 (data/demo/dev): continues: it did not finish" in done.stdout
-    assert (data / "feats.scp").read_bytes() == before
+    done = subprocess.run(command, cwd=recipe.folder, env=recipe.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "stage 2 (data/mine): continues: it did not finish" in done.stdout
+    assert "22 utterances" in done.stdout
+    for name in ("fbank.1.ark", "fbank.2.ark", "vad.1.ark", "utt2num_frames"):
+        assert (data / name).read_bytes() == (before / name).read_bytes()
 
 
 @pytest.mark.parametrize("nproc", ["1", "2"])
-def test_ctrl_c_in_training_saves_the_step_and_names_the_signal(finished: Recipe, nproc: str) -> None:
-    exp = finished.folder / f"exp/stopped{nproc}"
+def test_ctrl_c_in_training_saves_the_step_and_names_the_signal(copied: Recipe, nproc: str) -> None:
+    exp = copied.folder / f"exp/stopped{nproc}"
     options = ["--config", "conf/demo.yaml", "--set", "softmax.epochs=5000", "--nproc", nproc]
-    command = finished.command(*options, "data/demo", f"exp/stopped{nproc}", script="local/3_softmax.sh")
-    status, stderr = interrupted(finished, command, exp / "softmax/log/train.log", "epoch 2/")
+    command = copied.command(*options, "data/demo", f"exp/stopped{nproc}", script="local/3_softmax.sh")
+    status, stderr = interrupted(copied, command, exp / "softmax/log/train.log", "epoch 2/")
     assert status == 130
     assert "SIGTERM" not in stderr and "Traceback" not in stderr
     stage = f"stage 3 (exp/stopped{nproc}/softmax)"
     assert stderr.splitlines()[-1] == f"{stage}: stopped by SIGINT; the same command continues"
     assert "stopped by SIGINT" in (exp / "softmax/log/train.log").read_text()
     assert (exp / "softmax/checkpoint_last.pt").is_file()
-    shutil.rmtree(exp)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+EXP = "exp/demo_demo"  # where the demo's results go
 
 #: A corpus, network and training so small that a whole run takes a minute or two.
 TINY = {
@@ -54,13 +55,13 @@ class Recipe:
             timeout=timeout,
         )
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Start run.sh without waiting for it."""
         return subprocess.Popen(
             self.command(*options),
             cwd=self.folder,
             env=self.environment(),
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.DEVNULL,
             text=True,
         )
@@ -77,3 +78,12 @@ def make_recipe(folder: Path) -> Recipe:
     for name in ("local", "utils", "conf"):
         (recipe / name).symlink_to(Path("..") / ".." / name)
     return Recipe(recipe)
+
+
+def copy_audio_tables(finished: Recipe, recipe: Recipe) -> Path:
+    """Give a recipe the data directory data/mine: the demo's development part as it is before stage 2."""
+    data = recipe.folder / "data/mine"
+    data.mkdir(parents=True)
+    for name in ("wav.scp", "utt2spk", "spk2utt"):
+        shutil.copy(finished.folder / "data/demo/dev" / name, data / name)
+    return data

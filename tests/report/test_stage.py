@@ -22,7 +22,7 @@ PICTURES = ("eer.png", "det.png", "det_backends.png", "scores.png", "embeddings.
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with ``data`` and ``exp`` as after stage 6, from random embeddings."""
     root = tmp_path_factory.mktemp("experiment")
     utt2spk = {f"r{s:02d}-{u}": f"r{s:02d}" for s in range(SPEAKERS) for u in range(EACH)}
@@ -82,8 +82,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(finished: Path, tmp_path: Path) -> Path:
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+def root(experiment: Path, tmp_path: Path) -> Path:
+    shutil.copytree(experiment, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

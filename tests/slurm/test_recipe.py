@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.recipe.tiny import Recipe
+from tests.recipe.tiny import Recipe, copy_audio_tables
 
 BY_SLURM = ("--cmd", "utils/slurm.py --mem 900M")
 
 
 @pytest.fixture
-def by_slurm(finished: Recipe, cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def by_slurm(copied: Recipe, cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return finished
+    return copied
 
 
 def kill_a_task(name: str, task: int, log: Path) -> None:
@@ -56,21 +55,23 @@ def joined(arks: dict[str, bytes]) -> bytes:
     return b"".join(arks[name] for name in sorted(arks))
 
 
-def test_features_only_a_killed_task_is_run_again(by_slurm: Recipe) -> None:
-    data = by_slurm.folder / "data/demo/dev"
-    before = joined(bytes_of(data, "fbank.*.ark")), joined(bytes_of(data.with_name("dev_nosil"), "fbank.*.ark"))
-    arguments = ["--config", "conf/demo.yaml", "data/demo/dev"]
+def features_of(data: Path) -> tuple[bytes, bytes]:
+    return joined(bytes_of(data, "fbank.*.ark")), joined(bytes_of(Path(f"{data}_nosil"), "fbank.*.ark"))
+
+
+def test_features_only_a_killed_task_is_run_again(finished: Recipe, by_slurm: Recipe) -> None:
+    data = copy_audio_tables(finished, by_slurm)
+    arguments = ["--config", "conf/demo.yaml", "data/mine"]
     logs = [data / f"log/fbank.{job}.log" for job in (1, 2, 3)]
     errors = killed_once(by_slurm, "local/2_fbank.sh", arguments, "fbank", logs[1])
-    assert "slurm.py: 1 / 3 failed, log is in data/demo/dev/log/fbank.*.log\n" in errors
+    assert "slurm.py: 1 / 3 failed, log is in data/mine/log/fbank.*.log\n" in errors
     assert re.search(r"\n# Ended \(code 1\d\d; signal \d+\) at .*\n$", logs[1].read_text())
     times = [log.stat().st_mtime_ns for log in logs]
     again = by_slurm.run("--nj", "3", *BY_SLURM, *arguments, script="local/2_fbank.sh")
     assert again.returncode == 0, again.stderr
     assert "continues: it did not finish" in again.stdout
     assert [log.stat().st_mtime_ns == old for log, old in zip(logs, times, strict=True)] == [True, False, True]
-    after = joined(bytes_of(data, "fbank.*.ark")), joined(bytes_of(data.with_name("dev_nosil"), "fbank.*.ark"))
-    assert before == after
+    assert features_of(data) == features_of(finished.folder / "data/demo/dev")
 
 
 def test_embeddings_only_a_killed_task_is_run_again(by_slurm: Recipe) -> None:
