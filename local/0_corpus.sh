@@ -7,7 +7,7 @@
 # librispeech without --corpus-dir: download --parts ("all", "mini", or names) to data/C/corpus, check and unpack them.
 # Interrupted downloads resume.
 # With --corpus-dir: only list what the corpus contains.
-declare -A default=([corpus]=demo [corpus_dir]='' [parts]='' [mirror]=https://www.openslr.org/resources [seed]=0 [nj]=$(nproc))
+declare -A default=([corpus]=demo [corpus_dir]='' [parts]='' [mirror]=https://www.openslr.org/resources [seed]=0 [nj]='')
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C" "$@"
@@ -18,7 +18,7 @@ if [ -n "$corpus_dir" ]; then
 elif [ "$corpus" = demo ]; then
   # shellcheck disable=SC2086  # split into words
   run_stage $cmd --follow true "$data/log/make_demo.log" \
-    deepspeaker make-demo "${configuration[@]}" "${passed_on[@]}" --seed "$seed" --jobs "$nj" "$data/corpus"
+    deepspeaker make-demo "${configuration[@]}" "${passed_on[@]}" --seed "$seed" --jobs "${nj:-$(nproc)}" "$data/corpus"
 elif [ "$corpus" = librispeech ]; then
   # shellcheck disable=SC2086  # split into words
   run_stage $cmd --follow true "$data/log/download.log" \

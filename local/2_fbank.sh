@@ -6,14 +6,15 @@
 # normalised speech frames go to a data directory beside it, *_nosil.
 # If a directory already has feats.scp, only *_nosil is written. Without vad.scp, every frame then counts as speech.
 # Lhotse cuts with these features are added to the manifests of stage 1.
-declare -A default=([nj]=$(nproc))
+declare -A default=([nj]='')
 # shellcheck source=utils/stage.sh
 . "$(dirname "$0")/../utils/stage.sh"
 arguments_are "data/C/train ..." "$@"
 
 for data in "$@"; do
+  jobs=$(jobs_for 1 "$data/utt2dur")
   # shellcheck disable=SC2086  # split into words
-  run_stage $cmd --pick failed JOB=1:"$nj" "$data/log/fbank.JOB.log" \
-      deepspeaker fbank "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$nj" "$data" \
-    -- deepspeaker collect-fbank "${configuration[@]}" "${passed_on[@]}" --num-jobs "$nj" "$data"
+  run_stage $cmd --pick failed JOB=1:"$jobs" "$data/log/fbank.JOB.log" \
+      deepspeaker fbank "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$jobs" "$data" \
+    -- deepspeaker collect-fbank "${configuration[@]}" "${passed_on[@]}" --num-jobs "$jobs" "$data"
 done

@@ -31,8 +31,8 @@
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
 #
 # Jobs:
-#   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors); the
-#                               results do not depend on it
+#   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors, but in stages
+#                               2 and 5 at most one for each 10 minutes of speech); the results do not depend on it
 #   --cmd "PROGRAM OPTIONS"     launcher: utils/run.py, utils/slurm.py, or any program that works like Kaldi's run.pl
 #   --device auto|cpu|cuda      where networks run (default: auto)
 #   --nproc N                   training processes (GPUs) per machine (default: 1)
@@ -47,7 +47,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./cmd.sh
 declare -A default=(
   [stage]='' [stop_stage]=7 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
-  [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]=$(nproc) [cmd]=$cmd
+  [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
   [init_from]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
