@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
 
 from deepspeaker.errors import InputError
 from deepspeaker.metrics.checks import Scores
@@ -130,6 +129,8 @@ class SpeakerBootstrap:
         self._cell_begin = np.searchsorted(cell[order], np.arange(2 * len(self._distinct) + 2))
         self._pair = enrolment[~labels][order].astype(np.int64) * self.speakers + test[~labels][order]
         if not self._binned:
+            from scipy.sparse import csr_array
+
             # A row for each cell with a one for each of its trials, in the column of its pair of speakers.
             shape = (len(self._cell_begin) - 1, self.speakers**2)
             self._trials = csr_array((np.ones(len(self._pair)), self._pair, self._cell_begin), shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 
 from deepspeaker.metrics.checks import Scores, check_costs, sorted_scores
 
@@ -153,6 +152,8 @@ def min_cllr(target_scores: ArrayLike, nontarget_scores: ArrayLike) -> float:
     >>> round(min_cllr([0.9, 0.4], [0.5, 0.1]), 4)
     0.5
     """
+    from scipy.optimize import isotonic_regression
+
     targets, nontargets = sorted_scores(target_scores, nontarget_scores)
     distinct = np.unique(np.concatenate([targets, nontargets]))
     n_target = _counts(targets, distinct)

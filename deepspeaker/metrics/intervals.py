@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, stdtr, stdtrit
 
 
 class Interval(NamedTuple):
@@ -82,6 +81,8 @@ def confidence_interval(
     >>> f"[{low:.3f}, {high:.3f}]"
     '[0.028, 0.087]'
     """
+    from scipy.special import expit, logit, stdtrit
+
     spread = logit(np.clip(replicates, min_rate, 1 - min_rate)).std(ddof=1) * np.sqrt(speakers / (speakers - 1))
     centre = logit(np.clip(rate, min_rate, 1 - min_rate))
     half = float(stdtrit(speakers - 1, (1 + level) / 2)) * spread
@@ -131,6 +132,8 @@ def paired_difference(
     >>> f"{result.difference:.3f}, p = {result.p_value:.4f}"
     '-0.025, p = 0.0001'
     """
+    from scipy.special import stdtr, stdtrit
+
     difference = rates[0] - rates[1]
     spread = float((replicates[0] - replicates[1]).std(ddof=1)) * np.sqrt(speakers / (speakers - 1))
     if spread == 0:
