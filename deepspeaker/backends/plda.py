@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 from deepspeaker.backends.products import pair_products
 from deepspeaker.errors import InputError
@@ -140,7 +140,7 @@ def log_likelihood(statistics: Statistics, between: Matrix, within: Matrix) -> f
 
 
 def _diagonalised(mean: Matrix, between: Matrix, within: Matrix) -> Plda:
-    values, vectors = eigh(between, within)  # V' W V = 1, V' B V = diag(values)
+    values, vectors = scipy.linalg.eigh(between, within)  # V' W V = 1, V' B V = diag(values)
     return Plda(mean, vectors.T.copy(), np.maximum(values, 1e-10))
 
 
@@ -176,11 +176,11 @@ def adapt_plda(
     total = np.cov(values.T, bias=True).reshape(len(shift), -1) + np.outer(shift, shift)
     # In the model's space B + W is diagonal. Scaled to the identity, the eigenvalues of C above 1 are the excess.
     deviation = np.sqrt(1.0 + plda.between)
-    size, direction = eigh(total / np.outer(deviation, deviation))
+    size, direction = scipy.linalg.eigh(total / np.outer(deviation, deviation))
     direction *= deviation[:, None]
     excess = (direction * np.maximum(size - 1.0, 0.0)) @ direction.T
     within = np.eye(len(shift)) + within_scale * excess
-    spread, vectors = eigh(np.diag(plda.between) + between_scale * excess, within)
+    spread, vectors = scipy.linalg.eigh(np.diag(plda.between) + between_scale * excess, within)
     mean = np.asarray(embeddings, dtype=np.float64).mean(axis=0)
     return Plda(mean, vectors.T @ plda.transform, np.maximum(spread, 1e-10))
 

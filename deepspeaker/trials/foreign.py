@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.trials.id_pairs import first_duplicate, match, numbered
 from deepspeaker.trials.trial_list import TrialList
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _TARGET = ("target", "tgt", "tar", "true", "1")
 _NONTARGET = ("nontarget", "non-target", "non", "imp", "impostor", "imposter", "false", "0")
@@ -199,6 +202,8 @@ def _last(of_column: list[bool], otherwise: int) -> int:
 
 def _columns(path: Path, form: _Form) -> pl.DataFrame:
     """Return columns "0", "1", ...: the scores as ``Float64`` without NaN, words as ``Categorical``."""
+    import polars as pl
+
     names = [str(column) for column in range(form.width)]
     schema = pl.Schema({name: pl.Float64() if name == str(form.score) else pl.Categorical() for name in names})
     if form.separator is not None:
@@ -215,6 +220,8 @@ def _columns(path: Path, form: _Form) -> pl.DataFrame:
 
 def _columns_by_white_space(path: Path, form: _Form) -> pl.DataFrame:
     """Return the columns as text, split at any white space; name the line where something is wrong."""
+    import polars as pl
+
     try:
         lines = pl.read_csv(
             path, has_header=False, separator="\x1f", quote_char=None, schema={"line": pl.String}, encoding="utf8"

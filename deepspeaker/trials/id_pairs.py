@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Match(NamedTuple):
@@ -25,9 +27,12 @@ def numbered(*columns: pl.Series) -> tuple[list[str], list[NDArray[np.int64]]]:
 
     Examples
     --------
+    >>> import polars as pl
     >>> numbered(pl.Series(["b", "a", "b"]), pl.Series(["c", "a", "a"]))
     (['a', 'b', 'c'], [array([1, 0, 1]), array([2, 0, 0])])
     """
+    import polars as pl
+
     categorical = [column.cast(pl.Categorical) for column in columns]
     distinct = [column.unique() for column in categorical]
     words = [categories.cast(pl.String) for categories in distinct]

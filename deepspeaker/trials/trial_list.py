@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path
 from deepspeaker.trials.enrolment import Enrolment
 from deepspeaker.trials.id_pairs import first_duplicate, numbered
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: A list's enrolment models are in a file beside it: the list's name and this suffix.
 MODELS_SUFFIX = ".spk2utt"
@@ -139,7 +142,7 @@ def read_trials(path: Path) -> TrialList:
     keys = enrolment * len(ids) + test
     duplicate = first_duplicate(keys)
     if duplicate is not None:
-        lines = (~pl.Series(keys).is_first_distinct()).arg_true().to_list()
+        lines = np.setdiff1d(np.arange(len(keys)), np.unique(keys, return_index=True)[1]).tolist()
         more = f" ({len(lines)} lines: {', '.join(str(n + 1) for n in lines[:10])}{', ...' if len(lines) > 10 else ''})"
         raise InputError(
             f"{path}:{duplicate + 1}: the trial {trials.text_of(duplicate)} appears twice"
@@ -150,8 +153,7 @@ def read_trials(path: Path) -> TrialList:
 
 def write_trials(path: Path, trials: TrialList) -> None:
     """Write ``enrolment-id test-id target|nontarget`` lines."""
-    labels = pl.Series(np.where(trials.is_target, "target", "nontarget"))
-    _write_lines(path, trials, slice(None), labels)
+    _write_lines(path, trials, slice(None), np.where(trials.is_target, "target", "nontarget"))
 
 
 def write_scores(path: Path, trials: TrialList, scores: NDArray[np.float32], scored: NDArray[np.bool_]) -> None:
@@ -168,17 +170,19 @@ def write_scores(path: Path, trials: TrialList, scores: NDArray[np.float32], sco
     scored
         Which trials to write, shape ``(trials,)``.
     """
-    _write_lines(path, trials, scored, pl.Series(scores[scored]))
+    _write_lines(path, trials, scored, scores[scored])
 
 
-def _write_lines(path: Path, trials: TrialList, chosen: slice | NDArray[np.bool_], last: pl.Series) -> None:
+def _write_lines(path: Path, trials: TrialList, chosen: slice | NDArray[np.bool_], last: NDArray[Any]) -> None:
+    import polars as pl
+
     models = pl.Series(trials.model_ids)
     utterances = models if trials.model_ids is trials.utterances else pl.Series(trials.utterances)
     table = pl.DataFrame(
         {
             "enrolment": models.gather(trials.enrolment[chosen]),
             "test": utterances.gather(trials.test[chosen]),
-            "last": last,
+            "last": pl.Series(last),
         }
     )
     with atomic_path(path) as temporary:
@@ -187,6 +191,8 @@ def _write_lines(path: Path, trials: TrialList, chosen: slice | NDArray[np.bool_
 
 def _read_words(path: Path) -> pl.DataFrame:
     """Return the columns ``enrolment``, ``test`` and ``label`` as ``Categorical``."""
+    import polars as pl
+
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the stage that writes it")
     schema = dict.fromkeys(("enrolment", "test", "label"), pl.Categorical)
