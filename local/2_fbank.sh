@@ -12,7 +12,7 @@ declare -A default=([nj]='')
 arguments_are "data/C/train ..." "$@"
 
 for data in "$@"; do
-  jobs=$(jobs_for 1 "$data/utt2dur")
+  jobs=$(jobs_for 20 "$data/utt2dur")
   # shellcheck disable=SC2086  # split into words
   run_stage $cmd --pick failed JOB=1:"$jobs" "$data/log/fbank.JOB.log" \
       deepspeaker fbank "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$jobs" "$data" \

@@ -13,9 +13,9 @@ arguments_are "data/C exp/E" "$@"
 data=$1 exp=$2
 
 if [ -z "$parts" ]; then parts=$(deepspeaker parts-to-embed "${configuration[@]}"); fi
-lengths=()
-for part in $parts; do lengths+=("$data/${part}_nosil/utt2num_frames"); done
-jobs=$(jobs_for 0.01 "${lengths[@]}")  # frames of 10 ms
+durations=()
+for part in $parts; do durations+=("$data/$part/utt2dur"); done
+jobs=$(jobs_for 10 "${durations[@]}")
 # shellcheck disable=SC2046,SC2086  # split into words
 run_stage $cmd --pick failed $(gpus 1) JOB=1:"$jobs" "$exp/log/embed.JOB.log" \
     deepspeaker embed-systems "${configuration[@]}" "${passed_on[@]}" --job JOB --num-jobs "$jobs" --device "$device" \

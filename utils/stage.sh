@@ -30,13 +30,13 @@ arguments_are() {
 # run_stage COMMAND [-- COMMAND...]: run the commands of a stage unless it has finished (see deepspeaker/stages.py).
 run_stage() { deepspeaker stage --if-needed "$if_needed" --overwrite "$overwrite" -- "$@"; }
 
-# jobs_for SECONDS FILE...: print --nj. Without it, print a number of jobs that is worth their start: one for each 10 minutes
-# of speech, at most one for each processor. The FILEs have the length of each utterance in units of SECONDS.
+# jobs_for MINUTES UTT2DUR...: print --nj. Without it, print a number of jobs that is worth their start: one for each MINUTES of
+# speech, at most one for each processor.
 jobs_for() {
   if [ -n "$nj" ]; then echo "$nj"; return; fi
-  { cat "${@:2}" 2>/dev/null || true; } | awk -v unit="$1" -v most="$(nproc)" '
-    { seconds += $2 * unit }
-    END { jobs = int(seconds / 600); print(NR == 0 || jobs > most ? most : jobs < 1 ? 1 : jobs) }'
+  { cat "${@:2}" 2>/dev/null || true; } | awk -v minutes="$1" -v most="$(nproc)" '
+    { seconds += $2 }
+    END { jobs = int(seconds / 60 / minutes); print(NR == 0 || jobs > most ? most : jobs < 1 ? 1 : jobs) }'
 }
 
 # gpus N: print the launcher's option for a job that needs N GPUs.

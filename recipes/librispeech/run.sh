@@ -31,8 +31,8 @@
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
 #
 # Jobs:
-#   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors, but in stages
-#                               2 and 5 at most one for each 10 minutes of speech); the results do not depend on it
+#   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors, in stages 2
+#                               and 5 fewer if there is little speech); the results do not depend on it
 #   --cmd "PROGRAM OPTIONS"     launcher: utils/run.py, utils/slurm.py, or any program that works like Kaldi's run.pl
 #   --device auto|cpu|cuda      where networks run (default: auto)
 #   --nproc N                   training processes (GPUs) per machine (default: 1)
