@@ -45,9 +45,9 @@ COMMANDS = {
     "collect-fbank": ((*DATA, "--num-jobs", "1", "data/demo/dev"), (*HEAVY, "scipy")),
     "embed-systems": ((*DATA, "--job", "1", "--num-jobs", "1", "--parts", "test", *EXP), (*TRAINING, "lhotse")),
     "collect-systems": (("--num-jobs", "1", "--parts", "test", *EXP), (*HEAVY, "scipy")),
-    "score": ((*DATA, *EXP), (*TRAINING, "lhotse", "scipy.stats", "jinja2")),
+    "score": ((*DATA, *EXP), HEAVY),
     "report": (EXP, ("torch", "lhotse", "tensorboard")),
-    "summary": (("exp/demo_demo",), HEAVY),
+    "summary": (("exp/demo_demo",), (*HEAVY, "scipy")),
 }
 
 

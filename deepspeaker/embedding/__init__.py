@@ -9,7 +9,8 @@ from deepspeaker.embedding.shard import (
     embed_shard,
     embed_systems,
     embeddings_dir,
-    system_checkpoint,
+    read_network,
+    record_network,
 )
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "embed_utterances",
     "embeddings_dir",
     "evenly_spaced",
+    "read_network",
+    "record_network",
     "speaker_means",
-    "system_checkpoint",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from deepspeaker.files import atomic_write, remove_folder
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
 
 _SHARDS = ".shards"
+_NETWORK = "network.json"
 
 #: ``embedding.checkpoint: auto`` is "best" from this number of development speakers on, because fewer choose by chance.
 #: Against the last epoch, the choice of 5 speakers costs 0.5 % points of EER on average over six trainings, that of 10
@@ -68,18 +71,12 @@ def embed_systems(
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
             raise InputError(f"{data_dir}/{part}_nosil: no such part, but scoring.backends train on it{remedy}")
     for system in SYSTEMS:
-        checkpoint, reason = choose_checkpoint(exp_dir / system, which)
+        checkpoint = record_network(exp_dir / system, which)
         for part in parts:
             output = embeddings_dir(exp_dir, system, part)
-            atomic_write(output / "checkpoint", f"{checkpoint.name} ({reason})\n")
             if not (output / _SHARDS / f"xvector.{job}").is_file():
                 limit = training_utterances if part == "train" else None
                 embed_shard(data_dir / f"{part}_nosil", checkpoint, output, job, num_jobs, device, limit)
-
-
-def system_checkpoint(system_dir: Path, which: str) -> Path:
-    """Return the path of a system's checkpoint; see ``choose_checkpoint``."""
-    return choose_checkpoint(system_dir, which)[0]
 
 
 def choose_checkpoint(system_dir: Path, which: str) -> tuple[Path, str]:
@@ -98,6 +95,39 @@ def choose_checkpoint(system_dir: Path, which: str) -> tuple[Path, str]:
         which = "best" if speakers >= CHOOSING_SPEAKERS else "last"
         reason = f"{speakers} development speakers {'chose it' if which == 'best' else 'are too few to choose'}"
     return system_dir / f"checkpoint_{which}.pt", reason
+
+
+def record_network(system_dir: Path, which: str) -> Path:
+    """Write what the scoring needs to know of the network that embeds, and return its checkpoint.
+
+    Without this file, stage 6 would have to import torch, which takes seconds.
+    """
+    from deepspeaker.models import load_checkpoint, network_of, parameter_count
+
+    checkpoint, reason = choose_checkpoint(system_dir, which)
+    content = load_checkpoint(checkpoint)
+    network = {"checkpoint": checkpoint.name, "reason": reason, "parameters": parameter_count(network_of(content))}
+    network |= {key: content[key] for key in ("stage", "config", "speakers")}
+    atomic_write(system_dir / _NETWORK, json.dumps(network, indent=1) + "\n")
+    return checkpoint
+
+
+def read_network(system_dir: Path) -> dict[str, Any]:
+    """Return what ``record_network`` wrote.
+
+    The keys are ``checkpoint``, ``reason`` (why this checkpoint), ``parameters``, ``stage``, ``config`` and
+    ``speakers``, the training speakers.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    """
+    path = system_dir / _NETWORK
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run stage 5 again")
+    network: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return network
 
 
 def embed_shard(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from deepspeaker.backends import BACKENDS, BackEnd, EmbeddedTrials, PldaEnrolment, needed_parts
 from deepspeaker.config import Config, Scoring
-from deepspeaker.embedding import SYSTEMS, system_checkpoint
+from deepspeaker.embedding import SYSTEMS, read_network
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, trial_conditions
 from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
@@ -24,7 +24,6 @@ from deepspeaker.evaluation.lists import ALL, HARD, ROWS, enrolment_utterances, 
 from deepspeaker.evaluation.systems import System, check_embedded, check_overlap, read_frames, read_system, read_vectors
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import Replicates, paired_difference, rank1
-from deepspeaker.models import load_checkpoint
 from deepspeaker.results import Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo, format_rate
 from deepspeaker.skipped import report_skipped
 from deepspeaker.trials import ROW, TrialList, write_scores
@@ -110,10 +109,10 @@ def evaluate(
     replicates: dict[tuple[str, str, str], Replicates] = {}
     trained_with: dict[str, Any] = {}
     for name in [*names, *([FUSION] if options.fuse_with else [])]:
-        system, checkpoints = _read_system(name, names, config, data_dir, exp_dir)
+        system, networks = _read_system(name, names, config, data_dir, exp_dir)
         check_overlap(system, utt2spk, allow_speaker_overlap)
         if name != FUSION:
-            _add_configuration(trained_with, checkpoints[0])
+            _add_configuration(trained_with, networks[0])
         for result, drawn in _results(system, test):
             if isinstance(result, EnrolmentResult):
                 table.append(result)
@@ -174,19 +173,19 @@ def _read_test(
 def _read_system(
     name: str, names: list[str], config: Config, data_dir: Path, exp_dir: Path
 ) -> tuple[System, list[dict[str, Any]]]:
-    """Return a system, which is made here if it is the fusion, and the checkpoints of its networks."""
+    """Return a system, which is made here if it is the fusion, and the description of its networks."""
     options = config.scoring
     folders: tuple[Path, ...] = (exp_dir / name,)
     dims: tuple[int, ...] = ()
     if name == FUSION:
         folders, dims = fuse(exp_dir, Path(options.fuse_with), names, ["test", *needed_parts(options.backends)])
-    checkpoints = [load_checkpoint(system_checkpoint(folder, config.embedding.checkpoint)) for folder in folders]
-    return read_system(name, exp_dir, data_dir, checkpoints, options, dims), checkpoints
+    networks = [read_network(folder) for folder in folders]
+    return read_system(name, exp_dir, data_dir, networks, options, dims), networks
 
 
-def _add_configuration(trained_with: dict[str, Any], checkpoint: dict[str, Any]) -> None:
-    """Take the whole configuration of the first checkpoint, and of each training the section that it used."""
-    config, stage = checkpoint["config"], checkpoint["stage"]
+def _add_configuration(trained_with: dict[str, Any], network: dict[str, Any]) -> None:
+    """Take the whole configuration of the first network, and of each training the section that it used."""
+    config, stage = network["config"], network["stage"]
     if not trained_with:
         trained_with.update(config)
     if stage in config:

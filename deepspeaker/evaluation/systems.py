@@ -24,7 +24,6 @@ from deepspeaker.config import Scoring
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import read_table, read_vector, write_table
-from deepspeaker.models import network_of, parameter_count
 from deepspeaker.skipped import list_all
 
 _MAX_NAMED = 10
@@ -81,7 +80,7 @@ def read_system(
     name: str,
     exp_dir: Path,
     data_dir: Path,
-    checkpoints: Sequence[dict[str, Any]],
+    networks: Sequence[dict[str, Any]],
     scoring: Scoring,
     dims: Sequence[int] = (),
 ) -> System:
@@ -93,8 +92,8 @@ def read_system(
         The system.
     exp_dir, data_dir
         The experiment and its data.
-    checkpoints
-        The system's network; several where embeddings of several networks are concatenated.
+    networks
+        The ``read_network`` of the system; several where embeddings of several networks are concatenated.
     scoring
         The configuration of back ends. ``plda`` is trained for both ways of enrolment.
     dims
@@ -125,12 +124,12 @@ def read_system(
                 dims=dims,
             )
             backends[backend, enrolment] = train_backend(backend, parts, options)
-    trained_on = {speaker for checkpoint in checkpoints for speaker in checkpoint["speakers"]}
+    trained_on = {speaker for network in networks for speaker in network["speakers"]}
     return System(
         name=name,
         folder=folder,
-        model=" + ".join(checkpoint["config"]["model"]["name"] for checkpoint in checkpoints),
-        parameters=sum(parameter_count(network_of(checkpoint)) for checkpoint in checkpoints),
+        model=" + ".join(network["config"]["model"]["name"] for network in networks),
+        parameters=sum(network["parameters"] for network in networks),
         vectors=vectors,
         backends=backends,
         trained_on=trained_on,

@@ -18,7 +18,6 @@ from deepspeaker.embedding import (
     embed_systems,
     embed_utterances,
     embeddings_dir,
-    system_checkpoint,
 )
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, mean_variance_normalised
@@ -32,7 +31,8 @@ def write_checkpoint(path: Path, bins: int = 9) -> Path:
     torch.manual_seed(0)
     network = build_model(bins, **OPTIONS)
     network(torch.randn(8, 20, bins) * 2 + 1)
-    save_checkpoint(path, {"config": {"model": OPTIONS}, "feature_dim": bins, "network": network.state_dict()})
+    known = {"config": {"model": OPTIONS}, "stage": path.parent.name, "speakers": ["a"], "feature_dim": bins}
+    save_checkpoint(path, known | {"network": network.state_dict()})
     return path
 
 
@@ -148,10 +148,10 @@ def test_a_broken_checkpoint_leaves_no_embeddings(data_dir: Path, checkpoint: Pa
 
 
 def test_the_checkpoint_of_a_system_is_the_one_asked_for(tmp_path: Path) -> None:
-    assert system_checkpoint(tmp_path / "triplet", "best") == tmp_path / "triplet" / "checkpoint_best.pt"
-    assert system_checkpoint(tmp_path / "triplet", "last") == tmp_path / "triplet" / "checkpoint_last.pt"
+    assert choose_checkpoint(tmp_path / "triplet", "best")[0] == tmp_path / "triplet" / "checkpoint_best.pt"
+    assert choose_checkpoint(tmp_path / "triplet", "last")[0] == tmp_path / "triplet" / "checkpoint_last.pt"
     for which in ("best", "auto"):
-        assert system_checkpoint(tmp_path / "untrained", which) == tmp_path / "untrained" / "checkpoint_last.pt"
+        assert choose_checkpoint(tmp_path / "untrained", which)[0] == tmp_path / "untrained" / "checkpoint_last.pt"
 
 
 def test_enough_development_speakers_choose_the_checkpoint(tmp_path: Path) -> None:

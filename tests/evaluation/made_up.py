@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from deepspeaker.config import Config
+from deepspeaker.embedding import record_network
 from deepspeaker.errors import InputError
 from deepspeaker.evaluation import evaluate
 from deepspeaker.kaldi import ArkWriter
@@ -39,6 +40,7 @@ def write_system(exp_dir: Path, name: str, utt2spk: dict[str, str]) -> None:
     }
     for which in ("last",) if name == "untrained" else ("last", "best"):
         save_checkpoint(exp_dir / name / f"checkpoint_{which}.pt", content)
+    record_network(exp_dir / name, "auto")
     generator = np.random.default_rng(5)
     means = {speaker: generator.normal(size=6) for speaker in sorted(set(utt2spk.values()))}
     folder = exp_dir / name / "embeddings_test"

@@ -55,7 +55,11 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
         keys=("embedding", "scoring.training_utterances"),
         options=("parts",),
         after=("{data_dir}/test/.done.2", "{exp_dir}/softmax/.done.3", "{exp_dir}/triplet/.done.4"),
-        required=tuple(f"{system}/embeddings_test/xvector.scp" for system in ("untrained", "softmax", "triplet")),
+        required=tuple(
+            f"{system}/{name}"
+            for system in ("untrained", "softmax", "triplet")
+            for name in ("embeddings_test/xvector.scp", "network.json")
+        ),
         stale=("*/embeddings_*/.shards", "*/embeddings_*/xvector.scp", "log/embed.*.log"),
         in_shards=True,
         input_dir="{data_dir}",
@@ -93,15 +97,16 @@ def collect_systems(num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) ->
 
     The mean embedding of each speaker is written too.
     """
-    from deepspeaker.embedding import SYSTEMS, collect_embeddings, embeddings_dir
+    from deepspeaker.embedding import SYSTEMS, collect_embeddings, embeddings_dir, read_network
 
     for system in SYSTEMS:
+        network = read_network(exp_dir / system)
         for part in parts.split():
             output = embeddings_dir(exp_dir, system, part)
             if (output / "xvector.scp").is_file() and not (output / ".shards").is_dir():
                 continue  # joined before an interruption
-            checkpoint = (output / "checkpoint").read_text().strip()
-            print(f"{collect_embeddings(data_dir / f'{part}_nosil', output, num_jobs)}, by {checkpoint}")
+            print(collect_embeddings(data_dir / f"{part}_nosil", output, num_jobs), end=", ")
+            print(f"by {network['checkpoint']} ({network['reason']})")
 
 
 @commands.command()
@@ -129,9 +134,9 @@ def embed(
     a system, such as exp/E/triplet.
     """
     settings = load(config, overrides)
-    from deepspeaker.embedding import embed_shard, system_checkpoint
+    from deepspeaker.embedding import choose_checkpoint, embed_shard
 
-    checkpoint = system_checkpoint(system_dir, settings.embedding.checkpoint)
+    checkpoint, _ = choose_checkpoint(system_dir, settings.embedding.checkpoint)
     limit = settings.scoring.training_utterances if training else None
     embed_shard(data_dir, checkpoint, output, job, num_jobs, device, limit)
 
