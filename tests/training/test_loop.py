@@ -414,5 +414,24 @@ def test_development_eer_uses_ten_evenly_spread_utterances_of_each_speaker(
     assert sorted(index.utterances[utterance] for utterance in read) == expected
 
 
+@pytest.mark.parametrize(
+    ("speakers", "utterances", "kept", "each"), [(8, 6, 8, 5), (15, 4, 15, 2), (30, 2, 20, 2), (4, 15, 4, 10)]
+)
+def test_development_eer_of_a_large_part_uses_fewer_utterances(
+    tmp_path: Path,
+    write_features: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    speakers: int,
+    utterances: int,
+    kept: int,
+    each: int,
+) -> None:
+    monkeypatch.setattr("deepspeaker.training.monitoring.DEV_UTTERANCES", 40)
+    index = FeatureIndex(write_features(tmp_path / "large", speakers, utterances))
+    counts = np.bincount(index.speaker[development_of(index).chosen], minlength=speakers)
+    assert sorted(counts[counts > 0]) == [each] * kept
+    assert counts[0] == counts[-1] == each
+
+
 if __name__ == "__main__":
     child_main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
