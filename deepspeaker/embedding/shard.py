@@ -71,7 +71,9 @@ def embed_systems(
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
             raise InputError(f"{data_dir}/{part}_nosil: no such part, but scoring.backends train on it{remedy}")
     for system in SYSTEMS:
-        checkpoint = record_network(exp_dir / system, which)
+        checkpoint, reason = choose_checkpoint(exp_dir / system, which)
+        if job == 1:
+            record_network(checkpoint, reason)
         for part in parts:
             output = embeddings_dir(exp_dir, system, part)
             if not (output / _SHARDS / f"xvector.{job}").is_file():
@@ -97,19 +99,17 @@ def choose_checkpoint(system_dir: Path, which: str) -> tuple[Path, str]:
     return system_dir / f"checkpoint_{which}.pt", reason
 
 
-def record_network(system_dir: Path, which: str) -> Path:
-    """Write what the scoring needs to know of the network that embeds, and return its checkpoint.
+def record_network(checkpoint: Path, reason: str) -> None:
+    """Write what the scoring needs to know of the network that embeds, and why it was chosen, beside its checkpoint.
 
     Without this file, stage 6 would have to import torch, which takes seconds.
     """
     from deepspeaker.models import load_checkpoint, network_of, parameter_count
 
-    checkpoint, reason = choose_checkpoint(system_dir, which)
     content = load_checkpoint(checkpoint)
     network = {"checkpoint": checkpoint.name, "reason": reason, "parameters": parameter_count(network_of(content))}
     network |= {key: content[key] for key in ("stage", "config", "speakers")}
-    atomic_write(system_dir / _NETWORK, json.dumps(network, indent=1) + "\n")
-    return checkpoint
+    atomic_write(checkpoint.with_name(_NETWORK), json.dumps(network, indent=1) + "\n")
 
 
 def read_network(system_dir: Path) -> dict[str, Any]:

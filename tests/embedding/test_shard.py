@@ -18,6 +18,7 @@ from deepspeaker.embedding import (
     embed_systems,
     embed_utterances,
     embeddings_dir,
+    read_network,
 )
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, mean_variance_normalised
@@ -206,6 +207,11 @@ def test_the_averaged_checkpoint_can_be_embedded(tmp_path: Path, data_dir: Path)
     embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 1, device="cpu", which=which)
     arks = [(embeddings_dir(tmp_path / "exp", system, "test") / "xvector.1.ark").read_bytes() for system in SYSTEMS]
     assert arks[0] != arks[1] == arks[2]
+    network = read_network(tmp_path / "exp" / "triplet")
+    assert (network["checkpoint"], network["reason"]) == ("checkpoint_average.pt", "embedding.checkpoint is average")
+    assert network["parameters"] == sum(
+        value.numel() for name, value in average["network"].items() if "running" not in name and "num_" not in name
+    )
     (tmp_path / "exp" / "triplet" / "checkpoint_average.pt").unlink()
     with pytest.raises(InputError, match=r"triplet/checkpoint_average\.pt: no such checkpoint"):
         embed_systems(tmp_path, tmp_path / "exp", ["test"], 2, 2, device="cpu", which=which)

@@ -40,7 +40,7 @@ def write_system(exp_dir: Path, name: str, utt2spk: dict[str, str]) -> None:
     }
     for which in ("last",) if name == "untrained" else ("last", "best"):
         save_checkpoint(exp_dir / name / f"checkpoint_{which}.pt", content)
-    record_network(exp_dir / name, "auto")
+    record_network(exp_dir / name / "checkpoint_last.pt", "the only one")
     generator = np.random.default_rng(5)
     means = {speaker: generator.normal(size=6) for speaker in sorted(set(utt2spk.values()))}
     folder = exp_dir / name / "embeddings_test"
