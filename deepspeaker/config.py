@@ -77,8 +77,8 @@ class Features(_Section):
     """Voice activity detection."""
     variance_floor: float = Field(0.01, ge=0)
     """Minimum variance of a bin for variance normalisation, relative to the mean variance of the utterance's bins."""
-    raw_compression: Compression = "none"
-    """Compression of the arks with the features of all frames, by Kaldi's methods."""
+    raw_compression: Compression = "speech-feature"
+    """Compression of the arks with the features of all frames, by Kaldi's methods; it does not change ``*_nosil``."""
     compression: Compression = "one-byte"
     """Compression of the arks with the normalised speech frames (``*_nosil``), by Kaldi's methods."""
 
