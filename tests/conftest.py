@@ -27,10 +27,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords and not config.getoption("--run-slow"):
             item.add_marker(pytest.mark.skip(reason="slow; tests/run.sh --slow runs it"))
-        # The tests of a session's fixture run in one process, so that it is made once.
-        shared = {"finished", "cluster"}.intersection(getattr(item, "fixturenames", ()))
-        if shared:
-            item.add_marker(pytest.mark.xdist_group(max(shared)))
+        # The tests of a costly fixture run in one process, so that it is made once.
+        fixtures = getattr(item, "fixturenames", ())
+        if "finished" in fixtures or "cluster" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("finished"))
+        elif "tutorial" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("tutorial"))
 
 
 @pytest.fixture
