@@ -1,9 +1,7 @@
 """Stages: what decides a stage's result, its completion mark, and the lock that it holds while it runs.
 
-The decorator ``stage`` declares a stage on the function that does its work (in ``deepspeaker.cli.stages``). The
-declaration lists the configuration keys and the options that decide the result. The function receives a configuration
-that has only these keys, so it cannot read any other. ``deepspeaker stage`` (``deepspeaker.cli.run_stage``) compares
-their values with the mark of the last run.
+The decorator ``stage`` (in ``deepspeaker.cli``) declares a stage on the function that does its work, which receives only the
+declared keys of the configuration. ``deepspeaker stage`` compares what decides the result with the mark of the last run.
 """
 
 from __future__ import annotations
@@ -55,6 +53,8 @@ class Stage:
         Patterns of an earlier run's files, which are removed before the stage starts from the beginning.
     in_shards
         Whether the stage runs as an array of jobs. An interrupted array continues only with the same command.
+    each
+        The option that names several folders. Each has a result of its own, and templates see one of them.
     lock_dir
         The folder that no other run may write to meanwhile; ``root`` by default.
     input_dir
@@ -73,6 +73,7 @@ class Stage:
     required: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     in_shards: bool = False
+    each: str = ""
     lock_dir: str = ""
     input_dir: str = ""
     trains: bool = False

@@ -70,11 +70,14 @@ def fbank(data: str, launcher: tuple[str, ...] = ("utils/run.py", "JOB=1:4")) ->
 def test_a_command_is_parsed() -> None:
     command = StageCommand.parse(fbank("data/x/train"))
     assert (command.array, command.stage.number) == ("JOB", 2)
-    assert command.options["data_dir"] == Path("data/x/train")
+    assert command.options["data_dir"] == (Path("data/x/train"),)
     assert (command.options["job"], command.options["num_jobs"], command.options["max_skipped"]) == (1, 4, 5.0)
     assert command.words() == fbank("data/x/train")
     alone = StageCommand.parse(["deepspeaker", "collect-fbank", "--config", "c", "a b"])
     assert alone.words() == ["deepspeaker", "collect-fbank", "--config", "c", "a b"]  # no launcher, no shell
+    first, second = StageCommand.parse([*fbank("data/x/train"), "data/x/test/"]).split()
+    assert first.words() == fbank("data/x/train") and first.options["data_dir"] == Path("data/x/train")
+    assert second.words()[-1] == "data/x/test/" and second.root == Path("data/x/test")
     softmax = ["deepspeaker", "train", "softmax", "--config", "c", "--data-dir", "d", "--exp-dir", "e"]
     assert StageCommand.parse(softmax).stage.trains
 
@@ -136,7 +139,7 @@ def mark(folder: Path, number: int, content: object = 0) -> None:
 
 
 def settings(*words: object) -> dict[str, object]:
-    return settings_of([StageCommand.parse(["deepspeaker", *map(str, words)])])
+    return settings_of(StageCommand.parse(["deepspeaker", *map(str, words)]).split())
 
 
 def differing(one: dict[str, object], other: dict[str, object]) -> set[str]:

@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,22 @@ class StageCommand:
             raise click.UsageError(f"'{command.name}' does not belong to a stage")
         return cls(launcher, arguments, stage, options, array)
 
+    @property
+    def root(self) -> Path:
+        """The folder that the stage writes to."""
+        return Path(self.stage.root.format(**self.options))
+
+    def split(self) -> list[StageCommand]:
+        """Return a command for each folder of ``stage.each``. The folders are the last arguments."""
+        each = self.stage.each
+        if not each:
+            return [self]
+        folders = self.options[each]
+        return [
+            replace(self, arguments=[*self.arguments[: -len(folders)], word], options=self.options | {each: folder})
+            for word, folder in zip(self.arguments[-len(folders) :], folders, strict=True)
+        ]
+
     def words(self) -> list[str]:
         """Return the command to run, each word quoted if a launcher hands it to a shell."""
         if not self.launcher:
@@ -132,6 +148,22 @@ def quote_for_launcher(word: str) -> str:
     return f"$'{''.join(quoted)}'"
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What a stage does for one folder."""
+
+    commands: Sequence[StageCommand]
+    folder: Path
+    mark: Mark
+    settings: dict[str, object]
+    why: str
+    """Why it must run."""
+
+    @property
+    def title(self) -> str:
+        return f"stage {self.commands[0].stage.number} ({self.folder})"
+
+
 @commands.command("stage")
 @click.option("--if-needed", type=bool, default=False, help="skip the stage if it has finished")
 @click.option("--overwrite", type=bool, default=False, help="replace a network that was trained with other settings")
@@ -140,53 +172,82 @@ def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
     """Run the commands of a stage unless it has finished.
 
     Each COMMAND is a deepspeaker sub-command, either alone or after a launcher with its options and log. The stage's
-    folder is locked meanwhile, and a mark in it records what decided the result.
+    folder is locked meanwhile, and a mark in it records what decided the result. If a stage has several folders, an
+    array of jobs works on all those that need it, and any other command on one at a time.
     """
     begin = time.monotonic()
     parsed = [StageCommand.parse(command) for command in _split(words)]
     for command in parsed:
         command.check_launcher()
-    stage, options = parsed[0].stage, parsed[0].options
-    root = Path(stage.root.format(**options))
-    folder = root / stage.mark_dir
-    title = f"stage {stage.number} ({folder})"
+    stage = parsed[0].stage
     with ExitStack() as stack:
-        locks = _locks(stage, options, stack)
-        settings = settings_of(parsed)
-        mark = Mark(folder, stage.number)
-        reason = mark.reason_to_run(settings)
-        missing = [path for name in stage.required if not (path := root / name.format(**options)).exists()]
-        if reason is None and missing:
-            reason = f"{missing[0]} is missing"
-        if reason is None and if_needed:
-            print(f"{title}: finished already, skipped", flush=True)
+        in_parts = list(zip(*(command.split() for command in parsed), strict=True))
+        written = {(stage.lock_dir or stage.root).format(**first.options): first.options for first, *_ in in_parts}
+        locks = [lock for options in written.values() for lock in _locks(stage, options, stack)]
+        parts = [part for part in (_part_to_do(commands, if_needed, overwrite) for commands in in_parts) if part]
+        if not parts:
             return
-        why = f": {reason}" if reason else ""
-        if stage.trains and if_needed and not overwrite:
-            changed = mark.changed(settings) if mark.exists() else "" if missing else "its mark is lost"
-            if changed:
-                raise InputError(
-                    f"{folder}: contains a network of another training ({changed}); name another "
-                    "--exp, or replace the network with --overwrite true"
-                )
         if not stage.input_dir:  # this stage changes the data, so no other run may be using it
-            message = f"uses {root}, but {title} must run{why}; wait for it, or use another copy of the project"
-            locks[-1].take(True, message, patience=0)
-        stale = [path for pattern in stage.stale for path in root.glob(pattern)]
-        work = repr([command.arguments for command in parsed]) if stage.in_shards else ""
-        continues = mark.begin(settings, _all_options(parsed), stale, work)
-        print(f"{title}: {'continues' if continues else 'starts'}{why}", flush=True)
-        for command in parsed:
-            status = _run(command.words(), [lock.descriptor for lock in locks])
-            if status in _STOPPED:
-                name = signal.Signals(_STOPPED[status]).name
-                print(f"{title}: stopped by {name}; the same command continues", file=sys.stderr)
-            elif status and stage.in_shards and not command.array:
-                mark.begun.unlink()  # the shards could not be joined: start from the beginning next time
-            if status:
-                sys.exit(status)
-        mark.end(settings, _all_options(parsed))
-    print(f"{title}: finished in {time.monotonic() - begin:.0f} s", flush=True)
+            message = f"but {parts[0].title} must run{parts[0].why}; wait for it, or use another copy of the project"
+            for folder, lock in zip(written, locks, strict=True):
+                lock.take(True, f"uses {folder}, {message}", patience=0)
+        work = repr([_joined(parts, number).arguments for number, _ in enumerate(parsed)]) if stage.in_shards else ""
+        logs = [log for command in parsed if command.array for log in _logs(command)]
+        for part in parts:
+            root = part.commands[0].root
+            stale = [path for pattern in stage.stale for path in root.glob(pattern)] + logs
+            continues = part.mark.begin(part.settings, _all_options(part.commands), stale, work)
+            print(f"{part.title}: {'continues' if continues else 'starts'}{part.why}", flush=True)
+        for number, command in enumerate(parsed):
+            for group in [parts] if command.array else [[part] for part in parts]:
+                status = _run(_joined(group, number).words(), [lock.descriptor for lock in locks])
+                for part in group:
+                    if status in _STOPPED:
+                        name = signal.Signals(_STOPPED[status]).name
+                        print(f"{part.title}: stopped by {name}; the same command continues", file=sys.stderr)
+                    elif status and stage.in_shards and not command.array:
+                        part.mark.begun.unlink()  # the shards could not be joined: start from the beginning next time
+                    elif not status and command is parsed[-1]:
+                        part.mark.end(part.settings, _all_options(part.commands))
+                        print(f"{part.title}: finished in {time.monotonic() - begin:.0f} s", flush=True)
+                if status:
+                    sys.exit(status)
+
+
+def _part_to_do(commands: Sequence[StageCommand], if_needed: bool, overwrite: bool) -> _Part | None:
+    """Return what to do for one folder, or None if there is nothing to do."""
+    stage, options, root = commands[0].stage, commands[0].options, commands[0].root
+    folder = root / stage.mark_dir
+    settings = settings_of(commands)
+    mark = Mark(folder, stage.number)
+    reason = mark.reason_to_run(settings)
+    missing = [path for name in stage.required if not (path := root / name.format(**options)).exists()]
+    if reason is None and missing:
+        reason = f"{missing[0]} is missing"
+    part = _Part(commands, folder, mark, settings, f": {reason}" if reason else "")
+    if reason is None and if_needed:
+        print(f"{part.title}: finished already, skipped", flush=True)
+        return None
+    if stage.trains and if_needed and not overwrite:
+        changed = mark.changed(settings) if mark.exists() else "" if missing else "its mark is lost"
+        if changed:
+            raise InputError(
+                f"{folder}: contains a network of another training ({changed}); name another "
+                "--exp, or replace the network with --overwrite true"
+            )
+    return part
+
+
+def _joined(parts: Sequence[_Part], number: int) -> StageCommand:
+    """Return the command of that number for all folders of the parts."""
+    first, *others = [part.commands[number] for part in parts]
+    return replace(first, arguments=first.arguments + [command.arguments[-1] for command in others])
+
+
+def _logs(command: StageCommand) -> list[Path]:
+    """Return the logs of an earlier array of jobs."""
+    log = Path(command.launcher[-1])
+    return list(log.parent.glob(log.name.replace(command.array, "*")))
 
 
 def _locks(stage: Stage, options: Mapping[str, Any], stack: ExitStack) -> list[Lock]:
@@ -222,7 +283,7 @@ def _split(words: Iterable[str]) -> list[list[str]]:
     return [part for part in parts if part]
 
 
-def settings_of(parsed: list[StageCommand]) -> dict[str, object]:
+def settings_of(parsed: Sequence[StageCommand]) -> dict[str, object]:
     """Return everything that decides the result of a stage: configuration keys, options and earlier marks."""
     from deepspeaker.files import sha256_of
 
@@ -249,7 +310,7 @@ def settings_of(parsed: list[StageCommand]) -> dict[str, object]:
     return settings
 
 
-def _all_options(parsed: list[StageCommand]) -> dict[str, object]:
+def _all_options(parsed: Sequence[StageCommand]) -> dict[str, object]:
     """Return all options of a stage's commands."""
     return {name: value for command in reversed(parsed) for name, value in command.options.items()}
 

@@ -195,6 +195,8 @@ def prepare(
 
 # ---- stage 2: features -----------------------------------------------------------------------------------
 
+data_dirs_argument = click.argument("data_dir", type=FOLDER, nargs=-1, required=True, metavar="DATA_DIR...")
+
 
 def _data_dir_content(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
     from deepspeaker.corpora import fingerprint_of_data_dir
@@ -206,7 +208,7 @@ def _data_dir_content(config: Config | None, options: Mapping[str, Any]) -> dict
 @shard_options
 @allow_pipes_option
 @max_skipped_option
-@click.argument("data_dir", type=FOLDER)
+@data_dirs_argument
 @stage(
     Stage(
         2,
@@ -215,40 +217,54 @@ def _data_dir_content(config: Config | None, options: Mapping[str, Any]) -> dict
         options=("max_skipped",),
         extra=_data_dir_content,
         required=("feats.scp", "../{data_dir.name}_nosil/feats.scp"),
-        stale=(".shards", "log/fbank.*.log"),
+        stale=(".shards",),
         in_shards=True,
+        each="data_dir",
         lock_dir="{data_dir.parent}",
     )
 )
-def fbank(config: Config, job: int, num_jobs: int, allow_pipes: bool, max_skipped: float, data_dir: Path) -> None:
-    """Stage 2: compute the features of one shard.
+def fbank(
+    config: Config, job: int, num_jobs: int, allow_pipes: bool, max_skipped: float, data_dir: tuple[Path, ...]
+) -> None:
+    """Stage 2: compute the features of one shard of each data directory.
 
-    These are log-mel features, the VAD and the normalised speech frames of a data directory.
+    These are log-mel features, the VAD and the normalised speech frames.
     """
     from deepspeaker.features import compute_shard
 
     options = config.features
-    compute_shard(
-        data_dir,
-        job,
-        num_jobs,
-        sampling_rate=options.sampling_rate,
-        fbank=options.model_dump(include={"num_bins", "low_freq", "high_freq", "frame_length", "frame_shift"}),
-        vad=options.vad.model_dump(),
-        variance_floor=options.variance_floor,
-        raw_compression=options.raw_compression,
-        compression=options.compression,
-        allow_pipes=allow_pipes,
-    )
+    for folder in data_dir:
+        compute_shard(
+            folder,
+            job,
+            num_jobs,
+            sampling_rate=options.sampling_rate,
+            fbank=options.model_dump(include={"num_bins", "low_freq", "high_freq", "frame_length", "frame_shift"}),
+            vad=options.vad.model_dump(),
+            variance_floor=options.variance_floor,
+            raw_compression=options.raw_compression,
+            compression=options.compression,
+            allow_pipes=allow_pipes,
+        )
 
 
 @commands.command("collect-fbank")
 @num_jobs_option
 @allow_pipes_option
 @max_skipped_option
-@click.argument("data_dir", type=FOLDER)
-@stage(Stage(2, root="{data_dir}", keys=("features.frame_shift", "features.sampling_rate"), options=("max_skipped",)))
-def collect_fbank(config: Config, num_jobs: int, allow_pipes: bool, max_skipped: float, data_dir: Path) -> None:
+@data_dirs_argument
+@stage(
+    Stage(
+        2,
+        root="{data_dir}",
+        keys=("features.frame_shift", "features.sampling_rate"),
+        options=("max_skipped",),
+        each="data_dir",
+    )
+)
+def collect_fbank(
+    config: Config, num_jobs: int, allow_pipes: bool, max_skipped: float, data_dir: tuple[Path, ...]
+) -> None:
     """Stage 2: join the shards of "fbank".
 
     Where stage 1 wrote Lhotse manifests, cuts with features are added to them.
@@ -256,11 +272,12 @@ def collect_fbank(config: Config, num_jobs: int, allow_pipes: bool, max_skipped:
     from deepspeaker.features import collect_shards, nosil_dir
 
     options = config.features
-    print(collect_shards(data_dir, num_jobs, max_skipped))
-    manifests = data_dir.parent / "manifests"
-    if (manifests / f"{data_dir.name}_supervisions.jsonl.gz").is_file():
-        from deepspeaker.cuts import cut_items, write_cuts
+    for folder in data_dir:
+        print(collect_shards(folder, num_jobs, max_skipped))
+        manifests = folder.parent / "manifests"
+        if (manifests / f"{folder.name}_supervisions.jsonl.gz").is_file():
+            from deepspeaker.cuts import cut_items, write_cuts
 
-        for folder in (data_dir, nosil_dir(data_dir)):
-            cuts = cut_items(folder, options.frame_shift, options.sampling_rate, allow_pipes)
-            write_cuts(manifests / f"{folder.name}_cuts.jsonl.gz", cuts)
+            for source in (folder, nosil_dir(folder)):
+                cuts = cut_items(source, options.frame_shift, options.sampling_rate, allow_pipes)
+                write_cuts(manifests / f"{source.name}_cuts.jsonl.gz", cuts)

@@ -60,7 +60,7 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
             for system in ("untrained", "softmax", "triplet")
             for name in ("embeddings_test/xvector.scp", "network.json")
         ),
-        stale=("*/embeddings_*/.shards", "*/embeddings_*/xvector.scp", "log/embed.*.log"),
+        stale=("*/embeddings_*/.shards", "*/embeddings_*/xvector.scp"),
         in_shards=True,
         input_dir="{data_dir}",
     )
