@@ -1,6 +1,6 @@
 """Stages: what decides a stage's result, its completion mark, and the lock that it holds while it runs.
 
-The decorator ``stage`` declares a stage on the function that does its work, which receives only the declared keys of the
+The decorator ``stage`` declares a stage on the function that does its work. This receives only the declared keys of the
 configuration. ``deepspeaker stage`` compares what decides the result with the mark of the last run.
 """
 
