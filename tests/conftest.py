@@ -29,10 +29,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow; tests/run.sh --slow runs it"))
         # The tests of a costly fixture run in one process, so that it is made once.
         fixtures = getattr(item, "fixturenames", ())
-        if "finished" in fixtures or "cluster" in fixtures:
-            item.add_marker(pytest.mark.xdist_group("finished"))
-        elif "tutorial" in fixtures:
+        if "tutorial" in fixtures:
             item.add_marker(pytest.mark.xdist_group("tutorial"))
+        elif "finished" in fixtures or "cluster" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("finished"))
 
 
 @pytest.fixture
