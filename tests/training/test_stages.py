@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import deepspeaker
 from deepspeaker.cli import commands
 from deepspeaker.config import Config, Features, dump_config, load_config
-from deepspeaker.embedding import system_checkpoint
+from deepspeaker.embedding import choose_checkpoint
 from deepspeaker.features import FeatureIndex, vtlp_matrix
 from deepspeaker.models import ResCNN, build_model, load_checkpoint, network_of, save_checkpoint
 from deepspeaker.report import plot_training
@@ -492,5 +492,5 @@ def test_accumulated_batches_are_one_large_step(data_dir: Path, tmp_path: Path) 
 def test_embeddings_can_come_from_the_average(data_dir: Path, tmp_path: Path) -> None:
     softmax(data_dir, tmp_path)
     chosen = Config.model_validate({"embedding": {"checkpoint": "average"}}).embedding.checkpoint
-    network_of(load_checkpoint(system_checkpoint(tmp_path / "softmax", chosen)))
+    network_of(load_checkpoint(choose_checkpoint(tmp_path / "softmax", chosen)[0]))
     assert Config().embedding.checkpoint == "auto"
