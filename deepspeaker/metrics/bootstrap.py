@@ -6,7 +6,9 @@ drawn w_i times, a target trial of i counts w_i times, and a non-target trial of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +23,9 @@ from deepspeaker.metrics.verification import DetPoints, equal_error_rate, min_dc
 MAX_EXACT_TRIALS = 10**7
 _BINS = 1000
 
-#: Draws are evaluated in batches with at most this many values in memory.
+#: Draws are evaluated in batches with at most this many values in memory, by at most so many threads at once.
 _BATCH_VALUES = 2**24
+_THREADS = min(4, len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,14 +187,18 @@ class SpeakerBootstrap:
                 draw[:] = np.bincount(generator.integers(0, self.speakers, self.speakers), minlength=self.speakers)
                 if np.count_nonzero(draw) > 1 and draw[self._target_speaker].any():
                     break
-        eers, costs = np.empty(number), np.empty((number, len(p_targets)))
         batch = number if self._binned else max(1, _BATCH_VALUES // max(len(self._cell_begin), self.speakers**2))
-        for first in range(0, number, batch):
-            for replicate, below in enumerate(self._nontarget_weight_below(weights[first : first + batch]), first):
-                points = self._points(weights[replicate], below)
-                eers[replicate] = equal_error_rate(points)[0]
-                costs[replicate] = [min_dcf(points, p) for p in p_targets]
-        return Replicates(eers, costs)
+
+        def rates(first: int) -> list[tuple[float, ...]]:
+            drawn = weights[first : first + batch]
+            curves = (self._points(*draw) for draw in zip(drawn, self._nontarget_weight_below(drawn), strict=True))
+            return [(equal_error_rate(points)[0], *(min_dcf(points, p) for p in p_targets)) for points in curves]
+
+        # numpy works on long arrays in several threads at once; a short list is a single batch.
+        with ThreadPoolExecutor(_THREADS) as pool:
+            rows = [row for part in pool.map(rates, range(0, number, batch)) for row in part]
+        table = np.array(rows).reshape(number, 1 + len(p_targets))
+        return Replicates(table[:, 0], table[:, 1:])
 
     def interval(self, rate: float, replicates: NDArray[np.float64], level: float = 0.95) -> Interval:
         """Return the `confidence_interval` of a rate on this trial list."""
