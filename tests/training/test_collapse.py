@@ -42,7 +42,7 @@ def steps_until_collapse(watch: CollapseWatch) -> int:
 
 
 @pytest.mark.parametrize(("patience", "steps", "fresh", "later"), [
-    (500, 600, 300, 150),  # conf/default.yaml: half and a quarter of the training
+    (500, 600, 300, 150),  # half and a quarter of the training
     (500, 100_000, 500, 500),
     (500, 100, 50, 50),
     (20, 600, 20, 20),
