@@ -106,7 +106,9 @@ def test_triplet_training_starts_from_the_softmax_weights_that_development_speak
     assert f"starts from {tmp_path}/softmax/checkpoint_{which}.pt (5 development speakers " in capsys.readouterr().out
 
 
-def test_runs_with_one_seed_write_equal_bytes(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_runs_with_one_seed_write_equal_bytes(data_dir: Path, tmp_path: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
     for name in ("one", "again"):
         softmax(data_dir, tmp_path / name)
         triplet(data_dir, tmp_path / name)
