@@ -6,9 +6,7 @@ drawn w_i times, a target trial of i counts w_i times, and a non-target trial of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +21,11 @@ from deepspeaker.metrics.verification import DetPoints, equal_error_rate, min_dc
 MAX_EXACT_TRIALS = 10**7
 _BINS = 1000
 
-#: Draws are evaluated in batches with at most this many values in memory, by at most so many threads at once.
+#: A DET curve is computed at about this many coarse points, and at others only where an error rate may lie.
+_COARSE_POINTS = 512
+
+#: Draws are evaluated in batches with at most this many values in memory.
 _BATCH_VALUES = 2**24
-_THREADS = min(4, len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,22 +121,33 @@ class SpeakerBootstrap:
         self._target_speaker = enrolment[order]
         # A DET curve has corners only at target scores: with the threshold at the score, and just above it.
         last = np.append(targets[1:] != targets[:-1], True)
-        self._miss_end = np.concatenate([[0], np.flatnonzero(last) + 1])
-        self._distinct = targets[last]
+        distinct = targets[last]
         # Sort the non-target trials into cells. Even cells are the gaps between distinct target scores, odd ones ties.
         nontargets = values[~labels]
-        at = np.searchsorted(self._distinct, nontargets)
-        nearest = self._distinct[np.minimum(at, len(self._distinct) - 1)]
-        cell = 2 * at + ((at < len(self._distinct)) & (nearest == nontargets))
-        order = np.argsort(cell, kind="stable")
-        self._cell_begin = np.searchsorted(cell[order], np.arange(2 * len(self._distinct) + 2))
-        self._pair = enrolment[~labels][order].astype(np.int64) * self.speakers + test[~labels][order]
+        at = np.searchsorted(distinct, nontargets)
+        nearest = distinct[np.minimum(at, len(distinct) - 1)]
+        cell = 2 * at + ((at < len(distinct)) & (nearest == nontargets))
+        # Cell and pair of speakers as one number: to sort numbers is faster than to sort indices.
+        pairs = self.speakers**2
+        key = cell * pairs + (enrolment[~labels].astype(np.int64) * self.speakers + test[~labels])
+        key.sort()
+        # Point k of the curve rejects the non-target trials before cell k, and the targets below distinct score k // 2.
+        points = np.arange(2 * len(distinct) + 2)
+        self._rejected = np.searchsorted(key, points * pairs)
+        self._missed = np.concatenate([[0], np.flatnonzero(last) + 1])[points // 2]
+        self._thresholds = np.concatenate([[-np.inf], np.repeat(distinct, 2)[1:], [np.inf, np.inf]])
+        self._pair = np.remainder(key, pairs, out=key)
+        self._coarse = points if self._binned else _coarse_points(self._rejected)
+        # How many trials of each speaker, and of each pair of speakers, are between two coarse points.
+        between = np.repeat(np.arange(len(self._coarse) - 1), np.diff(self._missed[self._coarse]))
+        self._targets_between = np.zeros((self.speakers, len(self._coarse) - 1))
+        np.add.at(self._targets_between, (self._target_speaker, between), 1.0)
         if not self._binned:
             from scipy.sparse import csr_array
 
-            # A row for each cell with a one for each of its trials, in the column of its pair of speakers.
-            shape = (len(self._cell_begin) - 1, self.speakers**2)
-            self._trials = csr_array((np.ones(len(self._pair)), self._pair, self._cell_begin), shape)
+            trials = np.ones(len(self._pair)), self._pair, self._rejected[self._coarse]
+            self._nontargets_between = csr_array(trials, (len(self._coarse) - 1, pairs)).tocsc()
+            self._nontargets_between.sum_duplicates()
 
     def points(self, weights: NDArray[np.float64]) -> DetPoints:
         """Return the DET curve of weighted speakers.
@@ -156,7 +167,8 @@ class SpeakerBootstrap:
         InputError
             If no trial of a class has a weight above 0.
         """
-        return self._points(weights, self._nontarget_weight_below(weights[None])[0])
+        missed, below = self._coarse_weights(weights[None])
+        return self._points(weights, missed[0], below[0], np.diff(self._coarse) > 1)
 
     def replicates(self, number: int = 1000, seed: int = 0, p_targets: Sequence[float] = ()) -> Replicates:
         """Return the EER and minDCF of bootstrap replicates.
@@ -187,16 +199,14 @@ class SpeakerBootstrap:
                 draw[:] = np.bincount(generator.integers(0, self.speakers, self.speakers), minlength=self.speakers)
                 if np.count_nonzero(draw) > 1 and draw[self._target_speaker].any():
                     break
-        batch = number if self._binned else max(1, _BATCH_VALUES // max(len(self._cell_begin), self.speakers**2))
-
-        def rates(first: int) -> list[tuple[float, ...]]:
+        size = max(len(self._coarse), self.speakers**2)
+        batch = number if self._binned else max(1, _BATCH_VALUES // size)
+        rows: list[tuple[float, ...]] = []
+        for first in range(0, number, batch):
             drawn = weights[first : first + batch]
-            curves = (self._points(*draw) for draw in zip(drawn, self._nontarget_weight_below(drawn), strict=True))
-            return [(equal_error_rate(points)[0], *(min_dcf(points, p) for p in p_targets)) for points in curves]
-
-        # numpy works on long arrays in several threads at once; a short list is a single batch.
-        with ThreadPoolExecutor(_THREADS) as pool:
-            rows = [row for part in pool.map(rates, range(0, number, batch)) for row in part]
+            missed, below = self._coarse_weights(drawn)
+            curves = map(self._points, drawn, missed, below, self._refined(missed, below, p_targets))
+            rows += [(equal_error_rate(points)[0], *(min_dcf(points, p) for p in p_targets)) for points in curves]
         table = np.array(rows).reshape(number, 1 + len(p_targets))
         return Replicates(table[:, 0], table[:, 1:])
 
@@ -204,39 +214,84 @@ class SpeakerBootstrap:
         """Return the `confidence_interval` of a rate on this trial list."""
         return confidence_interval(rate, replicates, self.speakers, self._min_rate, level)
 
-    def _nontarget_weight_below(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return for each row of weights (draws, speakers) the weight of the non-target trials below each cell."""
-        if not self._binned:
-            of_pair = (weights[:, :, None] * weights[:, None, :]).reshape(len(weights), -1)
-            below = np.zeros((len(weights), len(self._cell_begin)))
-            np.cumsum((self._trials @ of_pair.T).T, axis=1, out=below[:, 1:])  # sums of integers, so they are exact
-            return below
-        # The weight of a cell is a quadratic form: the draw's weights times its counts of speaker pairs.
-        below = np.zeros((len(weights), len(self._cell_begin)))
-        single = weights.astype(np.float32)
-        for cell in range(len(self._cell_begin) - 1):
-            pair = self._pair[self._cell_begin[cell] : self._cell_begin[cell + 1]]
-            counts = np.bincount(pair, minlength=self.speakers**2).astype(np.float32)
-            products = single @ counts.reshape(self.speakers, self.speakers)
-            below[:, cell + 1] = np.einsum("ds,ds->d", products, single, dtype=np.float64) if len(pair) else 0.0
-        return np.cumsum(below, axis=1)
+    def _coarse_weights(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weights of the rejected targets and non-targets at the coarse points, each (draws, points).
 
-    def _points(self, weights: NDArray[np.float64], below: NDArray[np.float64]) -> DetPoints:
-        missed = np.concatenate([[0.0], np.cumsum(weights[self._target_speaker])])[self._miss_end]
-        n_target, n_nontarget = missed[-1], below[-1]
-        if n_target == 0 or n_nontarget == 0:
+        Without bins, they are sums of integers, so they are exact.
+        """
+        missed, below = (np.zeros((len(weights), len(self._coarse))) for _ in range(2))
+        np.cumsum(weights @ self._targets_between, axis=1, out=missed[:, 1:])
+        if self._binned:
+            # The weight of a cell is a quadratic form: the draw's weights times its counts of speaker pairs.
+            single = weights.astype(np.float32)
+            for cell in np.flatnonzero(np.diff(self._rejected)).tolist():
+                pair = self._pair[self._rejected[cell] : self._rejected[cell + 1]]
+                counts = np.bincount(pair, minlength=self.speakers**2).astype(np.float32)
+                products = single @ counts.reshape(self.speakers, self.speakers)
+                below[:, cell + 1] = np.einsum("ds,ds->d", products, single, dtype=np.float64)
+            below = np.cumsum(below, axis=1)
+        else:
+            of_pair = (weights.T[:, None] * weights.T).reshape(-1, len(weights))
+            np.cumsum((self._nontargets_between @ of_pair).T, axis=1, out=below[:, 1:])
+        if not (missed[:, -1] * below[:, -1]).all():
             raise InputError("a bootstrap replicate has no trial of one class; use a list with more speakers")
-        # Distinct target score k is accepted with everything at it (rejecting the cells before 2k+1), or rejected
-        # (with the cells before 2k+2).
-        count = len(self._distinct)
-        p_miss, p_fa, thresholds = (np.empty(2 * count + 2) for _ in range(3))
-        p_miss[0], p_miss[1:-1:2], p_miss[2:-1:2], p_miss[-1] = 0.0, missed[:-1], missed[1:], n_target
-        accepted = n_nontarget - below
-        p_fa[0], p_fa[-1] = n_nontarget, 0.0
-        p_fa[1:-1:2], p_fa[2:-1:2] = accepted[1 : 2 * count : 2], accepted[2 : 2 * count + 1 : 2]
-        thresholds[0], thresholds[-1] = -np.inf, np.inf
-        thresholds[1:-1:2], thresholds[2:-1:2] = self._distinct, np.append(self._distinct[1:], np.inf)
-        return DetPoints(thresholds, p_miss / n_target, p_fa / n_nontarget)
+        return missed, below
+
+    def _refined(
+        self, missed: NDArray[np.float64], below: NDArray[np.float64], p_targets: Sequence[float]
+    ) -> NDArray[np.bool_]:
+        """Return between which coarse points the EER or a minimum cost may lie, (draws, points - 1)."""
+        p_miss, p_fa = missed / missed[:, -1:], (below[:, -1:] - below) / below[:, -1:]
+        refined = np.zeros((len(missed), len(self._coarse) - 1), dtype=bool)
+        refined[np.arange(len(missed)), (p_miss <= p_fa).sum(axis=1) - 1] = True
+        for p in p_targets:
+            # No point costs less than the misses of the coarse point before it and the false alarms of the one after.
+            lowest = (p * p_miss + (1 - p) * p_fa).min(axis=1, keepdims=True)
+            refined |= p * p_miss[:, :-1] + (1 - p) * p_fa[:, 1:] < lowest
+        return refined & (np.diff(self._coarse) > 1)
+
+    def _points(
+        self,
+        weights: NDArray[np.float64],
+        missed: NDArray[np.float64],
+        below: NDArray[np.float64],
+        refined: NDArray[np.bool_],
+    ) -> DetPoints:
+        """Return the curve at the coarse points, and at all points between those that are ``refined``."""
+        pieces, done = [], 0
+        of_pair = np.outer(weights, weights).ravel()
+        for begin, end in np.flatnonzero(np.diff(refined, prepend=False, append=False)).reshape(-1, 2).tolist():
+            points = slice(self._coarse[begin], self._coarse[end])
+            of_targets = weights[self._target_speaker[self._missed[points.start] : self._missed[points.stop]]]
+            of_nontargets = of_pair[self._pair[self._rejected[points.start] : self._rejected[points.stop]]]
+            pieces.append((self._thresholds[self._coarse[done:begin]], missed[done:begin], below[done:begin]))
+            pieces.append(
+                (
+                    self._thresholds[points],
+                    missed[begin] + _sums(of_targets, self._missed[points]),
+                    below[begin] + _sums(of_nontargets, self._rejected[points]),
+                )
+            )
+            done = end
+        pieces.append((self._thresholds[self._coarse[done:]], missed[done:], below[done:]))
+        thresholds, rejected_targets, rejected = (np.concatenate(piece) for piece in zip(*pieces, strict=True))
+        return DetPoints(thresholds, rejected_targets / missed[-1], (below[-1] - rejected) / below[-1])
+
+
+def _sums(values: NDArray[np.float64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the sums of the values before each of ascending ``ends``, which are counted from the first."""
+    sums = np.zeros(len(values) + 1)
+    np.cumsum(values, out=sums[1:])
+    return sums[ends - ends[0]]
+
+
+def _coarse_points(rejected: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return points of a curve that are evenly spread over targets and over non-targets, the first and the last too."""
+    last = len(rejected) - 1
+    by_target = np.linspace(0, last, _COARSE_POINTS // 4).astype(np.int64)
+    by_nontarget = np.searchsorted(rejected, np.linspace(0, rejected[-1], _COARSE_POINTS // 4), side="right") - 1
+    # With the next point too, a cell of many trials is alone between two points.
+    return np.unique(np.concatenate([by_target, by_nontarget, np.minimum(by_nontarget + 1, last)]))
 
 
 def _edges(targets: Scores, nontargets: Scores) -> Scores:

@@ -176,3 +176,15 @@ def test_binned_scores_give_nearly_the_same_rates(monkeypatch: pytest.MonkeyPatc
     binned = SpeakerBootstrap(*trials).replicates(40, 0, (0.05, 0.01))
     np.testing.assert_allclose(binned.eer, exact.eer, atol=5e-4)
     np.testing.assert_allclose(binned.min_dcf, exact.min_dcf, atol=0.02)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("coarse", [4, 64])
+def test_coarse_points_do_not_change_a_rate(monkeypatch: pytest.MonkeyPatch, coarse: int, ties: bool) -> None:
+    trials = trial_list(1, 12, 8, ties)
+    found = []
+    for points in (coarse, 10**6):
+        monkeypatch.setattr("deepspeaker.metrics.bootstrap._COARSE_POINTS", points)
+        drawn = SpeakerBootstrap(*trials).replicates(60, 0, (0.5, 0.05, 0.001))
+        found.append((drawn.eer.tolist(), drawn.min_dcf.tolist()))
+    assert found[0] == found[1]
