@@ -282,7 +282,7 @@ def _sums(values: NDArray[np.float64], ends: NDArray[np.int64]) -> NDArray[np.fl
     """Return the sums of the values before each of ascending ``ends``, which are counted from the first."""
     sums = np.zeros(len(values) + 1)
     np.cumsum(values, out=sums[1:])
-    return sums[ends - ends[0]]
+    return np.asarray(sums[ends - ends[0]])
 
 
 def _coarse_points(rejected: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -179,7 +179,7 @@ def test_binned_scores_give_nearly_the_same_rates(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("coarse", [4, 64])
+@pytest.mark.parametrize("coarse", [8, 64])
 def test_coarse_points_do_not_change_a_rate(monkeypatch: pytest.MonkeyPatch, coarse: int, ties: bool) -> None:
     trials = trial_list(1, 12, 8, ties)
     found = []
