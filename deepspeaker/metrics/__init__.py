@@ -2,6 +2,7 @@
 
 from deepspeaker.metrics.bootstrap import Replicates, SpeakerBootstrap
 from deepspeaker.metrics.calibration import act_dcf, cllr, min_cllr, roc_auc
+from deepspeaker.metrics.fixed_threshold import RatesAtThreshold, rates_at_threshold
 from deepspeaker.metrics.identification import OpenSetRate, open_set_identification, rank1, rank_n
 from deepspeaker.metrics.intervals import Difference, Interval, confidence_interval, paired_difference
 from deepspeaker.metrics.verification import (
@@ -22,6 +23,7 @@ __all__ = [
     "Interval",
     "OpenSetRate",
     "OperatingPoint",
+    "RatesAtThreshold",
     "Replicates",
     "SpeakerBootstrap",
     "act_dcf",
@@ -37,5 +39,6 @@ __all__ = [
     "paired_difference",
     "rank1",
     "rank_n",
+    "rates_at_threshold",
     "roc_auc",
 ]
