@@ -12,6 +12,7 @@ from deepspeaker.backends.registry import (
     Embeddings,
     Options,
     PldaEnrolment,
+    labelled_pairs,
     needed_parts,
     train_backend,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "cosine_scores",
     "duration_measures",
     "em_step",
+    "labelled_pairs",
     "length_normalised",
     "log_likelihood",
     "needed_parts",

@@ -221,19 +221,28 @@ def _calibrated(parts: Mapping[str, Embeddings], options: Options, others: Seque
         columns = [*(backend(trials)[:, None] for backend in scored), durations(trials)]
         return np.concatenate(columns, axis=1, dtype=np.float64)
 
-    first, second, is_target = _development_pairs(development.speaker)
+    first, second, is_target = labelled_pairs(development.speaker)
     single = Enrolment.single(len(development.speaker))
     pairs = EmbeddedTrials(development.vectors, development.frames, single, first, second)
     calibration = train_calibration(measures(pairs), is_target, options.p_target)
     return lambda trials: calibration(measures(trials))
 
 
-def _development_pairs(
+def labelled_pairs(
     speaker: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return both sides of each pair of utterances and whether it is a target pair, each of shape (pairs,).
+    """Return the pairs of utterances that calibration learns from, at most ``MAX_CALIBRATION_PAIRS``.
 
     Classes are weighted to the prior, so their shares in a sample do not change what calibration learns.
+
+    Parameters
+    ----------
+    speaker
+        The speaker of each utterance as a number, shape ``(utterances,)``.
+
+    Returns
+    -------
+    Both sides of each pair and whether it is a target pair, each of shape ``(pairs,)``.
     """
     rows = list(utterance_pairs(speaker, MAX_CALIBRATION_PAIRS, np.random.default_rng(0), all_targets=False))
     if not rows:

@@ -12,7 +12,7 @@ from deepspeaker.cli import stages
 from deepspeaker.cli.options import CORPORA, Function, commands, load, process_options
 from deepspeaker.errors import InputError
 
-_STAGE = click.IntRange(0, 7)
+_STAGE = click.IntRange(0, 8)
 
 
 def _options_of_stages(function: Function) -> Function:
@@ -30,7 +30,7 @@ def _options_of_stages(function: Function) -> Function:
 @_options_of_stages
 @click.option("--from", "origin", type=click.Path(path_type=Path), required=True, help="working directory of the user")
 @click.option("--stage", type=_STAGE, default=0)
-@click.option("--stop-stage", type=_STAGE, default=7)
+@click.option("--stop-stage", type=_STAGE, default=8)
 @click.option("--corpus", type=click.Choice(CORPORA), default="demo")
 @click.option("--corpus-dir", default="")
 @click.option("--mini", type=bool, default=False)

@@ -1,6 +1,6 @@
 """Utterance and speaker embeddings from a checkpoint."""
 
-from deepspeaker.embedding.extractor import embed_utterances, evenly_spaced, speaker_means
+from deepspeaker.embedding.extractor import embed_features, embed_utterances, evenly_spaced, speaker_means
 from deepspeaker.embedding.shard import (
     CHOOSING_SPEAKERS,
     SYSTEMS,
@@ -18,6 +18,7 @@ __all__ = [
     "SYSTEMS",
     "choose_checkpoint",
     "collect_embeddings",
+    "embed_features",
     "embed_shard",
     "embed_systems",
     "embed_utterances",

@@ -65,6 +65,28 @@ def embed_utterances(
     return embeddings
 
 
+def embed_features(network: Network, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the unit-length embedding of one utterance. Stage 5 and exported models call this.
+
+    Parameters
+    ----------
+    network
+        The network in evaluation mode.
+    features
+        Normalised speech frames, (frames, feature_dim), at least one.
+
+    Returns
+    -------
+    NDArray
+        (embedding_dim,).
+    """
+    import torch
+
+    with torch.inference_mode():
+        batch = torch.from_numpy(features)[None].to(next(network.parameters()).device)
+        return np.asarray(network.embed(batch)[0].cpu().numpy())
+
+
 def evenly_spaced(utterances: NDArray[np.int32], limit: int | None) -> NDArray[np.int32]:
     """Return at most ``limit`` of the utterances, evenly spaced in their order.
 

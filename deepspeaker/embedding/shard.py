@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepspeaker.corpora import DEV_REMEDY
-from deepspeaker.embedding.extractor import embed_utterances, evenly_spaced, speaker_means
+from deepspeaker.embedding.extractor import embed_features, evenly_spaced, speaker_means
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, check_normalised, shard_of
 from deepspeaker.files import atomic_write, remove_folder
@@ -180,8 +180,9 @@ def embed_shard(
     ).tolist()
     with ArkWriter(output / f"xvector.{job}.ark", output / _SHARDS / f"xvector.{job}") as writer:
         for utterance in shard_of(chosen, job, num_jobs):
-            check_normalised(index.read(utterance), index.utterance_id(utterance), data_dir)
-            writer.write(index.utterance_id(utterance), embed_utterances(network, index, [utterance])[0])
+            features = index.read(utterance)
+            check_normalised(features, index.utterance_id(utterance), data_dir)
+            writer.write(index.utterance_id(utterance), embed_features(network, features))
 
 
 def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:

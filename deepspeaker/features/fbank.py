@@ -79,3 +79,7 @@ class FbankExtractor:
             scaled = torch.from_numpy(samples * np.float32(KALDI_SCALE))
             columns = self._layer(scaled[None])[0].numpy()
         return np.ascontiguousarray(columns[:, 1:]), np.ascontiguousarray(columns[:, 0])
+
+    def constants(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the window (samples of a frame,) and the mel filters (frequencies from 0 to the Nyquist, num_bins)."""
+        return self._layer.wav2win._window.numpy(), self._layer._fb.numpy()

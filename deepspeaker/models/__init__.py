@@ -4,6 +4,7 @@ from deepspeaker.models.build import build_model, choose_device, parameter_count
 from deepspeaker.models.checkpoint import load_checkpoint, network_of, save_checkpoint
 from deepspeaker.models.describe import Layer, describe, description
 from deepspeaker.models.folding import folded
+from deepspeaker.models.fused import Fused, join
 from deepspeaker.models.gru import GRU
 from deepspeaker.models.layers import SequenceBatchNorm, batch_norm, clipped_relu, length_normalised
 from deepspeaker.models.network import Network
@@ -11,6 +12,7 @@ from deepspeaker.models.rescnn import ResCNN
 
 __all__ = [
     "GRU",
+    "Fused",
     "Layer",
     "Network",
     "ResCNN",
@@ -22,6 +24,7 @@ __all__ = [
     "describe",
     "description",
     "folded",
+    "join",
     "length_normalised",
     "load_checkpoint",
     "network_of",

@@ -2,7 +2,7 @@
 # usage: run.sh [--stage N] [--stop-stage N] [options]
 #
 # Run Deep Speaker from speech to EER and minDCF. The first run creates the Python environment .venv (1 to 5 minutes).
-# Finished stages are skipped. With --stage N, stages N to 7 run again; a network is trained again only with --stage 3 or 4,
+# Finished stages are skipped. With --stage N, stages N to 8 run again; a network is trained again only with --stage 3 or 4,
 # or with --overwrite true.
 #
 # Corpus:
@@ -28,6 +28,8 @@
 #   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
 #   --trials FILE               an additional trial list; may be repeated
 #   --enrolment FILE            enrolment models of these lists, as a spk2utt file
+#   --fuse exp/OTHER            export the networks of two experiments as one model
+#   --licence NAME              licence of the exported model, for its card
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
 #
 # Jobs:
@@ -46,10 +48,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./path.sh
 . ./cmd.sh
 declare -A default=(
-  [stage]='' [stop_stage]=7 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
+  [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=()
 . utils/parse_options.sh
@@ -109,5 +111,12 @@ fi
 
 if runs 7; then
   local/7_report.sh "${common[@]}" "$data" "$exp"
+fi
+
+if runs 8; then
+  local/8_export.sh "${common[@]}" --licence "$licence" --fuse "$fuse" "$data" "$exp"
+fi
+
+if runs 7 || runs 8; then
   deepspeaker summary "$PWD/$exp"
 fi

@@ -1,0 +1,60 @@
+"""Stage 8: the model that people use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deepspeaker.cli.options import commands, data_dir_option, exp_dir_option, stage
+from deepspeaker.stages import Stage, digest_of
+
+if TYPE_CHECKING:
+    from deepspeaker.config import Config
+
+
+def _other_experiment(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    fuse = options["fuse"]
+    return {f"stage 4 of {fuse}": digest_of(Path(fuse) / "triplet" / ".done.4")} if fuse else {}
+
+
+@commands.command()
+@click.option("--system", type=click.Choice(["triplet", "softmax"]), default="triplet", show_default=True)
+@click.option("--fuse", default="", help="another experiment, whose network becomes part of the model")
+@click.option("--licence", default="", help="licence of the model, for its card")
+@click.option("--source", "sources", multiple=True, help="a source of the training data, for the card; may be repeated")
+@click.option("--int8", type=bool, default=False, help="also write a graph with eight-bit weights and measure it")
+@data_dir_option
+@exp_dir_option
+@stage(
+    Stage(
+        8,
+        root="{exp_dir}",
+        options=("system", "fuse", "licence", "sources", "int8"),
+        after=("{exp_dir}/.done.6",),
+        extra=_other_experiment,
+        required=("model/model.json",),
+        input_dir="{data_dir}",
+    )
+)
+def export(
+    system: str, fuse: str, licence: str, sources: tuple[str, ...], int8: bool, data_dir: Path, exp_dir: Path
+) -> None:
+    """Stage 8: export the network as a model for audio files, to exp/E/model.
+
+    The folder has weights, ONNX graphs, calibration, thresholds with their error rates, and a card.
+    """
+    from deepspeaker.kaldi import has_precomputed_features
+
+    if has_precomputed_features(data_dir / "test"):
+        print(f"no model: the features of {data_dir} came with the corpus, so audio files cannot be made into them")
+        return
+    from deepspeaker.export import export_model
+
+    other = Path(fuse) if fuse else None
+    found = export_model(
+        data_dir, exp_dir, exp_dir / "model", system=system, fuse=other, licence=licence, sources=sources, int8=int8
+    )
+    print(f"{exp_dir}/model: {found.parameters:,} parameters; its card is README.md")

@@ -1,0 +1,27 @@
+"""Stage 8: write an experiment's network as a model that people can use."""
+
+from deepspeaker.export.measuring import (
+    Embedded,
+    Pairs,
+    calibrate,
+    embed_crops,
+    embed_part,
+    scored_pairs,
+    thresholds,
+)
+from deepspeaker.export.onnx_graphs import quantise, write_network_onnx, write_onnx
+from deepspeaker.export.stage import export_model
+
+__all__ = [
+    "Embedded",
+    "Pairs",
+    "calibrate",
+    "embed_crops",
+    "embed_part",
+    "export_model",
+    "quantise",
+    "scored_pairs",
+    "thresholds",
+    "write_network_onnx",
+    "write_onnx",
+]

@@ -1,0 +1,54 @@
+"""Exported models: load one, embed audio, compare voices. ``deepspeaker.export`` writes them."""
+
+from deepspeaker.inference.checks import Problem, Quality
+from deepspeaker.inference.description import (
+    CARD,
+    DESCRIPTION,
+    FORMAT,
+    INT8_ONNX,
+    NETWORK_ONNX,
+    ONNX,
+    WEIGHTS,
+    Description,
+    NetworkDescription,
+    Rates,
+    StoredCalibration,
+    Threshold,
+)
+from deepspeaker.inference.model import (
+    Candidate,
+    Identification,
+    Recording,
+    SpeakerModel,
+    Verdict,
+    Voice,
+    Window,
+    fingerprint_of,
+)
+from deepspeaker.inference.voices import Voices
+
+__all__ = [
+    "CARD",
+    "DESCRIPTION",
+    "FORMAT",
+    "INT8_ONNX",
+    "NETWORK_ONNX",
+    "ONNX",
+    "WEIGHTS",
+    "Candidate",
+    "Description",
+    "Identification",
+    "NetworkDescription",
+    "Problem",
+    "Quality",
+    "Rates",
+    "Recording",
+    "SpeakerModel",
+    "StoredCalibration",
+    "Threshold",
+    "Verdict",
+    "Voice",
+    "Voices",
+    "Window",
+    "fingerprint_of",
+]
