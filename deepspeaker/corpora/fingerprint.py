@@ -46,9 +46,10 @@ def fingerprint(corpus: str, folder: Path) -> str:
         for path in sorted(folder.glob("*_cuts.jsonl*")):
             digest.update(f"{path.name} {sha256_of(path)} {_sizes_of_cuts(path, folder)!r}\n".encode())
     elif corpus == "folder":
-        for path in sorted(audio_files(folder)):
-            size = (folder / path).stat().st_size if (folder / path).exists() else None  # None: a link to nowhere
-            digest.update(f"{path} {size}\n".encode(errors="surrogateescape"))
+        for name in sorted(audio_files(folder)):
+            path = folder / name
+            size = path.stat().st_size if path.exists() else None  # a link may lead nowhere
+            digest.update(f"{name} {size}\n".encode(errors="surrogateescape"))
     else:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".flac", ".txt", ".TXT"):

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from deepspeaker.corpora.partitions import MIN_SPEAKERS_TO_TEST, PARTS, split_off_test
 from deepspeaker.errors import InputError
@@ -32,10 +30,9 @@ AUDIO_SUFFIXES = (
 _WHOLE = ""
 #: In the order of bytes, these are not after the hyphen, which follows the speaker in the id of an utterance.
 _NOT_AFTER_HYPHEN = re.compile(r"[!-\-]")
-#: Kinds of characters that no line of a table can hold: control characters, bytes that are not UTF-8, line breaks.
-_IMPOSSIBLE = ("Cc", "Cs", "Zl", "Zp")
+#: What no line of a table can hold: control characters, bytes that are not UTF-8, line breaks.
+_IMPOSSIBLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
-Key = TypeVar("Key", str, Path)
 Say = Callable[[str], None]
 
 
@@ -79,13 +76,12 @@ def read_folder(folder: Path, seed: int, session_level: int | None, say: Say) ->
     parts: dict[str, DataDir] = {}
     utt2session: dict[str, str] = {}
     for part, speakers in found.items():
-        names = {path: path.with_suffix("") for paths in speakers.values() for path in paths}
-        ids = _ids(names, speaker_ids)
+        ids = _ids({path: _stem(path) for paths in speakers.values() for path in paths}, speaker_ids)
         _report_names(folder / part, ids, say)
         root = folder.resolve() / part
         parts[part] = DataDir(
-            utt2spk={utterance: speaker_ids[path.parts[0]] for path, utterance in ids.items()},
-            wav_scp={utterance: str(root / path) for path, utterance in ids.items()},
+            utt2spk={utterance: speaker_ids[path.split("/")[0]] for path, utterance in ids.items()},
+            wav_scp={utterance: f"{root}/{path}" for path, utterance in ids.items()},
         )
         if session_level is not None and part in (_WHOLE, "test"):
             utt2session = _sessions(ids, speaker_ids, session_level, say)
@@ -96,7 +92,7 @@ def read_folder(folder: Path, seed: int, session_level: int | None, say: Say) ->
     return FolderCorpus(split_off_test(whole, seed, say), utt2session, same_speakers=too_few)
 
 
-def find_speakers(folder: Path, say: Say | None = None) -> dict[str, dict[str, list[Path]]]:
+def find_speakers(folder: Path, say: Say | None = None) -> dict[str, dict[str, list[str]]]:
     """Find the audio files of each speaker, without opening them.
 
     Parameters
@@ -109,7 +105,7 @@ def find_speakers(folder: Path, say: Say | None = None) -> dict[str, dict[str, l
     Returns
     -------
     dict
-        Part -> folder of the speaker -> paths of the files below the folder of the part, all sorted. The parts are
+        Part -> folder of the speaker -> paths of the files, relative to the folder of the part, sorted. The parts are
         ``train``, ``dev`` and ``test``, or only "" for a folder that contains speakers.
 
     Raises
@@ -129,16 +125,21 @@ def find_speakers(folder: Path, say: Say | None = None) -> dict[str, dict[str, l
             )
     others = [name for name in _folders_in(folder) if name not in parts]
     if others and say is not None:
-        say(f"note: {folder}: {len(others)} folders beside {' and '.join(parts)} are left out (first: {others[0]})")
+        beside = " and ".join(parts)
+        say(f"note: {folder}: {len(others)} folders beside {beside} are left out (first: {_shown(others[0])})")
     return {part: _speakers_below(folder / part, say, needed=1 if part == "dev" else 2) for part in parts}
 
 
-def audio_files(folder: Path) -> Iterator[Path]:
+def audio_files(folder: Path) -> Iterator[str]:
     """Yield the audio files below a folder, relative to it. Hidden files and folders do not count."""
-    return (path for path in _files(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
+    return filter(_is_audio, _files(folder))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _is_audio(path: str) -> bool:
+    return path.lower().endswith(AUDIO_SUFFIXES)
+
+
+def _files(folder: Path) -> Iterator[str]:
     """Yield all files below a folder that are not hidden, also through links to folders."""
 
     def stop(error: OSError) -> None:
@@ -153,29 +154,29 @@ def _files(folder: Path) -> Iterator[Path]:
             # A link to a folder that contains it would have no end.
             and not ((here / name).is_symlink() and here.resolve().is_relative_to((here / name).resolve()))
         ]
-        yield from ((here / name).relative_to(folder) for name in files if not name.startswith("."))
+        below = "" if here == folder else f"{here.relative_to(folder)}/"
+        yield from (below + name for name in files if not name.startswith("."))
 
 
 def _folders_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _speakers_below(root: Path, say: Say | None, needed: int) -> dict[str, list[Path]]:
+def _speakers_below(root: Path, say: Say | None, needed: int) -> dict[str, list[str]]:
     """Return the audio files of each folder in ``root``, and check that there are enough folders with audio."""
     everything = sorted(_files(root))
-    audio = [path for path in everything if path.suffix.lower() in AUDIO_SUFFIXES]
+    audio = [path for path in everything if _is_audio(path)]
     example = f"{root}/SPEAKER/FILE.wav"
     if not audio:
-        kinds = f"; its {len(everything)} files have other extensions (first: {_shown(everything[0])})"
-        raise InputError(f"{root}: has no audio files{kinds if everything else ''}; expected {example}")
+        found = f" (other files: {len(everything)}, first {_shown(everything[0])})" if everything else ""
+        raise InputError(f"{root}: has no audio files{found}; expected {example}")
+    speakers: dict[str, list[str]] = {}
     for path in audio:
-        if any(unicodedata.category(character) in _IMPOSSIBLE for character in str(path)):
+        if _IMPOSSIBLE.search(path):
             raise InputError(f"{root}: tables cannot hold the name {_shown(path)}; rename it")
-    speakers: dict[str, list[Path]] = {}
-    for path in audio:
-        if len(path.parts) > 1:
-            speakers.setdefault(path.parts[0], []).append(path)
-    beside = [path for path in audio if len(path.parts) == 1]
+        if "/" in path:
+            speakers.setdefault(path.split("/")[0], []).append(path)
+    beside = [path for path in audio if "/" not in path]
     if not speakers:
         raise InputError(
             f"{root}: has {len(beside)} audio files (first: {beside[0]}), but no folder for each speaker; expected "
@@ -183,11 +184,11 @@ def _speakers_below(root: Path, say: Say | None, needed: int) -> dict[str, list[
         )
     if len(speakers) < needed:
         (only,) = speakers
-        deeper = any(len(path.parts) > 2 for path in speakers[only])
+        deeper = any(path.count("/") > 1 for path in speakers[only])
         fix = f"; if the folders in it are the speakers, give them as {root / only}" if deeper else ""
         raise InputError(f"{root}: has a single folder with audio, {only}, but {needed} speakers are needed{fix}")
     if say is not None:
-        others = [path for path in everything if path.suffix.lower() not in AUDIO_SUFFIXES]
+        others = [path for path in everything if not _is_audio(path)]
         empty = [name for name in _folders_in(root) if name not in speakers]
         for left_out, what in (
             (beside, "audio files that are in no speaker's folder"),
@@ -199,13 +200,19 @@ def _speakers_below(root: Path, say: Say | None, needed: int) -> dict[str, list[
     return speakers
 
 
-def _shown(name: str | Path) -> str:
+def _shown(name: str) -> str:
     """Return a name as it is, or quoted if it has characters that a terminal would not show."""
-    return str(name) if str(name).isprintable() else ascii(str(name))
+    return name if name.isprintable() else ascii(name)
+
+
+def _stem(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def _clean(name: str) -> str:
     """Return a name without blanks and other characters that the keys of Kaldi's tables cannot hold."""
+    if name.isprintable() and " " not in name:
+        return name
     return "".join(character if character.isprintable() and character != " " else "_" for character in name)
 
 
@@ -220,26 +227,27 @@ def _speaker_ids(folders: Iterable[str]) -> dict[str, str]:
     known = set(ids.values())
     if any(name[: match.start()] in known for name in known for match in _NOT_AFTER_HYPHEN.finditer(name)):
         ids = {folder: _NOT_AFTER_HYPHEN.sub("_", name) for folder, name in ids.items()}
-    return _distinct(ids, str)
+    return _distinct(ids, {folder: folder for folder in ids})
 
 
-def _ids(names: Mapping[Path, Path], speaker_ids: Mapping[str, str]) -> dict[Path, str]:
+def _ids(names: Mapping[str, str], speaker_ids: Mapping[str, str]) -> dict[str, str]:
     """Return an id for each path, which begins with the speaker and is the joined parts of its name."""
-    wished = {}
+    wished, plain = {}, {}
     for path, name in names.items():
-        speaker, *below = name.parts
+        speaker, *below = name.split("/")
+        plain[path] = "-".join([speaker_ids[speaker], *below])
         wished[path] = "-".join([speaker_ids[speaker], *map(_clean, below)])
-    return _distinct(wished, lambda path: "-".join(names[path].parts))
+    return _distinct(wished, plain)
 
 
-def _distinct(wished: Mapping[Key, str], plain: Callable[[Key], str]) -> dict[Key, str]:
+def _distinct(wished: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str]:
     """Return the wished names, with a number at the end where another has the same name.
 
     Names that are as in ``plain`` come first and get no number, then the order of the keys decides.
     """
-    distinct: dict[Key, str] = {}
+    distinct: dict[str, str] = {}
     taken: set[str] = set()
-    for key in sorted(wished, key=lambda key: (plain(key) != wished[key], str(key))):
+    for key in sorted(wished, key=lambda key: (plain[key] != wished[key], key)):
         number, name = 1, wished[key]
         while name in taken:
             number += 1
@@ -249,19 +257,17 @@ def _distinct(wished: Mapping[Key, str], plain: Callable[[Key], str]) -> dict[Ke
     return distinct
 
 
-def _report_names(root: Path, ids: Mapping[Path, str], say: Say) -> None:
+def _report_names(root: Path, ids: Mapping[str, str], say: Say) -> None:
     """Tell the user about ids that are not the plain path, and about files that may be one recording twice."""
-    changed = sorted(path for path, name in ids.items() if name != "-".join(path.with_suffix("").parts))
+    changed = sorted(path for path, name in ids.items() if name != _stem(path).replace("/", "-"))
     if changed:
         say(
             f"note: {root}: {len(changed)} utterance ids are not the path of their file, because that has characters "
             f"that Kaldi's tables cannot hold, or is not unique (first: {_shown(changed[0])} is {ids[changed[0]]}; "
             "wav.scp has all)"
         )
-    of_name: dict[Path, list[Path]] = {}
-    for path in sorted(ids):
-        of_name.setdefault(path.with_suffix(""), []).append(path)
-    twins = [path for paths in of_name.values() for path in paths[1:]]
+    first_of = {_stem(path): path for path in sorted(ids, reverse=True)}
+    twins = sorted(ids.keys() - first_of.values())
     if twins:
         say(
             f"note: {root}: {len(twins)} files differ from another one only in their extension (first: "
@@ -269,19 +275,19 @@ def _report_names(root: Path, ids: Mapping[Path, str], say: Say) -> None:
         )
 
 
-def _sessions(ids: Mapping[Path, str], speaker_ids: Mapping[str, str], level: int, say: Say) -> dict[str, str]:
+def _sessions(ids: Mapping[str, str], speaker_ids: Mapping[str, str], level: int, say: Say) -> dict[str, str]:
     """Return the session of each utterance that has a folder at this level below its speaker."""
-    folder_of = {path: Path(*path.parts[: level + 1]) for path in ids if len(path.parts) > level + 1}
+    folder_of = {path: "/".join(path.split("/")[: level + 1]) for path in ids if path.count("/") > level}
     if not folder_of:
         raise InputError(
-            f"--session-level {level}: no test file has a folder {level} levels below its speaker (first file: "
+            f"--session-level {level}: no file has a folder {level} levels below its speaker (first file: "
             f"{_shown(min(ids))}); 1 is the folder directly below the speaker"
         )
     if len(folder_of) < len(ids):
         first = min(ids.keys() - folder_of.keys())
         say(
-            f"note: --session-level {level}: {len(ids) - len(folder_of)} test files have no folder at this level; "
-            f"their session is unknown (first: {_shown(first)})"
+            f"note: --session-level {level}: {len(ids) - len(folder_of)} files have no folder at this level; their "
+            f"session is unknown (first: {_shown(first)})"
         )
     sessions = _ids({session: session for session in folder_of.values()}, speaker_ids)
     return {ids[path]: sessions[session] for path, session in folder_of.items()}
