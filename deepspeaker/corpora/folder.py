@@ -125,8 +125,8 @@ def find_speakers(folder: Path, say: Say | None = None) -> dict[str, dict[str, l
             )
     others = [name for name in _folders_in(folder) if name not in parts]
     if others and say is not None:
-        beside = " and ".join(parts)
-        say(f"note: {folder}: {len(others)} folders beside {beside} are left out (first: {_shown(others[0])})")
+        beside = ", ".join(parts)
+        say(f"note: {folder}: {len(others)} folders other than {beside} are left out (first: {_shown(others[0])})")
     return {part: _speakers_below(folder / part, say, needed=1 if part == "dev" else 2) for part in parts}
 
 

@@ -89,7 +89,7 @@ def _copy_list(path: Path, copy: Path, test_dir: Path) -> None:
     """Copy a list byte by byte if it is in Kaldi's form, else convert it; audio files become their utterances."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         words = stream.readline().rstrip("\r\n").split(" ")
-    if len(words) == 3 and words[2] in ("target", "nontarget") and "/" not in words[0]:
+    if len(words) == 3 and words[2] in ("target", "nontarget") and "/" not in words[0] + words[1]:
         with atomic_path(copy) as temporary:
             shutil.copyfile(path, temporary)
     else:

@@ -55,7 +55,7 @@ def test_given_parts_are_kept(tmp_path: Path) -> None:
         make_speakers(tmp_path / "x" / part, 2, first=10 * number)
     make_speakers(tmp_path / "x" / "more", 1)
     corpus, lines = read(tmp_path / "x")
-    assert lines == [f"note: {tmp_path}/x: 1 folders beside train and dev and test are left out (first: more)"]
+    assert lines == [f"note: {tmp_path}/x: 1 folders other than train, dev, test are left out (first: more)"]
     run(corpus.parts, tmp_path / "data", same_speakers=corpus.same_speakers)
     assert speakers(tmp_path / "data") == {"train": ["s00", "s01"], "dev": ["s20", "s21"], "test": ["s10", "s11"]}
     add_audio(tmp_path / "x/test/s01/9.wav")
