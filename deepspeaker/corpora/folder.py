@@ -57,8 +57,8 @@ def read_folder(folder: Path, seed: int, session_level: int | None, say: Say) ->
     Parameters
     ----------
     folder
-        Has the folders ``train``, ``test`` and optionally ``dev`` with the folders of speakers, or these directly.
-        Then the seed chooses test speakers.
+        Contains the folders of the speakers, of which the seed chooses some for the test; or ``train``, ``test`` and
+        optionally ``dev``, which contain them.
     seed
         Decides the test speakers.
     session_level
