@@ -280,7 +280,7 @@ def _sessions(ids: Mapping[str, str], speaker_ids: Mapping[str, str], level: int
     folder_of = {path: "/".join(path.split("/")[: level + 1]) for path in ids if path.count("/") > level}
     if not folder_of:
         raise InputError(
-            f"--session-level {level}: no file has a folder {level} levels below its speaker (first file: "
+            f"--session-level {level}: no file has a folder at this level below its speaker (first file: "
             f"{_shown(min(ids))}); 1 is the folder directly below the speaker"
         )
     if len(folder_of) < len(ids):

@@ -195,7 +195,7 @@ def test_sessions_are_those_of_the_test_part(tmp_path: Path) -> None:
 
 def test_files_without_a_session(tmp_path: Path) -> None:
     folder = make_speakers(tmp_path / "x", 4)
-    with pytest.raises(InputError, match=r"--session-level 1: no file has a folder 1 levels below .* s00/0\.wav"):
+    with pytest.raises(InputError, match=r"--session-level 1: no file has a folder at this level below .* s00/0\.wav"):
         read(folder, session_level=1)
     make_folder(folder, "s00/day/7.wav", "s00/day/8.wav")
     corpus, lines = read(folder, session_level=1)
