@@ -79,7 +79,10 @@ class Condition(_Record):
     by: str
     """``gender``, ``duration``, or the X of a ``utt2X`` file (``X.2`` for its second column)."""
     value: str
-    """The value that both sides of a trial have, or both values, sorted, if they differ: ``a, b``."""
+    """The value that both sides of a trial have, or both values, sorted, if they differ: ``a, b``.
+
+    For the session: ``same`` or ``different``; non-target trials count with both.
+    """
     target: Count
     """Number of target trials."""
     nontarget: Count

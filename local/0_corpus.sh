@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi|lhotse] [--corpus-dir DIR] [--parts "..."] [--mirror URL]
+# usage: local/0_corpus.sh [--corpus demo|librispeech|kaldi|lhotse|folder] [--corpus-dir DIR] [--parts "..."] [--mirror URL]
 #        [--seed N] [--nj N] [--config FILE] [--set section.key=value] data/C
 #
 # Stage 0: get a corpus.

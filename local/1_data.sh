@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# usage: local/1_data.sh [--corpus demo|librispeech|kaldi|lhotse] --corpus-dir DIR [--train-parts "..."] [--dev-parts "..."]
+# usage: local/1_data.sh [--corpus demo|librispeech|kaldi|lhotse|folder] --corpus-dir DIR [--train-parts "..."] [--dev-parts "..."]
 #        [--test-parts "..."] [--seed N] [--max-skipped PERCENT] [--allow-pipes true] [--merge-chapters true]
-#        [--allow-speaker-overlap true] data/C
+#        [--session-level N] [--allow-speaker-overlap true] data/C
 #
 # Stage 1: write Kaldi data directories data/C/{train,dev,test}, Lhotse manifests in data/C/manifests, and the trial lists
 # data/C/test/trials_all, trials_1p99 and trials_enrol_1 to trials_enrol_5.
 # The parts have different speakers. Without a development part, some training speakers become development speakers.
 # The files test/trials, test/enrol_spk2utt and test/utt2X of a Kaldi corpus are copied.
+# A folder of recordings without folders train and test is divided by the seed. --session-level writes test/utt2session.
 # --merge-chapters merges the speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe by reader.
 declare -A default=([corpus]=demo [corpus_dir]='')
 # shellcheck source=utils/stage.sh

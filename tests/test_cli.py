@@ -164,6 +164,8 @@ def test_the_commands_of_stages_1_and_2(tmp_path: Path, config: Path) -> None:
     done = run(*prepare, "--test-parts", "test-other", tmp_path / "other")
     assert one_line(done, 1, "no part test-other (--test-parts); it has: test-clean train-clean-5")
     assert not (tmp_path / "other").exists()
+    done = run(*prepare, "--session-level", "1", tmp_path / "other")
+    assert one_line(done, 1, "--session-level is for --corpus folder, not for librispeech")
     kaldi = ("prepare", "--config", config, "--corpus", "kaldi", "--name", "x", "--corpus-dir", corpus)
     assert one_line(run(*kaldi, "--dev-parts", "a", tmp_path / "other"), 1, "--dev-parts")
 

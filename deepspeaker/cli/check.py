@@ -54,6 +54,7 @@ def check_run(
     dev_parts: str,
     test_parts: str,
     mini: bool,
+    session_level: int | None,
     config: str,
     overrides: tuple[str, ...],
     exp: str,
@@ -82,7 +83,7 @@ def check_run(
         ("/" in exp or exp in (".", ".."), f"--exp {exp}: give a name; the folder is created in exp/"),
         (needs_address, f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the address of one of the machines"),
         (corpus == "demo" and corpus_dir, "--corpus-dir is not for demo, whose corpus is synthesised"),
-        (corpus in ("kaldi", "lhotse") and not corpus_dir, f"--corpus {corpus} needs --corpus-dir DIR"),
+        (corpus in ("kaldi", "lhotse", "folder") and not corpus_dir, f"--corpus {corpus} needs --corpus-dir DIR"),
         (
             corpus != "librispeech" and parts_given,
             f"--train-parts, --dev-parts and --test-parts are for librispeech, not for {corpus}",
@@ -90,6 +91,10 @@ def check_run(
         (
             mini and (corpus != "librispeech" or corpus_dir or parts_given),
             "--mini true is for --corpus librispeech without --corpus-dir, --train-parts, --dev-parts and --test-parts",
+        ),
+        (
+            session_level and corpus != "folder",
+            f"--session-level {session_level} is for --corpus folder, not for {corpus}",
         ),
         (enrolment and not trials, f"--enrolment {enrolment} needs --trials, the lists that use these models"),
         (not shutil.which(cmd.partition(" ")[0]), f"--cmd {cmd}: no such program"),
@@ -109,7 +114,7 @@ def check_run(
     corpus_dir = path("corpus-dir", corpus_dir, folder=True)
     config = path("config", config) or f"conf/{'demo' if corpus == 'demo' else 'default'}.yaml"
     load(Path(config), overrides)
-    name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse") else corpus
+    name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse", "folder") else corpus
     name = "mini_librispeech" if mini else name
     if corpus_dir and Path(corpus_dir).resolve() == Path("data", name).resolve():
         raise InputError(f"--corpus-dir {corpus_dir}: run.sh writes to this folder; move the corpus elsewhere")

@@ -28,7 +28,7 @@ class _OptionalPath(click.Path):
 
 
 FILE = _OptionalPath(path_type=Path, dir_okay=False)
-CORPORA = ["demo", "librispeech", "kaldi", "lhotse"]
+CORPORA = ["demo", "librispeech", "kaldi", "lhotse", "folder"]
 
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="random seed")
 max_skipped_option = click.option(
@@ -48,6 +48,13 @@ merge_chapters_option = click.option(
     type=bool,
     default=False,
     help="treat all chapters of a reader (ids reader-chapter or lbi-reader-chapter) as one speaker",
+)
+session_level_option = click.option(
+    "--session-level",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="level of the folder that is a session: 1 is directly below the speaker",
 )
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="where networks run"

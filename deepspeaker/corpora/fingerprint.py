@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 from deepspeaker.audio import audio_file
+from deepspeaker.corpora.folder import audio_files
 from deepspeaker.errors import InputError
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import has_precomputed_features
@@ -23,7 +24,7 @@ def fingerprint(corpus: str, folder: Path) -> str:
     """Return a SHA-256 of the list of a corpus' files with their sizes.
 
     For ``corpus="kaldi"`` it covers the tables of the data directories, and for "lhotse" the CutSets. Both include the
-    sizes of the audio and feature files that are named there.
+    sizes of the audio and feature files that are named there. For "folder" it covers the audio files.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; correct --corpus-dir")
@@ -44,6 +45,11 @@ def fingerprint(corpus: str, folder: Path) -> str:
     elif corpus == "lhotse":
         for path in sorted(folder.glob("*_cuts.jsonl*")):
             digest.update(f"{path.name} {sha256_of(path)} {_sizes_of_cuts(path, folder)!r}\n".encode())
+    elif corpus == "folder":
+        for name in sorted(audio_files(folder)):
+            path = folder / name
+            size = path.stat().st_size if path.exists() else None  # a link may lead nowhere
+            digest.update(f"{name} {size}\n".encode(errors="surrogateescape"))
     else:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".flac", ".txt", ".TXT"):

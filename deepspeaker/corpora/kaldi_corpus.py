@@ -32,8 +32,8 @@ def read_kaldi(folder: Path, allow_pipes: bool = True) -> dict[str, DataDir]:
     for part in PARTS:
         if part != "dev" and not (folder / part).is_dir():
             raise InputError(
-                f"{folder / part}: no such data directory; it needs wav.scp and utt2spk, which "
-                "docs/howto/own-recordings.md makes from a folder of recordings"
+                f"{folder / part}: no such data directory; it needs wav.scp and utt2spk (for a folder of recordings "
+                "without tables, give --corpus folder)"
             )
         if (folder / part).is_dir():
             data[part] = DataDir.read(folder / part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +18,14 @@ DEV_SHARE, MAX_DEV_SPEAKERS, MIN_DEV_SPEAKERS = 0.1, 40, 2
 
 #: How many training speakers with two or more utterances this needs.
 MIN_SPEAKERS_TO_SPLIT = math.ceil(MIN_DEV_SPEAKERS / DEV_SHARE)
+
+#: Without a test part, this share of the speakers with two or more utterances becomes one.
+TEST_SHARE, MAX_TEST_SPEAKERS, MIN_TEST_SPEAKERS = 0.25, 40, 2
+#: Two more are needed for training.
+MIN_SPEAKERS_TO_TEST = MIN_TEST_SPEAKERS + 2
+
+#: With fewer test speakers, stage 6 prints no confidence intervals.
+_FEW_TEST_SPEAKERS = 5
 
 #: What to do if there are no development speakers.
 DEV_REMEDY = (
@@ -57,11 +65,52 @@ def split_off_dev(data: dict[str, DataDir], seed: int, say: Callable[[str], None
             f"the back ends calibrated, fused and plda-adapted cannot be trained. To change that, {DEV_REMEDY}"
         )
         return data
-    generator = np.random.default_rng(np.random.SeedSequence([seed, *b"dev"]))
+    train, dev = _divided(train, speakers, count, seed, "dev")
+    say(f"no development part was given: {count} of {len(data['train'].spk2utt)} training speakers become it")
+    return {"train": train, "dev": dev, "test": data["test"]}
+
+
+def split_off_test(data: DataDir, seed: int, say: Callable[[str], None]) -> dict[str, DataDir]:
+    """Return a training and a test part, whose speakers the seed draws from those with two or more utterances.
+
+    With too few speakers for two parts, it prints a line, and both parts have all of them.
+
+    Raises
+    ------
+    InputError
+        Fewer than two speakers have two utterances.
+    """
+    total = len(data.spk2utt)
+    speakers = [speaker for speaker, utterances in data.spk2utt.items() if len(utterances) > 1]
+    if len(speakers) < MIN_TEST_SPEAKERS:
+        raise InputError(
+            f"{len(speakers)} of {total} speakers have two files or more, but a test needs {MIN_TEST_SPEAKERS} such "
+            "speakers; add recordings"
+        )
+    if total < MIN_SPEAKERS_TO_TEST:
+        say(
+            f"note: {total} speakers are too few to test on other speakers than those of training, which takes "
+            f"{MIN_SPEAKERS_TO_TEST}: all are in both parts. This shows that the recipe runs, and no more: the error "
+            "rates will be far too low, and tell nothing about the voices of other speakers"
+        )
+        return {"train": data, "test": data}
+    count = min(max(round(len(speakers) * TEST_SHARE), MIN_TEST_SPEAKERS), MAX_TEST_SPEAKERS)
+    train, test = _divided(data, speakers, count, seed, "test")
+    say(
+        f"no folders train and test were given: seed {seed} chose {count} of {total} speakers for the test"
+        + (
+            f". So few cannot tell how often the system errs: other {count} speakers may give very different error "
+            f"rates, and there are no confidence intervals below {_FEW_TEST_SPEAKERS} test speakers"
+            if count < _FEW_TEST_SPEAKERS
+            else ""
+        )
+    )
+    return {"train": train, "test": test}
+
+
+def _divided(data: DataDir, speakers: Sequence[str], count: int, seed: int, name: str) -> tuple[DataDir, DataDir]:
+    """Draw ``count`` of the ``speakers``; return the tables of all others and those of the drawn ones."""
+    generator = np.random.default_rng(np.random.SeedSequence([seed, *name.encode()]))
     chosen = set(generator.choice(speakers, count, replace=False).tolist())
-    say(f"no development part was given: {count} of {len(train.spk2utt)} training speakers become it")
-    return {
-        "train": train.subset([u for u, speaker in train.utt2spk.items() if speaker not in chosen]),
-        "dev": train.subset([u for u, speaker in train.utt2spk.items() if speaker in chosen]),
-        "test": data["test"],
-    }
+    drawn = [utterance for utterance, speaker in data.utt2spk.items() if speaker in chosen]
+    return data.subset(data.utt2spk.keys() - set(drawn)), data.subset(drawn)

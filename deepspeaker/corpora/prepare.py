@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,9 @@ def prepare(
     allow_pipes: bool,
     say: Callable[[str], None],
     test_source: Path | None = None,
+    utt2session: Mapping[str, str] | None = None,
     allow_speaker_overlap: bool = False,
+    same_speakers: bool = False,
 ) -> None:
     """Write ``train``, ``dev``, ``test`` (with trial lists), ``manifests`` and ``corpus.json``.
 
@@ -58,8 +60,12 @@ def prepare(
         Prints lines for the user.
     test_source
         A folder whose ``trials``, ``enrol_spk2utt`` and ``utt2X`` tables are copied to the test part.
+    utt2session
+        The session of utterances of the test part, written there as ``utt2session``.
     allow_speaker_overlap
         Whether a speaker may be in two parts.
+    same_speakers
+        Whether the parts have the same speakers because there are too few; ``corpus.json`` then tells stage 6.
 
     Raises
     ------
@@ -73,7 +79,8 @@ def prepare(
     for part, directory in data.items():
         usable[part], audio[part], skipped = open_utterances(part, directory, allow_pipes, say)
         report_skipped(output / f"skipped_{part}", skipped, len(directory.utt2spk), f"{part} utterances", max_skipped)
-    check_disjoint(usable, allow_speaker_overlap, say)
+    if not same_speakers:
+        check_disjoint(usable, allow_speaker_overlap, say)
     if "dev" not in usable:
         usable = split_off_dev(usable, seed, say)
         audio["dev"] = audio["train"]
@@ -85,10 +92,15 @@ def prepare(
         else:
             _remove_part(output, part)
     written = {part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()}
-    check_disjoint(written, allow_speaker_overlap)
+    check_disjoint(written, allow_speaker_overlap or same_speakers)
     _copy_test_tables(test_source, output / "test", usable["test"])
+    if utt2session:
+        kept = {utterance: s for utterance, s in utt2session.items() if utterance in usable["test"].utt2spk}
+        write_table(output / "test" / "utt2session", kept)
     _write_trials(output / "test", usable["test"].utt2spk, seed, say)
     description = {"corpus": corpus, "synthetic": synthetic, "seed": seed}
+    if same_speakers:
+        description["same_speakers"] = True
     atomic_write(output / "corpus.json", json.dumps(description, indent=2) + "\n")
 
 

@@ -1,6 +1,12 @@
 """Stage 6: from embeddings and trial lists to results.json."""
 
-from deepspeaker.evaluation.conditions import Conditions, TrialConditions, read_conditions, trial_conditions
+from deepspeaker.evaluation.conditions import (
+    EVERY_VALUE,
+    Conditions,
+    TrialConditions,
+    read_conditions,
+    trial_conditions,
+)
 from deepspeaker.evaluation.figures import Rates, Scored, at_false_acceptance, condition_figures, system_figures
 from deepspeaker.evaluation.fusion import fuse
 from deepspeaker.evaluation.hard import write_trials_hard
@@ -9,6 +15,7 @@ from deepspeaker.evaluation.stage import evaluate
 from deepspeaker.evaluation.systems import System, check_embedded, read_system
 
 __all__ = [
+    "EVERY_VALUE",
     "Conditions",
     "Rates",
     "Scored",

@@ -20,6 +20,10 @@ _NO_CONDITION = ("utt2spk", "utt2num_frames", "utt2dur", "utt2uniq", "utt2len", 
 #: With more distinct values, a column of numbers is cut into three ranges, and a column of words is left out.
 _MAX_VALUES = 8
 _UNKNOWN, _SEVERAL = "unknown", "several"
+#: The code of a trial that counts with every value.
+EVERY_VALUE = 255
+#: The condition that tells whether the sides of a target trial were recorded together.
+_SESSION = "session"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +40,10 @@ class Conditions:
 
 @dataclass(frozen=True, eq=False)
 class TrialConditions:
-    """A condition of all trials of a list: ``values[codes[k]]`` is the value of trial ``k``."""
+    """A condition of all trials of a list: ``values[codes[k]]`` is the value of trial ``k``.
+
+    Where ``codes[k]`` is ``EVERY_VALUE``, the trial counts with every value.
+    """
 
     by: str
     values: list[str]
@@ -50,7 +57,7 @@ def read_conditions(
 
     A line has an utterance and a value, or several values, which become the conditions ``X.1``, ``X.2`` and so on. A
     column of numbers with more than eight values is cut into three ranges with equally many utterances. A column of
-    words with more than eight values is left out, with a note.
+    words with more than eight values is left out, with a note. ``utt2session`` may have any number of values.
 
     Raises
     ------
@@ -75,7 +82,9 @@ def read_conditions(
             name = path.name.removeprefix("utt2") + (f".{number + 1}" if width > 1 else "")
             if name in ("gender", "duration"):
                 name += " (utt2X)"
-            values = _few_values(path, {utterance: words[number] for utterance, words in table.items()})
+            values = {utterance: words[number] for utterance, words in table.items()}
+            if name != _SESSION:
+                values = _few_values(path, values)
             if values:
                 columns[name] = values
     return Conditions(columns, dict(seconds), duration_ends)
@@ -85,12 +94,16 @@ def trial_conditions(conditions: Conditions, trials: TrialList) -> list[TrialCon
     """Return the conditions of the trials of a list.
 
     When its sides differ, a trial has both values. Its duration is that of its shorter side; the duration of an
-    enrolment model is the sum over its utterances.
+    enrolment model is the sum over its utterances. The session of a target trial is "same" or "different"; non-target
+    trials count with both, so that the error rates differ by the target trials only.
     """
     found = []
     if conditions.seconds:
         found.append(_duration(conditions, trials))
     for by, column in conditions.columns.items():
+        if by == _SESSION:
+            found.append(_session(column, trials))
+            continue
         values = [column.get(utterance, "") or _UNKNOWN for utterance in trials.utterances]
         names = sorted({*values, _SEVERAL})
         value = np.array([names.index(name) for name in values])
@@ -112,6 +125,21 @@ def _duration(conditions: Conditions, trials: TrialList) -> TrialConditions:
     of_model = np.searchsorted(ends, trials.models.totals(seconds), side="right").astype(np.uint8)
     codes = np.minimum(of_model[trials.enrolment], bucket[trials.test])
     return TrialConditions("duration", _ranges([f"{end:g} s" for end in ends]), codes)
+
+
+def _session(session: Mapping[str, str], trials: TrialList) -> TrialConditions:
+    names = [session.get(utterance, "") for utterance in trials.utterances]
+    number = {name: code for code, name in enumerate(sorted({*names} - {""}))} | {"": -1}
+    of_utterance = np.array([number[name] for name in names])
+    several = len(number)
+    enrolment = trials.models.common(of_utterance, several)[trials.enrolment]
+    test = of_utterance[trials.test]
+    values = ["same", "different", _SEVERAL, _UNKNOWN]
+    codes = np.where(enrolment == test, 0, 1).astype(np.uint8)
+    codes[enrolment == several] = 2
+    codes[(enrolment == -1) | (test == -1)] = 3
+    codes[~trials.is_target] = EVERY_VALUE
+    return TrialConditions(_SESSION, values, codes)
 
 
 def _few_values(path: Path, column: Mapping[str, str]) -> dict[str, str]:

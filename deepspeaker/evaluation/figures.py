@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
+from deepspeaker.evaluation.conditions import EVERY_VALUE
 from deepspeaker.metrics import (
     P_TARGETS,
     DetPoints,
@@ -147,14 +148,16 @@ def condition_figures(
     values
         Its values. Values without a trial are left out; if a class has no trial, only counts are given.
     codes
-        The value of each trial, an index into ``values``, shape ``(trials,)``.
+        The value of each trial, an index into ``values``, shape ``(trials,)``. A trial with the code ``EVERY_VALUE``
+        counts with each value that another trial has.
     bootstrap, seed
         Intervals use ``bootstrap`` draws, but at most ``CONDITION_DRAWS``.
     """
     conditions = []
     draws = min(bootstrap, CONDITION_DRAWS)
-    for code in np.flatnonzero(np.bincount(codes, minlength=len(values))).tolist():
-        chosen = trials.where(codes == code)
+    with_every = codes == EVERY_VALUE
+    for code in np.flatnonzero(np.bincount(codes, minlength=len(values))[: len(values)]).tolist():
+        chosen = trials.where((codes == code) | with_every)
         target = int(chosen.is_target.sum())
         metrics: dict[str, Any] = {}
         if 0 < target < len(chosen.is_target):

@@ -73,7 +73,7 @@ def find_lists(data_dir: Path, exp_dir: Path, given: Sequence[Path], enrolment: 
     shutil.rmtree(temporary, ignore_errors=True)
     for path in given:
         copy = temporary / path.name
-        _copy_list(path, copy)
+        _copy_list(path, copy, test_dir)
         beside = path.with_name(path.name + MODELS_SUFFIX)
         models = enrolment or (beside if beside.is_file() else test_dir / "enrol_spk2utt")
         if models.is_file():
@@ -85,15 +85,16 @@ def find_lists(data_dir: Path, exp_dir: Path, given: Sequence[Path], enrolment: 
     return lists
 
 
-def _copy_list(path: Path, copy: Path) -> None:
-    """Copy a list byte by byte if it is in Kaldi's form, else convert it."""
+def _copy_list(path: Path, copy: Path, test_dir: Path) -> None:
+    """Copy a list byte by byte if it is in Kaldi's form, else convert it; audio files become their utterances."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         words = stream.readline().rstrip("\r\n").split(" ")
-    if len(words) == 3 and words[2] in ("target", "nontarget"):
+    if len(words) == 3 and words[2] in ("target", "nontarget") and "/" not in words[0] + words[1]:
         with atomic_path(copy) as temporary:
             shutil.copyfile(path, temporary)
     else:
-        write_trials(copy, read_foreign_trials(path))
+        whole = (test_dir / "wav.scp").is_file() and not (test_dir / "segments").is_file()
+        write_trials(copy, read_foreign_trials(path, read_table(test_dir / "wav.scp") if whole else None))
 
 
 def read_list(path: Path, utt2spk: Mapping[str, str]) -> TrialList:

@@ -110,7 +110,8 @@ def evaluate(
     trained_with: dict[str, Any] = {}
     for name in [*names, *([FUSION] if options.fuse_with else [])]:
         system, networks = _read_system(name, names, config, data_dir, exp_dir)
-        check_overlap(system, utt2spk, allow_speaker_overlap)
+        # Stage 1 has told the user if there were too few speakers for two parts.
+        check_overlap(system, utt2spk, allow_speaker_overlap or corpus.get("same_speakers", False))
         if name != FUSION:
             _add_configuration(trained_with, networks[0])
         for result, drawn in _results(system, test):

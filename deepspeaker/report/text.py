@@ -126,7 +126,7 @@ def summary(results: Results, exp_dir: Path) -> str:
     if len(by_name) > 1 and by_name[last.name] > 0.75 * by_name[results.systems[0].name]:
         advice = "more steps (--set softmax.epochs=N --exp NAME) or more training speakers, as training hardly helped"
     elif results.synthetic:
-        advice = "real speech: run.sh --corpus librispeech --corpus-dir LIBRISPEECH, or --corpus kaldi --corpus-dir DIR"
+        advice = "real speech: run.sh --corpus librispeech --corpus-dir DIR; your own: --corpus folder --corpus-dir DIR"
     else:
         advice = "a larger network on a GPU: --config conf/librispeech.yaml; another seed: --seed 1 --exp NAME"
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -133,8 +134,15 @@ def read_labelled_scores(scores: Path, trials: Path | None = None) -> LabelledSc
     return LabelledScores(values, is_target[partner], ids, enrolment, test, without_trial, without_score)
 
 
-def read_foreign_trials(path: Path) -> TrialList:
+def read_foreign_trials(path: Path, wav_scp: Mapping[str, str] | None = None) -> TrialList:
     """Read a trial list in Kaldi's or VoxCeleb's column order, as `read_labelled_scores` does.
+
+    Parameters
+    ----------
+    path
+        The list. As VoxCeleb's lists do, it may name audio files, such as ``id10270/5r0dWxy17C8/00001.wav``.
+    wav_scp
+        Utterance -> audio file. The name of a file becomes the utterance whose audio file ends with it.
 
     Raises
     ------
@@ -144,7 +152,22 @@ def read_foreign_trials(path: Path) -> TrialList:
     form = _list_form(path)
     table = _columns(path, form)
     ids, (enrolment, test) = numbered(*(table[str(column)] for column in form.ids))
+    ids, place = _utterances_of_files(ids, wav_scp or {})
+    enrolment, test = place[enrolment], place[test]
     return TrialList(ids, enrolment, test, _labels(path, table[str(form.label)]), path=path)
+
+
+def _utterances_of_files(ids: list[str], wav_scp: Mapping[str, str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Replace ids that are the end of one audio file's path by its utterance; return all ids, and the place of each."""
+    utterances: dict[str, str | None] = {}
+    for parts in {name.count("/") + 1 for name in ids if "/" in name}:
+        for utterance, location in wav_scp.items():
+            end = "/".join(location.split("/")[-parts:])
+            utterances[end] = None if end in utterances else utterance
+    names = [name if name in wav_scp else utterances.get(name) or name for name in ids]
+    replaced = sorted(set(names))
+    number = {name: place for place, name in enumerate(replaced)}
+    return replaced, np.array([number[name] for name in names], dtype=np.int64)
 
 
 def _score_form(path: Path) -> _Form:

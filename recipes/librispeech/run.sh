@@ -6,10 +6,13 @@
 # or with --overwrite true.
 #
 # Corpus:
-#   --corpus NAME               demo (default), librispeech, kaldi or lhotse
+#   --corpus NAME               demo (default), librispeech, kaldi, lhotse or folder
 #   --corpus-dir DIR            librispeech: the folder that contains train-clean-100 and so on (default: download it)
 #                               kaldi: contains the data directories train, test and, optionally, dev
 #                               lhotse: contains train_cuts.jsonl.gz, test_cuts.jsonl.gz and, optionally, dev_cuts.jsonl.gz
+#                               folder: contains a folder with recordings for each speaker; or train, test and, optionally, dev,
+#                               which contain these
+#   --session-level N           folder: the folders N levels below the speaker are sessions (1: directly below)
 #   --train-parts "A B"         librispeech: parts to train on (default: all; for a download train-clean-100)
 #   --dev-parts "A B"           librispeech: parts for development (default: all; for a download dev-clean)
 #   --test-parts "A B"          librispeech: parts to test on (default: all; for a download test-clean)
@@ -51,7 +54,7 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=()
 . utils/parse_options.sh
@@ -83,7 +86,8 @@ fi
 if runs 1; then  # demo: 1,980 target and 62,640 nontarget trials in trials_all
   local/1_data.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --train-parts "$train_parts" \
     --dev-parts "$dev_parts" --test-parts "$test_parts" --seed "$seed" --max-skipped "$max_skipped" \
-    --allow-pipes "$allow_pipes" --merge-chapters "$merge_chapters" --allow-speaker-overlap "$allow_speaker_overlap" "$data"
+    --allow-pipes "$allow_pipes" --merge-chapters "$merge_chapters" ${session_level:+--session-level "$session_level"} \
+    --allow-speaker-overlap "$allow_speaker_overlap" "$data"
 fi
 
 if runs 2; then

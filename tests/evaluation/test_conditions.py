@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation import Conditions, read_conditions, read_list, trial_conditions
+from deepspeaker.evaluation import (
+    EVERY_VALUE,
+    Conditions,
+    Scored,
+    condition_figures,
+    read_conditions,
+    read_list,
+    trial_conditions,
+)
 from deepspeaker.kaldi import write_table
 
 UTT2SPK = {f"{speaker}-{number}": speaker for speaker in "abc" for number in (1, 2, 3)}
@@ -59,6 +67,37 @@ def test_a_model_whose_utterances_differ_is_several(tmp_path: Path) -> None:
     write_table(tmp_path / "models.spk2utt", {"A": "a-1 a-3", "B": "b-1 b-2"})
     (found,) = trial_conditions(read_conditions(tmp_path, UTT2SPK, {}, [2]), read_list(path, UTT2SPK))
     assert [found.values[code] for code in found.codes] == ["phone, several", "phone"]
+
+
+def test_target_trials_are_of_one_session_or_of_two_and_nontargets_count_with_both(tmp_path: Path) -> None:
+    sessions = {utterance: f"{utterance}-day" for utterance in UTT2SPK if utterance != "c-3"}
+    write_table(tmp_path / "utt2session", sessions | {"a-1": "a-mo", "a-2": "a-mo"})
+    path = tmp_path / "own"
+    path.write_text("a-1 a-2 target\na-1 a-3 target\na-1 b-1 nontarget\nc-1 c-3 target\nb-1 c-3 nontarget\n")
+    conditions = read_conditions(tmp_path, UTT2SPK, {}, [2])
+    (found,) = trial_conditions(conditions, read_list(path, UTT2SPK))
+    every = EVERY_VALUE
+    assert (found.by, found.codes.tolist()) == ("session", [0, 1, every, 3, every])
+    assert found.values == ["same", "different", "several", "unknown"]
+    is_target = np.array([True, True, False, True, False])
+    speakers = (np.array([0, 0, 0, 2, 1]), np.array([0, 0, 1, 2, 2]))
+    trials = Scored(np.array([3.0, 1.0, 2.0, 3.0, 0.0], dtype=np.float32), is_target, *speakers)
+    same, different, unknown = condition_figures(trials, found.by, found.values, found.codes, 0, 0)
+    assert [(c.value, c.target, c.nontarget) for c in (same, different, unknown)] == [
+        ("same", 1, 2),
+        ("different", 1, 2),
+        ("unknown", 1, 2),
+    ]
+    assert (same.eer, different.eer) == (0.0, 0.5)
+
+
+def test_a_model_of_one_session_is_compared_and_of_several_is_not(tmp_path: Path) -> None:
+    write_table(tmp_path / "utt2session", {u: "mo" if u[-1] < "3" else "tu" for u in UTT2SPK})
+    path = tmp_path / "models"
+    path.write_text("A a-1 target\nA a-3 target\nB b-1 target\nA b-1 nontarget\n")
+    write_table(tmp_path / "models.spk2utt", {"A": "a-1 a-2", "B": "b-2 b-3"})
+    (found,) = trial_conditions(read_conditions(tmp_path, UTT2SPK, {}, [2]), read_list(path, UTT2SPK))
+    assert [found.values[code] for code in found.codes[:3]] == ["same", "different", "several"]
 
 
 def test_numbers_are_cut_in_three_and_many_words_left_out(

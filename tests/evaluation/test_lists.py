@@ -83,6 +83,25 @@ def test_own_lists_of_other_toolkits_are_taken_in_kaldis_form(root: Path, tmp_pa
         find_lists(root / "data", root / "exp", [mine], None)
 
 
+@pytest.mark.parametrize("form", ["{label} {one} {other}", "{one} {other} {word}"])
+def test_a_list_may_name_audio_files_as_voxceleb_does(root: Path, tmp_path: Path, form: str) -> None:
+    test = root / "data" / "test"
+    files = {u: f"{u[:3]}/video/{u[4:]}.wav" for u in read_table(test / "utt2spk")}
+    write_table(test / "wav.scp", {u: f"/data/test/{file}" for u, file in files.items()})
+    kaldi, mine = write_list(tmp_path / "kaldi", OWN), tmp_path / "mine"
+    lines = [line.split() for line in kaldi.read_text().splitlines()]
+    mine.write_text(
+        "".join(form.format(one=files[a], other=files[b], word=c, label=int(c == "target")) + "\n" for a, b, c in lines)
+    )
+    assert find_lists(root / "data", root / "exp", [mine], None)[-1].read_bytes() == kaldi.read_bytes()
+    mine.write_text(f"1 {files['r00-00']} r00/video/none.wav\n0 {files['r00-00']} {files['r01-00']}\n")
+    copy = find_lists(root / "data", root / "exp", [mine], None)[-1]
+    assert copy.read_text() == "r00-00 r00/video/none.wav target\nr00-00 r01-00 nontarget\n"
+    write_table(test / "segments", {"r00-00": "x 0 1"})  # a file is not an utterance
+    copy = find_lists(root / "data", root / "exp", [mine], None)[-1]
+    assert copy.read_text().startswith("r00/video/00.wav r00/video/none.wav target\n")
+
+
 MODELS = {"r00-model": "r00-00 r00-02 r00-04", "r01-model": "r01-00 r01-01", "r02-model": "r02-07"}
 OF_MODELS = [
     ("r00-model", "r00-01"), ("r00-model", "r05-01"), ("r01-model", "r01-05"), ("r02-model", "r00-03"),

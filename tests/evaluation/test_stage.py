@@ -207,6 +207,9 @@ def test_a_test_speaker_in_training_stops_scoring(root: Path) -> None:
     assert {(s["name"], s["shared_speakers"]) for s in results["systems"]} == {
         ("untrained", 0), ("softmax", 0), ("triplet", 2)
     }  # fmt: skip
+    corpus = '{"corpus": "made-up", "synthetic": true, "same_speakers": true}'
+    (root / "data" / "corpus.json").write_text(corpus, encoding="utf-8")
+    assert score(root) == results  # stage 1 had too few speakers for two parts and told the user
 
 
 def test_what_is_not_there_is_named(root: Path) -> None:

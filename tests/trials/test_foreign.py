@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deepspeaker.errors import InputError
-from deepspeaker.trials import LabelledScores, read_labelled_scores
+from deepspeaker.trials import LabelledScores, read_foreign_trials, read_labelled_scores
 
 TRIALS = [("a", "b", True, 1.5), ("a", "c", False, -2.0), ("7", "8", False, 1e-3), ("b", "c", True, 0.25)]
 
@@ -93,6 +93,17 @@ def test_wrong_files_are_one_line(tmp_path: Path, scores: list[str], trials: lis
     with pytest.raises(InputError, match=message) as raised:
         read_labelled_scores(write(tmp_path / "scores", scores), given)
     assert "\n" not in str(raised.value)
+
+
+def test_files_in_a_list_are_the_utterances_whose_audio_ends_so(tmp_path: Path) -> None:
+    wav_scp = {"a-v-1": "/x/a/v/1.wav", "a-w-1": "/x/a/w/1.wav", "b-v-1": "/x/b/v/1.wav", "z": "/y/b/v/1.wav"}
+    trials = write(tmp_path / "trials", ["1 a/v/1.wav a/w/1.wav", "0 a/v/1.wav x/b/v/1.wav", "0 b/v/1.wav v/1.wav"])
+    read = read_foreign_trials(trials, wav_scp)
+    pairs = [(read.utterances[a], read.utterances[b]) for a, b in zip(read.enrolment, read.test, strict=True)]
+    # The last two are the end of several paths.
+    assert pairs == [("a-v-1", "a-w-1"), ("a-v-1", "b-v-1"), ("b/v/1.wav", "v/1.wav")]
+    assert read.utterances == sorted(read.utterances) and read.is_target.tolist() == [True, False, False]
+    assert "a/v/1.wav" in read_foreign_trials(trials).utterances
 
 
 def test_a_long_file_in_another_order_and_with_odd_blanks_far_down(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from deepspeaker.cli.options import (
     part_options,
     progress_option,
     seed_option,
+    session_level_option,
     shard_options,
     stage,
 )
@@ -80,7 +81,7 @@ def download(parts: str, mirror: str, md5sums: Path | None, progress: bool, fold
 @click.argument("folder", type=FOLDER)
 def look(corpus: str, folder: Path) -> None:
     """Stage 0: list what an existing corpus contains."""
-    from deepspeaker.corpora import find_parts, read_kaldi
+    from deepspeaker.corpora import find_parts, find_speakers, read_kaldi
 
     if corpus == "kaldi":
         for part, data in read_kaldi(folder).items():
@@ -89,6 +90,9 @@ def look(corpus: str, folder: Path) -> None:
         from deepspeaker.cuts import find_cuts
 
         print(f"{folder}: {' '.join(path.name for path in find_cuts(folder).values())}")
+    elif corpus == "folder":
+        for part, speakers in find_speakers(folder).items():
+            print(f"{folder / part}: {len(speakers)} speakers, {sum(map(len, speakers.values()))} audio files")
     else:
         print(f"{folder}: parts {' '.join(find_parts(folder))}")
 
@@ -101,7 +105,7 @@ def _corpus_files(config: Config | None, options: Mapping[str, Any]) -> dict[str
 
     output, corpus, folder = options["output"], options["corpus"], options["corpus_dir"]
     before = options_of(output / ".done.1")
-    if before and corpus in ("kaldi", "lhotse"):  # only these name their data after the folder
+    if before and corpus in ("kaldi", "lhotse", "folder"):  # only these name their data after the folder
         source = Path(before["corpus_dir"])
         if before["corpus"] != corpus or source.resolve() != folder.resolve():
             raise InputError(
@@ -120,6 +124,7 @@ def _corpus_files(config: Config | None, options: Mapping[str, Any]) -> dict[str
 @max_skipped_option
 @allow_pipes_option
 @merge_chapters_option
+@session_level_option
 @allow_overlap_option
 @click.argument("output", type=FOLDER)
 @stage(
@@ -136,6 +141,7 @@ def _corpus_files(config: Config | None, options: Mapping[str, Any]) -> dict[str
             "seed",
             "max_skipped",
             "merge_chapters",
+            "session_level",
             "allow_speaker_overlap",
         ),
         extra=_corpus_files,
@@ -154,6 +160,7 @@ def prepare(
     max_skipped: float,
     allow_pipes: bool,
     merge_chapters: bool,
+    session_level: int | None,
     allow_speaker_overlap: bool,
     output: Path,
 ) -> None:
@@ -166,14 +173,21 @@ def prepare(
     if corpus_dir.resolve() == output.resolve():
         raise InputError(f"{corpus_dir}: is the folder that stage 1 writes to; move the corpus elsewhere")
     parts = (train_parts.split(), dev_parts.split(), test_parts.split())
-    if corpus in ("kaldi", "lhotse") and any(parts):
+    if corpus in ("kaldi", "lhotse", "folder") and any(parts):
         raise InputError(f"--train-parts, --dev-parts and --test-parts are for LibriSpeech's layout, not for {corpus}")
+    if session_level and corpus != "folder":
+        raise InputError(f"--session-level is for --corpus folder, not for {corpus}")
+    utt2session: dict[str, str] = {}
+    same_speakers = False
     if corpus == "kaldi":
         data = corpora.read_kaldi(corpus_dir, allow_pipes)
     elif corpus == "lhotse":
         from deepspeaker.cuts import read_cuts
 
         data = read_cuts(corpus_dir, output / "cuts", allow_pipes)
+    elif corpus == "folder":
+        recordings = corpora.read_folder(corpus_dir, seed, session_level, print)
+        data, utt2session, same_speakers = recordings.parts, recordings.utt2session, recordings.same_speakers
     else:
         data = corpora.read_librispeech(corpus_dir, *parts)
     if merge_chapters:
@@ -189,7 +203,9 @@ def prepare(
         allow_pipes=allow_pipes,
         say=print,
         test_source=corpus_dir / "test" if corpus == "kaldi" else None,
+        utt2session=utt2session,
         allow_speaker_overlap=allow_speaker_overlap,
+        same_speakers=same_speakers,
     )
 
 
