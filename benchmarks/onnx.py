@@ -24,8 +24,8 @@ import torch
 
 from benchmarks.startup import seconds as process_seconds
 from deepspeaker.config import load_config
-from deepspeaker.inference.front_end import FrontEnd
-from deepspeaker.inference.onnx_export import quantise, write_onnx
+from deepspeaker.export import quantise, write_onnx
+from deepspeaker.inference import front_end as front_end_module
 from deepspeaker.models import build_model, folded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,7 +80,12 @@ def measure(config: str, folder: Path, length: float) -> None:
     quantise(graph, small)
     wave = speech(length, settings.features.sampling_rate)
     samples, inputs = torch.from_numpy(wave), {"samples": wave}
-    front_end, fast, plain, quantised = FrontEnd(settings.features), folded(network), session(graph), session(small)
+    front_end, fast, plain, quantised = (
+        front_end_module.FrontEnd(settings.features),
+        folded(network),
+        session(graph),
+        session(small),
+    )
 
     with torch.inference_mode():
         calls: dict[str, Callable[[], object]] = {

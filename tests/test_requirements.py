@@ -27,8 +27,8 @@ NEEDED = {
 def lower_bounds() -> dict[str, str]:
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    lines = settings["options"]["install_requires"].split()
-    return dict(line.split(">=") for line in lines)
+    lines = settings["options"]["install_requires"] + settings["options.extras_require"]["train"]
+    return dict(line.split(">=") for line in lines.split())
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -19,8 +19,8 @@ if [ -n "${DEEPSPEAKER_PYTHON:-}" ]; then
   # find_spec instead of import, which would take seconds at every stage.
   "$python" -c 'import sys
 from importlib.util import find_spec
-sys.exit(None in map(find_spec, "torch lhotse kaldiio soundfile pydantic click yaml polars".split()))' 2>/dev/null ||
-    die "DEEPSPEAKER_PYTHON=$DEEPSPEAKER_PYTHON: not a Python with torch, lhotse, kaldiio, soundfile, pydantic, click, pyyaml and polars; install them or unset the variable"
+sys.exit(None in map(find_spec, "torch lhotse kaldiio soundfile pydantic click yaml polars onnx onnxruntime safetensors".split()))' 2>/dev/null ||
+    die "DEEPSPEAKER_PYTHON=$DEEPSPEAKER_PYTHON: not a Python with torch, lhotse, kaldiio, soundfile, pydantic, click, pyyaml, polars, onnx, onnxruntime and safetensors; install them or unset the variable"
   exit 0
 fi
 
@@ -64,7 +64,7 @@ if ! ls /dev/nvidia[0-9]* >/dev/null 2>&1 && [ "$(uname -s)" = Linux ]; then
   fi
 fi
 "$venv/bin/python" -m pip install --disable-pip-version-check ${index[@]+"${index[@]}"} \
-  -c "$root/constraints.txt" -e "${root}[$extras]" >"$log" 2>&1 ||
+  -c "$root/constraints.txt" -e "${root}[train,$extras]" >"$log" 2>&1 ||
   { grep -i error "$log" | tail -3 >&2; die "pip failed, see $log; fix the error and start again"; }
 {
   echo "$checksum"

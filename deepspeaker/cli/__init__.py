@@ -30,6 +30,11 @@ def main() -> None:
         status = 2
     except (KeyboardInterrupt, click.Abort):
         status = 130
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "deepspeaker").startswith("deepspeaker"):
+            raise
+        print(f"deepspeaker: the package {error.name} is missing; run: pip install deepspeaker[train]", file=sys.stderr)
+        status = 1
     except (InputError, OSError) as error:
         if debug:
             raise

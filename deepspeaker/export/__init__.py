@@ -9,10 +9,11 @@ from deepspeaker.export.measuring import (
     scored_pairs,
     thresholds,
 )
-from deepspeaker.export.onnx_graphs import quantise, write_network_onnx, write_onnx
+from deepspeaker.export.onnx_graphs import OPSET, quantise, write_network_onnx, write_onnx
 from deepspeaker.export.stage import export_model
 
 __all__ = [
+    "OPSET",
     "Embedded",
     "Pairs",
     "calibrate",

@@ -22,8 +22,8 @@ from deepspeaker.features import FrontEnd
 from deepspeaker.files import atomic_path, atomic_write
 from deepspeaker.models import Network, folded
 
-#: The lowest version of ONNX's operators that has all that the graphs need.
-OPSET = 13
+#: The lowest version of ONNX's operators with all that the graphs need: 11 has no Clip of float64.
+OPSET = 12
 
 
 class _Embedder(nn.Module):

@@ -1,6 +1,6 @@
 """Exported models: load one, embed audio, compare voices. ``deepspeaker.export`` writes them."""
 
-from deepspeaker.inference.checks import Problem, Quality
+from deepspeaker.inference.checks import Problem, Quality, problems, quality
 from deepspeaker.inference.description import (
     CARD,
     DESCRIPTION,
@@ -25,6 +25,7 @@ from deepspeaker.inference.model import (
     Window,
     fingerprint_of,
 )
+from deepspeaker.inference.speech_score import log_odds, window_statistics, with_products
 from deepspeaker.inference.voices import Voices
 
 __all__ = [
@@ -51,4 +52,9 @@ __all__ = [
     "Voices",
     "Window",
     "fingerprint_of",
+    "log_odds",
+    "problems",
+    "quality",
+    "window_statistics",
+    "with_products",
 ]

@@ -4,8 +4,8 @@ Kaldi's energy VAD accepts any sound that is loud enough. Here, statistics of lo
 tell speech from noise, hum, tones and music. They are taken over windows of a second, relative to the file's own mean
 spectrum, so that a channel or a codec changes them little.
 
-Only numpy is used, so that this works wherever an exported model runs. ``python -m benchmarks.speech_check fit``
-computes the coefficients.
+Only numpy is used, so that this works wherever an exported model runs. ``python -m benchmarks.speech_check CORPORA``
+prints the coefficients. It is a long module because these stand beside the statistics that they weigh.
 """
 
 from __future__ import annotations
@@ -14,38 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from deepspeaker.inference.speech_coefficients import COEFFICIENTS, MEANS, SCALES
-
-Floats = NDArray[np.float64]
-
-#: Names of the statistics of a window, in the order of ``window_statistics``.
-STATISTICS = (
-    "loudness movement",
-    "shape movement",
-    "smoothness",
-    "stillness",
-    "typical change",
-    "syllable rate",
-    "fast modulation",
-    "neighbour correlation",
-    "far correlation",
-    "dimensions",
-    "attack",
-    "persistence",
-    "highest persistence",
-    "harmonicity",
-    "harmonicity movement",
-    "pitch movement",
-    "voiced is low",
-    "voiced is loud",
-)
-_SHIFT = 0.010  # of the frames, in seconds
-_WINDOW = 100  # frames
-_MAX_WINDOWS = 60
-_BANDS = 16
-_FFT = 1024  # 64 ms at 16 kHz
-_RANGE = 11.5  # 50 dB, in natural logarithms of a power
 
 
 class Quality(NamedTuple):
@@ -104,7 +72,7 @@ def quality(
     spoken = np.asarray(speech[:frames]) > 0
     return Quality(
         seconds=len(samples) / sampling_rate,
-        speech_seconds=round(float(spoken.sum()) * _SHIFT, 2),
+        speech_seconds=round(float(spoken.sum()) * SHIFT, 2),
         clipped=clipped_share(samples),
         bandwidth=bandwidth(samples, sampling_rate),
         level=speech_level(samples, spoken, sampling_rate),
@@ -186,7 +154,7 @@ def clipped_share(samples: NDArray[np.float32]) -> float:
     --------
     >>> loud = np.sin(np.arange(16000, dtype=np.float32))
     >>> clipped_share(loud), round(clipped_share(np.clip(3 * loud, -1, 1)), 1)
-    (0.0, 0.7)
+    (0.0, 0.4)
     """
     if not len(samples) or not (peak := float(np.abs(samples).max())) >= 0.5:
         return 0.0
@@ -212,7 +180,7 @@ def bandwidth(samples: NDArray[np.float32], sampling_rate: int = 16000) -> float
     True
     """
     starts = _starts(len(samples), 512, 20000)
-    power = np.stack([np.abs(np.fft.rfft(_cut(samples, s, 512) * np.hanning(512))) ** 2 for s in starts])
+    power = np.stack([np.abs(np.fft.rfft(cut(samples, s, 512) * np.hanning(512))) ** 2 for s in starts])
     loudest = np.quantile(power, 0.99, axis=0)
     if not loudest.max() > 0:
         return 0.0
@@ -221,179 +189,14 @@ def bandwidth(samples: NDArray[np.float32], sampling_rate: int = 16000) -> float
 
 def speech_level(samples: NDArray[np.float32], speech: NDArray[np.bool_], sampling_rate: int = 16000) -> float:
     """Return the level in dBFS (0 is a full-scale square wave) of the speech frames (frames,), or of all samples."""
-    shift = round(_SHIFT * sampling_rate)
+    shift = round(SHIFT * sampling_rate)
     chosen = np.repeat(speech, shift)[: len(samples)]
     part = samples[: len(chosen)][chosen] if chosen.any() else samples
     power = float(np.mean(np.square(part, dtype=np.float64))) if len(part) else 0.0
     return 10 * float(np.log10(max(power, 1e-12)))
 
 
-def speech_score(
-    samples: NDArray[np.float32],
-    log_mel: NDArray[np.float32],
-    speech: NDArray[np.bool_],
-    sampling_rate: int = 16000,
-) -> float:
-    """Return how much audio sounds like speech, from 0 to 1, with the parameters of ``quality``.
-
-    It is the logistic function of the mean log-odds of windows of a second.
-    """
-    windows = window_statistics(samples, log_mel, speech, sampling_rate)
-    if not len(windows):
-        return 0.0
-    logits = np.clip(log_odds(windows), -8, 8)
-    return float(1 / (1 + np.exp(-logits.mean())))
-
-
-def log_odds(statistics: Floats) -> Floats:
-    """Return the log-odds (windows,) of being speech, a quadratic function of statistics (windows, statistics)."""
-    values = np.clip((statistics - MEANS) / SCALES, -5, 5)
-    return np.asarray(with_products(values) @ COEFFICIENTS)
-
-
-def with_products(values: Floats) -> Floats:
-    """Return 1, the values (windows, n) and the products of any two of them, of shape (windows, 1 + n + n(n+1)/2)."""
-    first, second = np.triu_indices(values.shape[1])
-    return np.hstack([np.ones((len(values), 1)), values, values[:, first] * values[:, second]])
-
-
-def window_statistics(
-    samples: NDArray[np.float32],
-    log_mel: NDArray[np.float32],
-    speech: NDArray[np.bool_],
-    sampling_rate: int = 16000,
-) -> Floats:
-    """Return the statistics of windows of a second, of shape (windows, len(STATISTICS)).
-
-    The windows lie between the first and the last speech frame and overlap by half. At least half of the frames of
-    each are speech, unless there is no such window. Of long audio, 60 windows are taken.
-    """
-    spoken = np.flatnonzero(speech)
-    if len(spoken) < 10:
-        return np.zeros((0, len(STATISTICS)))
-    first, stop = int(spoken[0]), int(spoken[-1]) + 1
-    length = min(_WINDOW, stop - first)
-    starts = np.unique(np.append(np.arange(first, stop - length + 1, _WINDOW // 2), stop - length))
-    share = np.array([np.mean(speech[start : start + length]) for start in starts])
-    starts = starts[share >= min(0.5, share.max())]
-    starts = starts[np.unique(np.linspace(0, len(starts) - 1, _MAX_WINDOWS).round().astype(int))]
-
-    bands = _pooled(log_mel[first:stop])
-    bands = np.maximum(bands, np.quantile(bands.max(axis=1), 0.95) - _RANGE)
-    bands -= bands[speech[first:stop]].mean(axis=0)
-    active = bands.std(axis=0) > 0.02
-    if active.sum() < 3:  # a pure tone, for instance
-        active[:] = True
-    bands = bands[:, active]
-    shift = round(_SHIFT * sampling_rate)
-    rows = []
-    for start in starts:
-        middle = (start + 0.5) * shift
-        part = _cut(samples, round(middle - _FFT / 2), (length - 1) * shift + _FFT)
-        window = bands[start - first : start - first + length]
-        rows.append(np.concatenate([_movement(window), _source(part, window, 2 * shift, sampling_rate)]))
-    return np.array(rows)
-
-
-def _pooled(log_mel: NDArray[np.float32]) -> Floats:
-    """Return the log-energies (frames, 16) of 16 broad bands, from those of any number of mel bins."""
-    groups = np.array_split(np.asarray(log_mel, np.float64), min(_BANDS, log_mel.shape[1]), axis=1)
-    return np.stack([np.logaddexp.reduce(group, axis=1) - np.log(group.shape[1]) for group in groups], axis=1)
-
-
-def _movement(window: Floats) -> Floats:
-    """Return the statistics of how bands (frames, bands) move."""
-    frames, bands = window.shape
-    loudness = window.mean(axis=1)
-    shape = window - loudness[:, None]
-    near, far = (np.sqrt(np.mean((shape[lag:] - shape[:-lag]) ** 2, axis=1)) for lag in (1, 8))
-    still, typical = np.quantile(far, [0.2, 0.5])
-    smoothness = np.sqrt((np.mean(near**2) + 1e-4) / (np.mean(far**2) + 1e-3))
-
-    centred = window - window.mean(axis=0)
-    power = np.mean(np.abs(np.fft.rfft(centred * np.hanning(frames)[:, None], axis=0)) ** 2, axis=1)
-    rate = np.fft.rfftfreq(frames, _SHIFT)
-    total = power[rate < 25].sum() + 1e-6
-
-    deviation = centred.std(axis=0) + 0.05
-    correlation = (centred / deviation).T @ (centred / deviation) / frames
-    third = max(bands // 3, 1)
-    values = np.linalg.eigvalsh(np.cov(shape.T))
-    change = loudness[2:] - loudness[:-2]
-    return np.array(
-        [
-            np.log(loudness.std() + 0.05),
-            np.log(np.sqrt(np.mean(shape.var(axis=0))) + 0.05),
-            smoothness,
-            np.log(still + 0.05),
-            np.log(typical + 0.05),
-            power[(rate > 1.9) & (rate < 8.1)].sum() / total,
-            power[(rate > 12) & (rate < 25)].sum() / total,
-            np.mean(np.diag(correlation, 1)),
-            np.mean(correlation[:third, -third:]),
-            np.log((values.sum() ** 2 + 1e-4) / (np.sum(values**2) + 1e-4)),
-            np.mean(change**3) / (np.mean(change**2) + 0.01) ** 1.5,
-        ]
-    )
-
-
-def _source(samples: Floats, window: Floats, hop: int, sampling_rate: int) -> Floats:
-    """Return the statistics of harmonics and pitch, from samples (n,) around bands (frames, bands)."""
-    hann = np.hanning(_FFT)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::hop]
-    power = np.abs(np.fft.rfft(frames * hann, 2 * _FFT, axis=1)) ** 2
-    fine = np.log(power[:, : _FFT // 2 : 2] + 1e-7 * power.max() + 1e-12)  # up to a quarter of the rate
-    fine -= _running_mean(fine, 15)
-    fine /= np.linalg.norm(fine, axis=1, keepdims=True) + 1e-3
-    persistence = np.sum(fine[4:] * fine[:-4], axis=1)  # after 80 ms: the frames share no sample
-
-    shortest, longest = sampling_rate // 400, sampling_rate // 70
-    own = np.fft.irfft(np.abs(np.fft.rfft(hann, 2 * _FFT)) ** 2)
-    repetition = np.fft.irfft(power, axis=1)[:, : longest + 2]
-    repetition /= repetition[:, :1] + 1e-9
-    repetition /= own[: longest + 2] / own[0]
-    lags = np.arange(shortest, longest)
-    best = lags[np.argmax(repetition[:, shortest:longest], axis=1)]
-    row = np.arange(len(best))
-    before, peak, after = (repetition[row, best + step] for step in (-1, 0, 1))
-    harmonicity = np.clip(peak, 0, 1)
-    offset = np.clip(0.5 * (before - after) / np.minimum(before - 2 * peak + after, -1e-6), -0.5, 0.5)
-    step = np.abs(np.diff(np.log(best + offset)))
-    weight = np.minimum(harmonicity[1:], harmonicity[:-1]) ** 4 * (step < 0.15)
-    pitch_movement = (np.sum(weight * step) + 0.5 * 0.02) / (weight.sum() + 0.5)
-
-    every = window[::2][: len(harmonicity)]
-    harmonic = harmonicity[: len(every)] - harmonicity[: len(every)].mean()
-    third = max(window.shape[1] // 3, 1)
-    tilt = every[:, -third:].mean(axis=1) - every[:, :third].mean(axis=1)
-    loudness = every.mean(axis=1)
-    return np.array(
-        [
-            persistence.mean() if len(persistence) else 0.0,
-            np.quantile(persistence, 0.9) if len(persistence) else 0.0,
-            harmonicity.mean(),
-            harmonicity.std(),
-            np.log(pitch_movement + 1e-3),
-            np.mean(harmonic * (tilt - tilt.mean())) / (harmonic.std() + 0.05) / (tilt.std() + 0.1),
-            np.mean(harmonic * (loudness - loudness.mean())) / (harmonic.std() + 0.05) / (loudness.std() + 0.1),
-        ]
-    )
-
-
-def _running_mean(values: Floats, width: int) -> Floats:
-    """Return the mean of ``width`` neighbours in each row."""
-    padded = np.pad(values, ((0, 0), (width // 2 + 1, width // 2)), mode="edge").cumsum(axis=1)
-    return np.asarray((padded[:, width:] - padded[:, :-width]) / width)
-
-
 def _starts(samples: int, width: int, most: int) -> NDArray[np.int64]:
     """Return the first samples of at most ``most`` pieces that cover the samples evenly."""
     number = max(samples // width, 1)
     return np.linspace(0, max(samples - width, 0), min(number, most)).astype(np.int64)
-
-
-def _cut(samples: NDArray[np.float32], start: int, length: int) -> Floats:
-    """Return samples from ``start`` on, with zeros where there are none."""
-    stop = start + length
-    part = np.asarray(samples[max(start, 0) : max(stop, 0)], np.float64)
-    return np.pad(part, (max(-start, 0), length - len(part) - max(-start, 0)))

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from deepspeaker.config import Features
 from deepspeaker.features import FbankExtractor, energy_vad, mean_variance_normalised
-from deepspeaker.inference.front_end import FrontEnd
+from deepspeaker.inference import front_end as module
 from deepspeaker.kaldi import ArkWriter, read_matrix
 from tests.inference.signals import KINDS, signal
 
+FrontEnd = module.FrontEnd
 Floats = NDArray[np.float32]
 LENGTHS = [160, 239, 240, 399, 400, 401, 559, 560, 561, 1000, 7777, 16000, 16079, 16080, 48001, 100003, 320000]
 

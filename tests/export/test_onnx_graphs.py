@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from deepspeaker.audio import read_audio
 from deepspeaker.config import Features
 from deepspeaker.errors import InputError
+from deepspeaker.export import OPSET, quantise, write_network_onnx, write_onnx
 from deepspeaker.features import FbankExtractor, energy_vad, mean_variance_normalised
-from deepspeaker.inference import onnx_export
-from deepspeaker.inference.front_end import FrontEnd
-from deepspeaker.inference.onnx_export import quantise, write_network_onnx, write_onnx
+from deepspeaker.inference import front_end as front_end_module
 from deepspeaker.kaldi import ArkWriter, read_matrix
 from deepspeaker.models import Network, folded
 from tests.inference.signals import KINDS, NETWORKS, signal, trained
 
+FrontEnd = front_end_module.FrontEnd
 Floats = NDArray[np.float32]
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 FOLDERS = [CORPORA / "speechocean", CORPORA / "libri"]
@@ -169,7 +169,7 @@ def test_the_network_alone_equals_torch(name: str, norm: str, batch: int, frames
 
 def test_graphs_use_standard_operators_and_tell_their_rate(exported: tuple[Network, Path]) -> None:
     model = onnx.load(exported[1])
-    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", onnx_export.OPSET)]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
     assert {node.domain for node in model.graph.node} == {""}
     assert {entry.key: entry.value for entry in model.metadata_props} == {"sampling_rate": "16000"}
     assert [value.name for value in model.graph.input] == ["samples"]
@@ -192,7 +192,7 @@ def test_the_same_network_gives_the_same_bytes(name: str, tmp_path: Path) -> Non
     script = f"""
 from pathlib import Path
 from deepspeaker.config import Features
-from deepspeaker.inference.onnx_export import quantise, write_network_onnx, write_onnx
+from deepspeaker.export import quantise, write_network_onnx, write_onnx
 from tests.inference.signals import trained
 import sys
 folder = Path(sys.argv[1])
