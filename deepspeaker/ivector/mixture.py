@@ -197,5 +197,5 @@ def singular(component: int) -> InputError:
 
 
 def product_type(ubm: Ubm, dtype: type[np.floating] | None) -> type[np.floating]:
-    """Return the type of matrix products over frames: float32, for full covariances float64, if nothing else is said."""
+    """Return the type of matrix products over frames, by default float32, for full covariances float64."""
     return dtype or (np.float64 if ubm.is_full else np.float32)
