@@ -167,8 +167,6 @@ def accumulate_extractor(extractor: Extractor, statistics: UtteranceStatistics) 
         total += batch.means.sum(axis=0)
         scatter += moments.sum(axis=0)
         objective += batch.objective
-    if not np.isfinite(objective):
-        raise InputError("the statistics of an utterance are not finite numbers; check the features")
     return ExtractorStatistics(
         weighted,
         cross.reshape(extractor.loadings.shape),
@@ -263,11 +261,13 @@ def _batches(extractor: Extractor, statistics: UtteranceStatistics) -> Iterator[
         counts = statistics.counts[start : start + BATCH]
         first = statistics.first[start : start + BATCH].astype(np.float64)
         centred = (first - counts[:, :, None] * extractor.offsets).reshape(len(counts), -1)
+        linear = centred @ flat_loadings
+        if not (np.isfinite(linear).all() and np.isfinite(counts).all()):
+            raise InputError("the statistics of an utterance are not finite numbers; check the features")
         precisions = np.zeros((len(counts), dim, dim))
         precisions[:, rows, columns] = counts @ extractor.gram
         precisions[:, np.arange(dim), np.arange(dim)] += 1.0
         factors = np.asarray(np.linalg.cholesky(precisions), dtype=np.float64)  # reads the lower triangles only
-        linear = centred @ flat_loadings
         half = np.array([scipy.linalg.solve_triangular(f, b, lower=True) for f, b in zip(factors, linear, strict=True)])
         means = np.array(
             [scipy.linalg.solve_triangular(f, h, lower=True, trans="T") for f, h in zip(factors, half, strict=True)]

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
-from deepspeaker.ivector.mixture import Ubm
+from deepspeaker.ivector.mixture import BLOCK, Ubm
 
 #: Fewer frames of a component than this do not determine its means and variances.
 MIN_FRAMES_PER_COMPONENT = 10
 #: More iterations of k-means, if a cluster is empty after the last one.
 _EXTRA_ITERATIONS = 20
-_BLOCK = 4096
 
 
 def sample_rows(lengths: Sequence[int] | NDArray[np.integer], count: int, seed: int) -> list[NDArray[np.int64]]:
@@ -104,33 +103,25 @@ def _k_means(frames: NDArray[np.float32], clusters: int, seed: int, iterations: 
     """Return the cluster of each frame, (frames,). Every cluster has a frame."""
     generator = np.random.default_rng(seed)
     centres = frames[np.sort(generator.choice(len(frames), clusters, replace=False))].astype(np.float64)
+    few = max(1.0, min(MIN_FRAMES_PER_COMPONENT, len(frames) / clusters / 10))
     for step in range(iterations + _EXTRA_ITERATIONS):
-        cluster, distance = _nearest(frames, centres)
+        cluster = _nearest(frames, centres)
         counts = np.bincount(cluster, minlength=clusters)
-        empty = np.flatnonzero(counts == 0)
-        if step >= iterations and not len(empty):
+        if step >= iterations and counts.all():
             return cluster
         centres = _sums(frames, cluster, clusters) / np.maximum(counts, 1)[:, None]
-        centres[empty] = frames[np.argsort(-distance, kind="stable")[: len(empty)]]  # those that are represented worst
-    raise InputError(
-        f"only {clusters - len(empty)} of {clusters} components find distinct frames; use fewer components"
-    )
+        weak = np.flatnonzero(counts < few)  # such a cluster would be of outliers; it takes a part of a large one
+        for number, large in zip(weak, np.argsort(-counts, kind="stable"), strict=False):
+            centres[number] = frames[generator.choice(np.flatnonzero(cluster == large))]
+    found = np.count_nonzero(counts)
+    raise InputError(f"only {found} of {clusters} components find distinct frames; use fewer components")
 
 
-def _nearest(
-    frames: NDArray[np.float32], centres: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the nearest centre of each frame, and the squared distance less that to the origin."""
+def _nearest(frames: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the nearest centre of each frame."""
     factors, offset = (-2.0 * centres.T).astype(np.float32), (centres**2).sum(axis=1).astype(np.float32)
-    cluster, distance = np.empty(len(frames), dtype=np.int64), np.empty(len(frames), dtype=np.float32)
-    for start in range(0, len(frames), _BLOCK):
-        block = frames[start : start + _BLOCK]
-        distances = block @ factors
-        distances += offset
-        best = distances.argmin(axis=1)
-        cluster[start : start + _BLOCK] = best
-        distance[start : start + _BLOCK] = distances[np.arange(len(block)), best] + (block**2).sum(axis=1)
-    return cluster, distance
+    starts = range(0, len(frames), BLOCK)
+    return np.concatenate([(frames[start : start + BLOCK] @ factors + offset).argmin(axis=1) for start in starts])
 
 
 def _sums(values: NDArray[np.floating], cluster: NDArray[np.int64], clusters: int) -> NDArray[np.float64]:

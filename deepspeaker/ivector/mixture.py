@@ -155,7 +155,8 @@ def unscaled_posteriors(
 
     ``expanded`` is (frames, P), ``parameters`` (P, C).
     """
-    scores = expanded @ parameters
+    with np.errstate(invalid="ignore", over="ignore"):  # reported below
+        scores = expanded @ parameters
     best = scores.max(axis=1, keepdims=True)
     scores -= best
     np.exp(scores, out=scores)

@@ -108,7 +108,7 @@ def accumulate_given(
     return _statistics(sums, np.zeros(values.shape[1]), full, 0.0, len(values))
 
 
-def update_ubm(statistics: UbmStatistics, variance_floor: float = 1e-3, min_count: float = 1.0) -> tuple[Ubm, float]:
+def update_ubm(statistics: UbmStatistics, variance_floor: float = 1e-3, min_count: float = 0.01) -> tuple[Ubm, float]:
     """Return the model that fits the statistics best (the M step), and the log-likelihood before it, per frame.
 
     Parameters
@@ -119,7 +119,7 @@ def update_ubm(statistics: UbmStatistics, variance_floor: float = 1e-3, min_coun
         The smallest variance in any direction, as a share of the variance of all frames. With a fixed floor, the model
         is the most likely one among those that respect it, so that the log-likelihood still never falls.
     min_count
-        The smallest number of frames of a component.
+        A component of fewer frames, the sum of its posteriors, counts as empty.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def update_ubm(statistics: UbmStatistics, variance_floor: float = 1e-3, min_coun
     if not counts[worst] >= min_count:
         raise InputError(
             f"component {worst} of {len(counts)} has {counts[worst]:.2g} of {float(statistics.frames):.0f} frames, "
-            f"it needs {min_count:g}; use fewer components, or more speech"
+            "it is empty; use fewer components, or more speech"
         )
     full = statistics.second.shape != statistics.first.shape
     total = counts.sum()
