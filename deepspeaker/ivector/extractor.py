@@ -9,14 +9,17 @@ i-vector. With the whitened statistics N_c and F_c of `deepspeaker.ivector.stati
 
 The alignment of frames to components is that of the UBM, and so are the covariances: they are not re-estimated.
 
-A step of EM collects, over the utterances u of all shards,
+A step of EM collects, over the utterances u of all shards, with E[w w'] = L^-1 + phi phi',
 
-    A_c = sum_u N_uc E[w w'],   C_c = sum_u (F_uc - N_uc o_c) phi_u',   sum_u phi_u,   sum_u E[w w'],
+    A_c = sum_u N_uc E[w w'],   a_c = sum_u N_uc phi_u,   C_c = sum_u F_uc phi_u',   sum_u N_uc,   sum_u F_uc,
 
-with E[w w'] = L^-1 + phi phi', and sets T_c = C_c A_c^-1. Then minimum divergence: the prior that fits the posteriors
-best is N(mu, K), with mu and K the mean and covariance of w over all utterances. The same model with the prior N(0, I)
-has o_c + T_c mu instead of o_c, and T_c K^(1/2) instead of T_c. Both together maximise one auxiliary function, so that
-the likelihood never falls.
+and, for the prior, sum_u phi_u and sum_u E[w w']. T_c and o_c then solve the linear regression of frames on w,
+
+    T_c A_c + o_c a_c' = C_c,    T_c a_c + o_c sum_u N_uc = sum_u F_uc.
+
+Then minimum divergence: the prior that fits the posteriors best is N(mu, K), with mu and K the mean and covariance of w
+over all utterances. The same model with the prior N(0, I) has o_c + T_c mu instead of o_c, and T_c K^(1/2) instead of
+T_c. Both together maximise one auxiliary function, so that the likelihood never falls.
 
 References
 ----------
@@ -74,14 +77,18 @@ class ExtractorStatistics:
 
     weighted: Matrix
     """A, lower triangles row by row, shape ``(C, R (R + 1) / 2)``."""
+    linear: Matrix
+    """a, shape ``(C, R)``."""
     cross: Matrix
     """C, shape ``(C, D, R)``."""
+    counts: Matrix
+    """Frames of each component, shape ``(C,)``."""
+    first: Matrix
+    """The sum of F, shape ``(C, D)``."""
     total: Matrix
     """The sum of the i-vectors, shape ``(R,)``."""
     scatter: Matrix
     """The sum of E[w w'], shape ``(R, R)``."""
-    counts: Matrix
-    """Frames of each component, shape ``(C,)``."""
     utterances: Matrix
     """Their number, shape ``()``."""
     objective: Matrix
@@ -157,22 +164,27 @@ def accumulate_extractor(extractor: Extractor, statistics: UtteranceStatistics) 
     """
     dim = extractor.dim
     rows, columns = np.tril_indices(dim)
-    weighted, cross = np.zeros((len(extractor.offsets), len(rows))), np.zeros((extractor.offsets.size, dim))
+    components = len(extractor.offsets)
+    weighted, linear = np.zeros((components, len(rows))), np.zeros((components, dim))
+    cross = np.zeros((extractor.offsets.size, dim))
     total, scatter, objective = np.zeros(dim), np.zeros((dim, dim)), 0.0
     for batch in _batches(extractor, statistics):
         moments = batch.covariances()
         moments += batch.means[:, :, None] * batch.means[:, None, :]
         weighted += batch.counts.T @ moments[:, rows, columns]
-        cross += batch.centred.T @ batch.means
+        linear += batch.counts.T @ batch.means
+        cross += batch.first.T @ batch.means
         total += batch.means.sum(axis=0)
         scatter += moments.sum(axis=0)
         objective += batch.objective
     return ExtractorStatistics(
         weighted,
+        linear,
         cross.reshape(extractor.loadings.shape),
+        statistics.counts.sum(axis=0),
+        statistics.first.sum(axis=0, dtype=np.float64),
         total,
         scatter,
-        statistics.counts.sum(axis=0),
         np.asarray(float(len(statistics))),
         np.asarray(objective),
     )
@@ -214,12 +226,15 @@ def update_extractor(extractor: Extractor, statistics: ExtractorStatistics) -> t
     prior = statistics.scatter / utterances - np.outer(mean, mean)
     root = np.linalg.cholesky(prior)
     rows, columns = np.tril_indices(dim)
-    square = np.zeros((dim, dim))
-    loadings = np.empty_like(extractor.loadings)
-    for component, (packed, cross) in enumerate(zip(statistics.weighted, statistics.cross, strict=True)):
+    square = np.empty((dim + 1, dim + 1))  # A, a and the counts
+    regression = np.empty((*extractor.offsets.shape, dim + 1))  # T and o
+    for component, (packed, count) in enumerate(zip(statistics.weighted, statistics.counts, strict=True)):
         square[rows, columns] = packed
-        loadings[component] = scipy.linalg.solve(square, cross.T, assume_a="pos", lower=True).T
-    offsets = extractor.offsets + loadings @ mean
+        square[dim, :dim], square[dim, dim] = statistics.linear[component], count
+        right = np.concatenate([statistics.cross[component], statistics.first[component][:, None]], axis=1)
+        regression[component] = scipy.linalg.solve(square, right.T, assume_a="pos", lower=True).T
+    loadings = regression[:, :, :dim]
+    offsets = regression[:, :, dim] + loadings @ mean
     return Extractor(offsets, loadings @ root), float(statistics.objective / statistics.counts.sum())
 
 
@@ -234,7 +249,7 @@ class _Batch:
     """The posteriors of some utterances."""
 
     counts: Matrix  # (B, C)
-    centred: Matrix  # F - N o, (B, C * D)
+    first: Matrix  # F, (B, C * D)
     means: Matrix  # (B, R)
     factors: Matrix  # lower Cholesky factors of the precisions, (B, R, R)
     objective: float
@@ -257,11 +272,11 @@ def _batches(extractor: Extractor, statistics: UtteranceStatistics) -> Iterator[
     dim = extractor.dim
     rows, columns = np.tril_indices(dim)
     flat_offsets, flat_loadings = extractor.offsets.reshape(-1), extractor.loadings.reshape(-1, dim)
+    shifts = np.einsum("cdr,cd->cr", extractor.loadings, extractor.offsets)
     for start in range(0, len(statistics), BATCH):
         counts = statistics.counts[start : start + BATCH]
-        first = statistics.first[start : start + BATCH].astype(np.float64)
-        centred = (first - counts[:, :, None] * extractor.offsets).reshape(len(counts), -1)
-        linear = centred @ flat_loadings
+        first = statistics.first[start : start + BATCH].astype(np.float64).reshape(len(counts), -1)
+        linear = first @ flat_loadings - counts @ shifts
         if not (np.isfinite(linear).all() and np.isfinite(counts).all()):
             raise InputError("the statistics of an utterance are not finite numbers; check the features")
         precisions = np.zeros((len(counts), dim, dim))
@@ -275,6 +290,6 @@ def _batches(extractor: Extractor, statistics: UtteranceStatistics) -> Iterator[
         # The integral over w of the likelihood of all frames, by completing the square, less what does not depend on
         # o and T: b' L^-1 b / 2 - log |L| / 2 + sum_c (o_c' F_c - N_c o_c' o_c / 2).
         log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum()
-        shift = first.reshape(len(counts), -1) @ flat_offsets - 0.5 * counts @ (extractor.offsets**2).sum(axis=1)
+        shift = first @ flat_offsets - 0.5 * counts @ (extractor.offsets**2).sum(axis=1)
         objective = 0.5 * (half**2).sum() - log_det + shift.sum()
-        yield _Batch(counts, centred, means, factors, float(objective))
+        yield _Batch(counts, first, means, factors, float(objective))
