@@ -142,7 +142,9 @@ def posteriors(extractor: Extractor, statistics: UtteranceStatistics) -> tuple[M
     >>> posteriors(extractor, three_frames)
     (array([[1.5]]), array([[[0.25]]]))
     """
-    results = [(batch.means, batch.covariances()) for batch in _batches(extractor, statistics)]
+    results = [
+        (batch.means, _symmetric(batch.covariances(), extractor.dim)) for batch in _batches(extractor, statistics)
+    ]
     dim = extractor.dim
     means, covariances = [np.zeros((0, dim))], [np.zeros((0, dim, dim))]
     return np.concatenate(means + [r[0] for r in results]), np.concatenate(covariances + [r[1] for r in results])
@@ -167,11 +169,11 @@ def accumulate_extractor(extractor: Extractor, statistics: UtteranceStatistics) 
     components = len(extractor.offsets)
     weighted, linear = np.zeros((components, len(rows))), np.zeros((components, dim))
     cross = np.zeros((extractor.offsets.size, dim))
-    total, scatter, objective = np.zeros(dim), np.zeros((dim, dim)), 0.0
+    total, scatter, objective = np.zeros(dim), np.zeros(len(rows)), 0.0
     for batch in _batches(extractor, statistics):
         moments = batch.covariances()
-        moments += batch.means[:, :, None] * batch.means[:, None, :]
-        weighted += batch.counts.T @ moments[:, rows, columns]
+        moments += batch.means[:, rows] * batch.means[:, columns]
+        weighted += batch.counts.T @ moments
         linear += batch.counts.T @ batch.means
         cross += batch.first.T @ batch.means
         total += batch.means.sum(axis=0)
@@ -184,7 +186,7 @@ def accumulate_extractor(extractor: Extractor, statistics: UtteranceStatistics) 
         statistics.counts.sum(axis=0),
         statistics.first.sum(axis=0, dtype=np.float64),
         total,
-        scatter,
+        _symmetric(scatter, dim),
         np.asarray(float(len(statistics))),
         np.asarray(objective),
     )
@@ -255,12 +257,22 @@ class _Batch:
     objective: float
 
     def covariances(self) -> Matrix:
-        """Return the inverse precisions, (B, R, R)."""
-        result = np.empty_like(self.factors)
-        for number, factor in enumerate(self.factors):
-            inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=True)
-            result[number] = np.tril(inverse) + np.tril(inverse, -1).T
-        return result
+        """Return the lower triangles of the inverse precisions, row by row, (B, R (R + 1) / 2)."""
+        rows, columns = np.tril_indices(self.means.shape[1])
+        triangles = np.empty((len(self.factors), len(rows)))
+        for triangle, factor in zip(triangles, self.factors, strict=True):
+            # The lower triangle by rows is the upper one by columns, LAPACK's order, so that nothing is copied first.
+            inverse, _ = scipy.linalg.lapack.dpotri(factor.T, lower=False)
+            triangle[:] = inverse.T[rows, columns]
+        return triangles
+
+
+def _symmetric(triangles: Matrix, dim: int) -> Matrix:
+    """Return the symmetric matrices (..., R, R) of lower triangles row by row, (..., R (R + 1) / 2)."""
+    rows, columns = np.tril_indices(dim)
+    square = np.empty((*triangles.shape[:-1], dim, dim))
+    square[..., rows, columns] = square[..., columns, rows] = triangles
+    return square
 
 
 def _batches(extractor: Extractor, statistics: UtteranceStatistics) -> Iterator[_Batch]:
