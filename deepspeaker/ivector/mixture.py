@@ -73,6 +73,14 @@ class Ubm:
             raise singular(int(np.argmin(smallest))) from None
 
     @cached_property
+    def inverse_roots(self) -> Matrix:
+        """The inverses of `roots`."""
+        if not self.is_full:
+            return np.asarray(1.0 / self.roots)
+        identity = np.eye(self.means.shape[1])
+        return np.array([scipy.linalg.solve_triangular(root, identity, lower=True) for root in self.roots])
+
+    @cached_property
     def origin(self) -> Matrix:
         """The mean of the mixture, ``(D,)``. Frames are taken relative to it, which keeps their squares small."""
         return np.asarray(self.weights @ self.means)
@@ -83,8 +91,7 @@ class Ubm:
         dim = self.means.shape[1]
         means, roots = self.means - self.origin, self.roots
         if self.is_full:
-            inverse = np.array([scipy.linalg.solve_triangular(root, np.eye(dim), lower=True) for root in roots])
-            precisions = np.swapaxes(inverse, 1, 2) @ inverse
+            precisions = np.swapaxes(self.inverse_roots, 1, 2) @ self.inverse_roots
             linear = np.einsum("cij,cj->ci", precisions, means)
             log_det = 2 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
             first, second = products(dim, True)

@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
@@ -64,7 +63,7 @@ def utterance_statistics(
     """
     kind = product_type(ubm, dtype)
     parameters = np.asarray(ubm.parameters.T, dtype=kind)
-    dim = ubm.means.shape[1]
+    distance, dim = ubm.means - ubm.origin, ubm.means.shape[1]
     rows = []
     for frames in utterances:
         if frames.ndim != 2 or frames.shape[1] != dim or not len(frames):
@@ -74,7 +73,7 @@ def utterance_statistics(
             expanded = expand(frames[start : start + BLOCK], ubm, kind)
             posteriors, totals, _ = unscaled_posteriors(expanded, parameters)
             sums += posteriors.T @ (expanded[:, : 1 + dim] / totals[:, None])
-        rows.append(_whitened(ubm, sums, ubm.origin))
+        rows.append(_whitened(ubm, sums, distance))
     return _joined(ubm, rows)
 
 
@@ -105,7 +104,7 @@ def statistics_of_given(
             )
         expanded = np.concatenate([np.ones((len(frames), 1)), frames], axis=1)
         sums = np.asarray(posteriors, dtype=np.float64).T @ expanded
-        rows.append(_whitened(ubm, sums, np.zeros(frames.shape[1])))
+        rows.append(_whitened(ubm, sums, ubm.means))
     return _joined(ubm, rows)
 
 
@@ -141,17 +140,21 @@ def read_posteriors(
 
 
 def _whitened(
-    ubm: Ubm, sums: NDArray[np.float64], origin: NDArray[np.float64]
+    ubm: Ubm, sums: NDArray[np.float64], distance: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return N (C,) and F (C, D) of sums of posteriors times 1 and x relative to an origin, (C, 1 + D)."""
+    """Return N (C,) and F (C, D) of an utterance.
+
+    ``sums`` are the sums of posteriors times 1 and x relative to an origin, (C, 1 + D), and ``distance`` that of the
+    UBM's means from the origin, (C, D).
+    """
     counts = sums[:, 0].copy()
-    centred = sums[:, 1:] - counts[:, None] * (ubm.means - origin)
-    if not ubm.is_full:
-        return counts, (centred / ubm.roots).astype(np.float32)
-    solved = [
-        scipy.linalg.solve_triangular(root, row, lower=True) for root, row in zip(ubm.roots, centred, strict=True)
-    ]
-    return counts, np.array(solved, dtype=np.float32)
+    centred = counts[:, None] * distance
+    np.subtract(sums[:, 1:], centred, out=centred)
+    if ubm.is_full:
+        centred = (ubm.inverse_roots @ centred[:, :, None])[:, :, 0]
+    else:
+        centred *= ubm.inverse_roots
+    return counts, centred.astype(np.float32)
 
 
 def _joined(ubm: Ubm, rows: list[tuple[NDArray[np.float64], NDArray[np.float32]]]) -> UtteranceStatistics:
