@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.inference.speech_score import SHIFT, cut, speech_score
+
 
 class Quality(NamedTuple):
     """What is known about an audio file before it is compared with another."""

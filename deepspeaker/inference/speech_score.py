@@ -1,15 +1,13 @@
 """Tell speech from noise, hum, tones and music by statistics of a recording.
 
-The statistics are taken over windows of a second, relative to the file's own mean spectrum, so that a channel or a codec
-changes them little. A quadratic function of them, which logistic regression fits, gives the log-odds of being speech.
+The statistics are taken over windows of a second, relative to the file's own mean spectrum, so that a channel or a
+codec changes them little. A quadratic function of them, which logistic regression fits, gives the log-odds of being speech.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-from deepspeaker.inference.speech_coefficients import COEFFICIENTS, MEANS, SCALES
 
 Floats = NDArray[np.float64]
 
