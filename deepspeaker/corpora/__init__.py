@@ -3,7 +3,7 @@
 from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.download import ALL_PARTS, ARCHIVES, BASE_URL, MINI_PARTS, download, read_md5sums
 from deepspeaker.corpora.fingerprint import fingerprint, fingerprint_of_data_dir
-from deepspeaker.corpora.folder import FolderCorpus, find_speakers, read_folder
+from deepspeaker.corpora.folder import FolderCorpus, audio_files, find_speakers, read_folder
 from deepspeaker.corpora.kaldi_corpus import merge_chapters, read_kaldi
 from deepspeaker.corpora.librispeech import find_parts, read_librispeech
 from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
@@ -17,6 +17,7 @@ __all__ = [
     "DEV_REMEDY",
     "MINI_PARTS",
     "FolderCorpus",
+    "audio_files",
     "download",
     "find_parts",
     "find_speakers",

@@ -15,6 +15,7 @@ from deepspeaker.inference.description import (
     StoredCalibration,
     Threshold,
 )
+from deepspeaker.inference.many_files import Source, embed_files
 from deepspeaker.inference.model import (
     Candidate,
     Identification,
@@ -44,6 +45,7 @@ __all__ = [
     "Quality",
     "Rates",
     "Recording",
+    "Source",
     "SpeakerModel",
     "StoredCalibration",
     "Threshold",
@@ -51,6 +53,7 @@ __all__ = [
     "Voice",
     "Voices",
     "Window",
+    "embed_files",
     "fingerprint_of",
     "log_odds",
     "problems",

@@ -1,7 +1,7 @@
 """Tell speech from noise, hum, tones and music by statistics of a recording.
 
 The statistics are taken over windows of a second, relative to the file's own mean spectrum, so that a channel or a
-codec changes them little. A quadratic function of them, which logistic regression fits, gives the log-odds of being speech.
+codec changes them little. A quadratic function of them, fitted by logistic regression, gives the log-odds of speech.
 """
 
 from __future__ import annotations

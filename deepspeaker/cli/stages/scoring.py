@@ -109,7 +109,7 @@ def collect_systems(num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) ->
             print(f"by {network['checkpoint']} ({network['reason']})")
 
 
-@commands.command()
+@commands.command("embed-shard")
 @config_options
 @shard_options
 @device_option
@@ -117,7 +117,7 @@ def collect_systems(num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) ->
 @click.argument("data_dir", type=FOLDER)
 @click.argument("system_dir", type=FOLDER)
 @click.argument("output", type=FOLDER)
-def embed(
+def embed_shard(
     config: Path,
     overrides: tuple[str, ...],
     job: int,
@@ -134,11 +134,12 @@ def embed(
     a system, such as exp/E/triplet.
     """
     settings = load(config, overrides)
-    from deepspeaker.embedding import choose_checkpoint, embed_shard
+    from deepspeaker.embedding import choose_checkpoint
+    from deepspeaker.embedding import embed_shard as embed
 
     checkpoint, _ = choose_checkpoint(system_dir, settings.embedding.checkpoint)
     limit = settings.scoring.training_utterances if training else None
-    embed_shard(data_dir, checkpoint, output, job, num_jobs, device, limit)
+    embed(data_dir, checkpoint, output, job, num_jobs, device, limit)
 
 
 @commands.command("collect-embeddings")
@@ -146,7 +147,7 @@ def embed(
 @click.argument("data_dir", type=FOLDER)
 @click.argument("output", type=FOLDER)
 def collect_embeddings(num_jobs: int, data_dir: Path, output: Path) -> None:
-    """Join the shards of "embed".
+    """Join the shards of "embed-shard".
 
     The mean embedding of each speaker is written too.
     """

@@ -1,0 +1,142 @@
+"""``deepspeaker embed``: embeddings of any audio with an exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deepspeaker.cli.options import PATH, allow_pipes_option, commands, max_skipped_option, progress_option
+from deepspeaker.cli.voices import engine_option, model_argument
+from deepspeaker.errors import InputError
+
+if TYPE_CHECKING:
+    from deepspeaker.inference import Source
+
+
+@commands.command()
+@model_argument
+@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.argument("output", type=PATH)
+@click.option("--nj", type=click.IntRange(1), default=1, show_default=True, help="number of processes")
+@engine_option
+@max_skipped_option
+@allow_pipes_option
+@progress_option
+def embed(
+    model: Path,
+    inputs: tuple[Path, ...],
+    output: Path,
+    nj: int,
+    engine: str,
+    max_skipped: float,
+    allow_pipes: bool,
+    progress: bool,
+) -> None:
+    """Embed audio with an exported model.
+
+    INPUTS are audio files, folders of audio, Kaldi data directories, wav.scp files or one Lhotse CutSet (jsonl.gz).
+    OUTPUT decides the format: a folder gets xvector.ark and xvector.scp, a name.npz the arrays "ids" and "embeddings",
+    and a name.jsonl.gz the CutSet with the embeddings as field xvector.
+    """
+    import sys
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from deepspeaker.files import atomic_path
+    from deepspeaker.inference import embed_files
+    from deepspeaker.kaldi import ArkWriter
+    from deepspeaker.skipped import report_skipped
+
+    is_cuts, is_npz = output.name.endswith(".jsonl.gz"), output.suffix == ".npz"
+    if is_cuts and not (len(inputs) == 1 and ".jsonl" in inputs[0].name):
+        raise InputError(f"{output}: a CutSet is written only for one CutSet as input")
+    folder = output.with_name(output.name.removesuffix(".jsonl.gz") + "_xvector") if is_cuts else output
+    sources = find_sources(inputs, folder, allow_pipes)
+    found, skipped = {}, {}
+    embedded = embed_files(model, sources, engine, nj, allow_pipes)
+    bar = tqdm(embedded, total=len(sources), unit="file", disable=not (progress and sys.stderr.isatty()))
+    for name, result in bar:
+        if isinstance(result, str):
+            skipped[name] = result
+        else:
+            found[name] = result
+    where = output.with_name(f"{output.name}.skipped") if is_npz else folder / "skipped"
+    where.parent.mkdir(parents=True, exist_ok=True)
+    report_skipped(where, skipped, len(sources), "recordings", max_skipped)
+    if is_npz:
+        with atomic_path(output) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, ids=np.array(list(found)), embeddings=np.stack(list(found.values())))
+    else:
+        with ArkWriter(folder / "xvector.ark", folder / "xvector.scp") as writer:
+            for name, vector in sorted(found.items()):
+                writer.write(name, vector)
+    if is_cuts:
+        from deepspeaker.cuts import open_cuts, with_embeddings, write_cuts
+
+        cuts = with_embeddings(open_cuts(inputs[0]), folder / "xvector.scp", folder / "cuts.ark")
+        write_cuts(output, cuts)
+    print(f"{output}: {len(found)} embeddings")
+
+
+def find_sources(inputs: Iterable[Path], store: Path, allow_pipes: bool) -> dict[str, Source]:
+    """Return the audio that the arguments name, by id.
+
+    Raises
+    ------
+    InputError
+        There is nothing, or two recordings would have the same id.
+    """
+    found: dict[str, Source] = {}
+    for given in inputs:
+        for name, source in _sources_of(given, store, allow_pipes):
+            if name in found:
+                raise InputError(f"{given}: {name} would name two recordings; embed them in separate calls")
+            found[name] = source
+    if not found:
+        raise InputError(f"{', '.join(map(str, inputs))}: no audio")
+    return found
+
+
+def _sources_of(given: Path, store: Path, allow_pipes: bool) -> Iterable[tuple[str, Source]]:
+    from deepspeaker.inference import Source
+    from deepspeaker.kaldi import DataDir, read_table
+
+    if given.is_dir() and (given / "utt2spk").is_file():
+        return _of_data_dir(DataDir.read(given), given)
+    if given.is_dir() and (given / "wav.scp").is_file():
+        given = given / "wav.scp"
+    if given.suffix == ".scp":
+        return [(name, Source(location)) for name, location in read_table(given).items()]
+    if ".jsonl" in given.name:
+        from deepspeaker.cuts import data_dir_of_cuts, open_cuts
+
+        with_audio = (cut.drop_features() if cut.has_recording else cut for cut in open_cuts(given))
+        cuts = data_dir_of_cuts(with_audio, store / "audio", allow_pipes, (given.parent, given.parent.parent))
+        return _of_data_dir(cuts, given)
+    if given.is_dir():
+        from deepspeaker.corpora import audio_files
+
+        names = {"-".join(Path(name).with_suffix("").parts): name for name in sorted(audio_files(given))}
+        return [(wished.replace(" ", "_"), Source(str(given / name))) for wished, name in names.items()]
+    if not given.is_file():
+        raise InputError(f"{given}: no such file or folder")
+    return [(given.stem.replace(" ", "_"), Source(str(given)))]
+
+
+def _of_data_dir(data: object, given: Path) -> Iterable[tuple[str, Source]]:
+    from deepspeaker.inference import Source
+    from deepspeaker.kaldi import DataDir
+
+    assert isinstance(data, DataDir)
+    found = []
+    for utterance in sorted(data.utt2spk):
+        segment = data.segment_of(utterance)
+        if segment is None or segment.recording not in data.wav_scp:
+            raise InputError(f"{given}: {utterance} has no audio; an exported model needs audio, not features")
+        bounds = (segment.start, segment.end) if data.segments else None
+        found.append((utterance, Source(data.wav_scp[segment.recording], bounds)))
+    return found
