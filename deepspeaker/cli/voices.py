@@ -114,7 +114,7 @@ def verify(
             else:
                 print(f"cosine {verdict.cosine:.3f}, threshold {value:.3f}")
                 print("no probability: the model is not calibrated")
-            print(*_error_rates(verdict.threshold, loaded.description.corpus), sep="\n")
+            print(*_error_rates(verdict.threshold, false_acceptance, loaded.description.corpus), sep="\n")
         _print_notes(verdict.problems)
     return {True: YES, False: NO, None: NO_ANSWER}[verdict.same]
 
@@ -214,7 +214,8 @@ def identify(
             share = "" if candidate.probability is None else f"  probability {candidate.probability:6.1%}"
             print(f"  {candidate.name}  score {score:.2f}{share}")
         print(f"threshold {found.threshold.value:.2f} for {len(chosen)} voices")
-        print(*_error_rates(found.threshold, loaded.description.corpus, "For each voice at this threshold"), sep="\n")
+        wanted, headline = false_acceptance / len(chosen), "For each voice at this threshold"
+        print(*_error_rates(found.threshold, wanted, loaded.description.corpus, headline), sep="\n")
     if not as_json:
         _print_notes({file: found.problems} if found.problems else {})
     if not found.candidates:
@@ -303,7 +304,9 @@ def _spans(windows: Sequence[Window], name: str, threshold: float) -> list[tuple
     return spans
 
 
-def _error_rates(threshold: Threshold, corpus: str, headline: str = "At this threshold") -> list[str]:
+def _error_rates(
+    threshold: Threshold, wanted: float, corpus: str, headline: str = "At this threshold"
+) -> list[str]:
     """Say how often the threshold errs."""
 
     def told(rates: Rates) -> str:
@@ -316,6 +319,11 @@ def _error_rates(threshold: Threshold, corpus: str, headline: str = "At this thr
             lines.append(f"  {rates.speakers} {name} speakers of {corpus}: {told(rates)}")
     if threshold.development is None:
         lines.append("  The test speakers chose the threshold, so others will see more errors.")
+    if threshold.goal > wanted:
+        lines.append(
+            f"  The threshold is for {threshold.goal:.2%} of wrong speakers, not {wanted:.2%}: the model was tested on "
+            "too few speakers for that."
+        )
     return lines
 
 

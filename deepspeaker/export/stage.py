@@ -47,6 +47,9 @@ from deepspeaker.results import Results
 if TYPE_CHECKING:
     from deepspeaker.models import Network
 
+#: Fewer development speakers calibrate nothing.
+CALIBRATION_SPEAKERS = 5
+
 
 def export_model(
     data_dir: Path,
@@ -166,8 +169,12 @@ def _read(folders: Sequence[Path], networks: Sequence[dict[str, Any]], features:
 def _calibration(
     network: Network, folder: Path, development: Embedded | None, say: Callable[[str], None]
 ) -> tuple[Calibration | None, StoredCalibration | None]:
-    if development is None:
-        say(f"no calibration: there are no development speakers; {DEV_REMEDY}. The test speakers choose the thresholds")
+    speakers = 0 if development is None else development.speakers
+    if development is None or speakers < CALIBRATION_SPEAKERS or len(development.speaker) == speakers:
+        say(
+            f"no calibration: it needs {CALIBRATION_SPEAKERS} development speakers with several utterances, there are "
+            f"{speakers}; {DEV_REMEDY}. The test speakers choose the thresholds"
+        )
         return None, None
     calibration = calibrate(development, embed_crops(network, folder))
     cosine, shorter, longer = (float(weight) for weight in calibration.weights)

@@ -108,17 +108,10 @@ class Description(_Record):
         return self.files[WEIGHTS]
 
     def threshold(self, false_acceptance: float) -> Threshold:
-        """Return the threshold with the highest goal that is not above ``false_acceptance``.
-
-        Raises
-        ------
-        InputError
-            The model has none.
-        """
+        """Return the threshold with the highest goal that is not above ``false_acceptance``, or else the strictest."""
         usable = [threshold for threshold in self.thresholds if threshold.goal <= false_acceptance * (1 + 1e-9)]
         if not usable:
-            known = ", ".join(f"{threshold.goal:g}" for threshold in self.thresholds)
-            raise InputError(f"the model has no threshold for {false_acceptance:g} false acceptances; it has {known}")
+            return min(self.thresholds, key=lambda threshold: threshold.goal)
         return max(usable, key=lambda threshold: threshold.goal)
 
 

@@ -276,14 +276,14 @@ class SpeakerModel:
             Of samples, in Hz.
         false_acceptance
             How often different speakers may be taken for one, as a fraction. The model's threshold for the next lower
-            rate decides.
+            rate decides, or the strictest one.
         prior
             The probability of the same speaker before listening; it determines ``probability``, not the decision.
 
         Raises
         ------
         InputError
-            A recording cannot be read, or the model has no such threshold.
+            A recording cannot be read.
         """
         if not 0 < prior < 1:
             raise InputError(f"the prior {prior:g} is not between 0 and 1")
@@ -330,7 +330,7 @@ class SpeakerModel:
         """
         if not voices:
             raise InputError("no voice is enrolled; enrol one first")
-        threshold = self._strictest_useful(false_acceptance / len(voices))
+        threshold = self.description.threshold(false_acceptance / len(voices))
         recording = self.analyse(audio, sampling_rate)
         for problem in recording.problems:
             if problem.forbids:
@@ -413,11 +413,6 @@ class SpeakerModel:
     def _disagree(self, cosine: float, llr: float | None) -> bool:
         """Return whether a score speaks clearly against one voice."""
         return llr < DISAGREEMENT if llr is not None else cosine < self.description.thresholds[0].value - 0.2
-
-    def _strictest_useful(self, rate: float) -> Threshold:
-        """Return the threshold for a rate, or the strictest one if the rate is lower than all goals."""
-        strictest = min(self.description.thresholds, key=lambda threshold: threshold.goal)
-        return strictest if rate < strictest.goal else self.description.threshold(rate)
 
 
 def fingerprint_of(path: str | Path) -> str:
