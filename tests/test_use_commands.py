@@ -122,3 +122,43 @@ def test_commands_run_without_torch(model: Path, wavs: dict[str, str], tmp_path:
         done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], text=True, capture_output=True)
         assert done.returncode in (0, 1), done.stderr
         assert done.stderr == ""
+
+
+def test_evaluate_tests_a_model_on_other_recordings(model: Path, finished: Recipe, tmp_path: Path) -> None:
+    test = finished.folder / "data/demo/test"
+    done = run("evaluate", model, test, "--output", tmp_path / "e $(x)", "--nj", "2")
+    assert done.returncode == 0, done.stderr
+    expected = json.loads((finished.folder / EXP / "results.json").read_text())
+    found = json.loads((tmp_path / "e $(x)/results.json").read_text())
+    rates = [
+        next(one for one in results["systems"] if (one["name"], one["trials"]) == ("triplet", "trials_all"))["eer"]
+        for results in (found, expected)
+    ]
+    assert rates[0] == pytest.approx(rates[1], abs=0.01)
+    assert (tmp_path / "e $(x)/report.html").is_file()
+    thresholds = json.loads((tmp_path / "e $(x)/thresholds.json").read_text())["thresholds"]
+    for one in thresholds:  # these speakers chose the thresholds
+        assert one["here"]["p_fa"] == pytest.approx(one["stated"]["test"]["p_fa"], abs=0.005)
+        assert one["inside"]
+
+
+def test_evaluate_takes_folders_and_unlabelled_recordings(
+    model: Path, wavs: dict[str, str], finished: Recipe, tmp_path: Path
+) -> None:
+    for utterance, path in list(wavs.items())[:33]:
+        speaker = tmp_path / "people" / utterance.split("-")[0]
+        speaker.mkdir(parents=True, exist_ok=True)
+        (speaker / Path(path).name).symlink_to(path)
+    done = run("evaluate", model, tmp_path / "people", "--output", tmp_path / "e")
+    assert done.returncode == 0, done.stderr
+    assert "trials_all: 165 target" in done.stdout
+    unlabelled = tmp_path / "unlabelled"
+    unlabelled.mkdir()
+    names = list(wavs)[:3]
+    (unlabelled / "wav.scp").write_text("".join(f"{name} {wavs[name]}\n" for name in names))
+    (tmp_path / "pairs").write_text(f"{names[0]} {names[1]}\n{names[0]} {names[2]}\n")
+    assert "--trials" in run("evaluate", model, unlabelled, "--output", tmp_path / "u").stderr
+    done = run("evaluate", model, unlabelled, "--output", tmp_path / "u", "--trials", tmp_path / "pairs")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "u/scores_pairs").read_text().splitlines()
+    assert [line.split()[:2] for line in lines] == [[names[0], names[1]], [names[0], names[2]]]

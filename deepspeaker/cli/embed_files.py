@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from deepspeaker.cli.voices import engine_option, model_argument
 from deepspeaker.errors import InputError
 
 if TYPE_CHECKING:
-    from deepspeaker.inference import Source
+    from deepspeaker.inference import FileEmbedding, Source
 
 
 @commands.command()
@@ -41,13 +42,9 @@ def embed(
     OUTPUT decides the format: a folder gets xvector.ark and xvector.scp, a name.npz the arrays "ids" and "embeddings",
     and a name.jsonl.gz the CutSet with the embeddings as field xvector.
     """
-    import sys
-
     import numpy as np
-    from tqdm import tqdm
 
     from deepspeaker.files import atomic_path
-    from deepspeaker.inference import embed_files
     from deepspeaker.kaldi import ArkWriter
     from deepspeaker.skipped import report_skipped
 
@@ -56,14 +53,8 @@ def embed(
         raise InputError(f"{output}: a CutSet is written only for one CutSet as input")
     folder = output.with_name(output.name.removesuffix(".jsonl.gz") + "_xvector") if is_cuts else output
     sources = find_sources(inputs, folder, allow_pipes)
-    found, skipped = {}, {}
-    embedded = embed_files(model, sources, engine, nj, allow_pipes)
-    bar = tqdm(embedded, total=len(sources), unit="file", disable=not (progress and sys.stderr.isatty()))
-    for name, result in bar:
-        if isinstance(result, str):
-            skipped[name] = result
-        else:
-            found[name] = result
+    embedded, skipped = embed_sources(model, sources, engine, nj, allow_pipes, progress)
+    found = {name: one.embedding for name, one in embedded.items()}
     where = output.with_name(f"{output.name}.skipped") if is_npz else folder / "skipped"
     where.parent.mkdir(parents=True, exist_ok=True)
     report_skipped(where, skipped, len(sources), "recordings", max_skipped)
@@ -80,6 +71,24 @@ def embed(
         cuts = with_embeddings(open_cuts(inputs[0]), folder / "xvector.scp", folder / "cuts.ark")
         write_cuts(output, cuts)
     print(f"{output}: {len(found)} embeddings")
+
+
+def embed_sources(
+    model: Path, sources: dict[str, Source], engine: str, nj: int, allow_pipes: bool, progress: bool
+) -> tuple[dict[str, FileEmbedding], dict[str, str]]:
+    """Return the embeddings of sources, and why the others have none, with a progress bar in a terminal."""
+    from tqdm import tqdm
+
+    from deepspeaker.inference import embed_files
+
+    found, skipped = {}, {}
+    embedded = embed_files(model, sources, engine, nj, allow_pipes)
+    for name, result in tqdm(embedded, total=len(sources), unit="file", disable=not (progress and sys.stderr.isatty())):
+        if isinstance(result, str):
+            skipped[name] = result
+        else:
+            found[name] = result
+    return found, skipped
 
 
 def find_sources(inputs: Iterable[Path], store: Path, allow_pipes: bool) -> dict[str, Source]:

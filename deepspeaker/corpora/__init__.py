@@ -3,12 +3,12 @@
 from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.download import ALL_PARTS, ARCHIVES, BASE_URL, MINI_PARTS, download, read_md5sums
 from deepspeaker.corpora.fingerprint import fingerprint, fingerprint_of_data_dir
-from deepspeaker.corpora.folder import FolderCorpus, audio_files, find_speakers, read_folder
+from deepspeaker.corpora.folder import FolderCorpus, audio_files, find_speakers, read_folder, read_speakers
 from deepspeaker.corpora.kaldi_corpus import merge_chapters, read_kaldi
 from deepspeaker.corpora.librispeech import find_parts, read_librispeech
 from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
 from deepspeaker.corpora.partitions import DEV_REMEDY
-from deepspeaker.corpora.prepare import prepare
+from deepspeaker.corpora.prepare import copy_test_tables, prepare, write_trial_lists
 
 __all__ = [
     "ALL_PARTS",
@@ -18,6 +18,7 @@ __all__ = [
     "MINI_PARTS",
     "FolderCorpus",
     "audio_files",
+    "copy_test_tables",
     "download",
     "find_parts",
     "find_speakers",
@@ -30,7 +31,9 @@ __all__ = [
     "read_kaldi",
     "read_librispeech",
     "read_md5sums",
+    "read_speakers",
     "recording_of",
     "supervision_of",
     "write_jsonl",
+    "write_trial_lists",
 ]

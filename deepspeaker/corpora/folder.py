@@ -92,6 +92,19 @@ def read_folder(folder: Path, seed: int, session_level: int | None, say: Say) ->
     return FolderCorpus(split_off_test(whole, seed, say), utt2session, same_speakers=too_few)
 
 
+def read_speakers(folder: Path, say: Say) -> DataDir:
+    """Read the speakers of a folder, or of its folder ``test``, as one data directory; see ``read_folder``."""
+    found = find_speakers(folder, say)
+    part = _WHOLE if _WHOLE in found else "test"
+    speaker_ids = _speaker_ids(found[part])
+    ids = _ids({path: _stem(path) for paths in found[part].values() for path in paths}, speaker_ids)
+    root = folder.resolve() / part
+    return DataDir(
+        utt2spk={utterance: speaker_ids[path.split("/")[0]] for path, utterance in ids.items()},
+        wav_scp={utterance: f"{root}/{path}" for path, utterance in ids.items()},
+    )
+
+
 def find_speakers(folder: Path, say: Say | None = None) -> dict[str, dict[str, list[str]]]:
     """Find the audio files of each speaker, without opening them.
 

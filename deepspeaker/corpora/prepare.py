@@ -93,11 +93,11 @@ def prepare(
             _remove_part(output, part)
     written = {part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()}
     check_disjoint(written, allow_speaker_overlap or same_speakers)
-    _copy_test_tables(test_source, output / "test", usable["test"])
+    copy_test_tables(test_source, output / "test", usable["test"])
     if utt2session:
         kept = {utterance: s for utterance, s in utt2session.items() if utterance in usable["test"].utt2spk}
         write_table(output / "test" / "utt2session", kept)
-    _write_trials(output / "test", usable["test"].utt2spk, seed, say)
+    write_trial_lists(output / "test", usable["test"].utt2spk, seed, say)
     description = {"corpus": corpus, "synthetic": synthetic, "seed": seed}
     if same_speakers:
         description["same_speakers"] = True
@@ -146,7 +146,7 @@ def _remove_part(output: Path, part: str) -> None:
         manifest.unlink()
 
 
-def _copy_test_tables(source: Path | None, folder: Path, test: DataDir) -> None:
+def copy_test_tables(source: Path | None, folder: Path, test: DataDir) -> None:
     """Copy ``trials``, ``enrol_spk2utt`` and the ``utt2X`` tables that are not in a ``DataDir``; remove old ones.
 
     Tables are restricted to the utterances of the test part. The lists are not: stage 6 reports missing utterances.
@@ -166,7 +166,14 @@ def _copy_test_tables(source: Path | None, folder: Path, test: DataDir) -> None:
             write_table(folder / path.name, {u: value for u, value in table.items() if u in test.utt2spk})
 
 
-def _write_trials(folder: Path, utt2spk: dict[str, str], seed: int, say: Callable[[str], None]) -> None:
+def write_trial_lists(folder: Path, utt2spk: dict[str, str], seed: int, say: Callable[[str], None]) -> None:
+    """Write the lists ``trials_all``, ``trials_1p99`` and ``trials_enrol_N`` of a test part, as far as it allows them.
+
+    Raises
+    ------
+    InputError
+        There is no pair of one speaker, or none of two speakers.
+    """
     target, nontarget = write_trials_all(folder / "trials_all", utt2spk, seed)
     if not target or not nontarget:
         raise InputError(

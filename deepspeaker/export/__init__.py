@@ -6,7 +6,9 @@ from deepspeaker.export.measuring import (
     calibrate,
     embed_crops,
     embed_part,
+    rates_of,
     scored_pairs,
+    stored_calibration,
     thresholds,
 )
 from deepspeaker.export.onnx_graphs import OPSET, quantise, write_network_onnx, write_onnx
@@ -21,7 +23,9 @@ __all__ = [
     "embed_part",
     "export_model",
     "quantise",
+    "rates_of",
     "scored_pairs",
+    "stored_calibration",
     "thresholds",
     "write_network_onnx",
     "write_onnx",

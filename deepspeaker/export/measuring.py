@@ -14,7 +14,7 @@ from deepspeaker.backends import Calibration, cosine_scores, duration_measures, 
 from deepspeaker.embedding import embed_features, evenly_spaced
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, mean_variance_normalised
-from deepspeaker.inference import Rates, Threshold
+from deepspeaker.inference import Description, Rates, Threshold
 from deepspeaker.metrics import det_points, false_acceptance_point, rates_at_threshold
 
 if TYPE_CHECKING:
@@ -136,6 +136,18 @@ def thresholds(calibration: Calibration | None, development: Embedded | None, te
         rates = {name: _rates(parts[name], one, value) for name, one in pairs.items()}
         found.append(Threshold(goal=goal, value=value, **rates))
     return found
+
+
+def rates_of(part: Embedded, calibration: Calibration | None, values: Sequence[float]) -> list[Rates]:
+    """Return the error rates of thresholds on all pairs of some utterances."""
+    pairs = scored_pairs(part, calibration)
+    return [_rates(part, pairs, value) for value in values]
+
+
+def stored_calibration(description: Description) -> Calibration | None:
+    """Return the calibration of an exported model, None if it has none."""
+    stored = description.calibration
+    return None if stored is None else Calibration(np.array(stored.weights), stored.offset)
 
 
 def _rates(part: Embedded | None, pairs: Pairs, threshold: float) -> Rates:

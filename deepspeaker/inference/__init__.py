@@ -15,7 +15,7 @@ from deepspeaker.inference.description import (
     StoredCalibration,
     Threshold,
 )
-from deepspeaker.inference.many_files import Source, embed_files
+from deepspeaker.inference.many_files import FileEmbedding, Source, embed_files
 from deepspeaker.inference.model import (
     Candidate,
     Identification,
@@ -39,6 +39,7 @@ __all__ = [
     "WEIGHTS",
     "Candidate",
     "Description",
+    "FileEmbedding",
     "Identification",
     "NetworkDescription",
     "Problem",

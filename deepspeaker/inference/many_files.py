@@ -25,13 +25,21 @@ class Source(NamedTuple):
     """Start and end in seconds; None for all of it."""
 
 
+class FileEmbedding(NamedTuple):
+    """The embedding of a source."""
+
+    embedding: NDArray[np.float32]
+    """(dim,), of unit length."""
+    speech_frames: int
+
+
 _model: list[SpeakerModel] = []  # of a worker process
 
 
 def embed_files(
     path: Path, sources: Mapping[str, Source], engine: str = "auto", jobs: int = 1, allow_pipes: bool = False
-) -> Iterator[tuple[str, NDArray[np.float32] | str]]:
-    """Yield the id of each source with its embedding (dim,), or with the reason why it has none.
+) -> Iterator[tuple[str, FileEmbedding | str]]:
+    """Yield the id of each source with its embedding, or with the reason why it has none.
 
     Parameters
     ----------
@@ -60,11 +68,14 @@ def _start(path: Path, engine: str) -> None:
     _model[:] = [SpeakerModel(path, engine)]
 
 
-def _embed(item: tuple[str, Source, bool]) -> tuple[str, NDArray[np.float32] | str]:
+def _embed(item: tuple[str, Source, bool]) -> tuple[str, FileEmbedding | str]:
     name, source, allow_pipes = item
     model = _model[0]
     try:
         samples, _ = load_audio(source.location, model.sampling_rate, allow_pipes, source.segment)
-        return name, model.embed(samples, model.sampling_rate)
+        analysis = model.engine.analyse(samples)
+        if not (analysis.speech > 0).any():
+            return name, f"{source.location}: has no speech frame"
+        return name, FileEmbedding(analysis.embedding, int((analysis.speech > 0).sum()))
     except InputError as error:
         return name, str(error)
