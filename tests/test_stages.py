@@ -85,6 +85,7 @@ def test_all_stages_are_declared() -> None:
         "collect-systems": 5,
         "score": 6,
         "report": 7,
+        "export": 8,
     }
 
 

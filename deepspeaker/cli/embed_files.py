@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deepspeaker.cli.model_options import engine_option, model_argument
 from deepspeaker.cli.options import PATH, allow_pipes_option, commands, max_skipped_option, progress_option
-from deepspeaker.cli.voices import engine_option, model_argument
 from deepspeaker.errors import InputError
 
 if TYPE_CHECKING:

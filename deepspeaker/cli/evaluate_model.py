@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deepspeaker.cli.embed_files import embed_sources, find_sources
+from deepspeaker.cli.model_options import engine_option, model_argument
 from deepspeaker.cli.options import (
     FILE,
     FOLDER,
@@ -18,7 +19,6 @@ from deepspeaker.cli.options import (
     progress_option,
     seed_option,
 )
-from deepspeaker.cli.voices import engine_option, model_argument
 from deepspeaker.errors import InputError
 
 if TYPE_CHECKING:

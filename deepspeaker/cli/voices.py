@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,65 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepspeaker.cli.options import PATH, Function, commands
+from deepspeaker.cli.model_options import (
+    NO,
+    NO_ANSWER,
+    YES,
+    answers,
+    engine_option,
+    error_rates,
+    false_acceptance_option,
+    json_option,
+    load_model,
+    minimum_speech_option,
+    model_argument,
+    print_json,
+    print_notes,
+    prior_option,
+)
+from deepspeaker.cli.options import PATH, commands
 from deepspeaker.errors import InputError
 
 if TYPE_CHECKING:
-    from deepspeaker.inference import Problem, Rates, SpeakerModel, Threshold, Window
+    from deepspeaker.inference import SpeakerModel, Window
 
-#: Like grep: 0 is yes, 1 is no, 2 is no answer.
-YES, NO, NO_ANSWER = 0, 1, 2
 _SHOWN = 10  # candidates
-
-model_argument = click.argument("model", type=PATH)
-json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
-engine_option = click.option(
-    "--engine",
-    type=click.Choice(["auto", "onnx", "int8", "torch"]),
-    default="auto",
-    show_default=True,
-    help="what computes; auto: onnx if possible, because it starts faster",
-)
-minimum_speech_option = click.option(
-    "--minimum-speech", type=click.FloatRange(0.1), default=1.0, show_default=True, help="seconds a decision needs"
-)
-false_acceptance_option = click.option(
-    "--false-acceptance",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.01,
-    show_default=True,
-    help="how often a wrong speaker may be accepted",
-)
-prior_option = click.option(
-    "--prior",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.5,
-    show_default=True,
-    help="probability, before listening, of the same speaker (identify: that the speaker is enrolled)",
-)
-
-
-def answers(function: Function) -> Function:
-    """Decorate a command whose exit status is an answer: an error is NO_ANSWER."""
-
-    @functools.wraps(function)
-    def command(*arguments: Any, **options: Any) -> Any:
-        try:
-            return function(*arguments, **options)
-        except (InputError, OSError) as error:
-            if click.get_current_context().find_root().params["debug"]:
-                raise
-            print(f"deepspeaker: {error}", file=sys.stderr)
-            return NO_ANSWER
-
-    return command  # type: ignore[return-value]
-
-
-def load_model(path: Path, engine: str, minimum_speech: float) -> SpeakerModel:
-    """Load the model of a command."""
-    from deepspeaker.inference import SpeakerModel
-
-    return SpeakerModel(path, engine, minimum_speech)
 
 
 @commands.command()
@@ -101,7 +63,7 @@ def verify(
     loaded = load_model(model, engine, minimum_speech)
     verdict = loaded.verify(one, two, false_acceptance=false_acceptance, prior=prior)
     if as_json:
-        _print_json(dataclasses.asdict(verdict) | {"threshold": verdict.threshold.model_dump()})
+        print_json(dataclasses.asdict(verdict) | {"threshold": verdict.threshold.model_dump()})
     else:
         print({True: "same speaker", False: "different speakers", None: "cannot say"}[verdict.same])
         if verdict.same is None:
@@ -114,8 +76,8 @@ def verify(
             else:
                 print(f"cosine {verdict.cosine:.3f}, threshold {value:.3f}")
                 print("no probability: the model is not calibrated")
-            print(*_error_rates(verdict.threshold, false_acceptance, loaded.description.corpus), sep="\n")
-        _print_notes(verdict.problems)
+            print(*error_rates(verdict.threshold, false_acceptance, loaded.description.corpus), sep="\n")
+        print_notes(verdict.problems)
     return {True: YES, False: NO, None: NO_ANSWER}[verdict.same]
 
 
@@ -154,10 +116,10 @@ def enrol(
     problems = {one.name: one.problems for one in recordings if one.problems}
     if as_json:
         record = {"name": name, "files": list(files), "speech_seconds": round(seconds, 2), "problems": problems}
-        _print_json(record | {"inconsistent": [list(pair) for pair in disagreeing]})
+        print_json(record | {"inconsistent": [list(pair) for pair in disagreeing]})
         return
     print(f"{voices}: enrolled {name} from {len(files)} file{'s' if len(files) > 1 else ''}, {seconds:.1f} s of speech")
-    _print_notes(problems)
+    print_notes(problems)
     for one, other, score in disagreeing:
         print(f"note: {one} and {other} do not sound like one voice (score {score:.2f})", file=sys.stderr)
 
@@ -203,7 +165,7 @@ def identify(
         return _segments(loaded, chosen, file, segment, false_acceptance, as_json)
     found = loaded.identify(file, chosen, false_acceptance=false_acceptance, prior=prior)
     if as_json:
-        _print_json(dataclasses.asdict(found) | {"threshold": found.threshold.model_dump()})
+        print_json(dataclasses.asdict(found) | {"threshold": found.threshold.model_dump()})
     elif not found.candidates:
         print("cannot say")
         print(found.reason)
@@ -215,9 +177,9 @@ def identify(
             print(f"  {candidate.name}  score {score:.2f}{share}")
         print(f"threshold {found.threshold.value:.2f} for {len(chosen)} voices")
         wanted, headline = false_acceptance / len(chosen), "For each voice at this threshold"
-        print(*_error_rates(found.threshold, wanted, loaded.description.corpus, headline), sep="\n")
+        print(*error_rates(found.threshold, wanted, loaded.description.corpus, headline), sep="\n")
     if not as_json:
-        _print_notes({file: found.problems} if found.problems else {})
+        print_notes({file: found.problems} if found.problems else {})
     if not found.candidates:
         return NO_ANSWER
     return YES if found.name else NO
@@ -241,7 +203,7 @@ def list_voices(model: Path, voices: Path, as_json: bool) -> None:
 
     enrolled = Voices(voices, fingerprint_of(model)).all()
     if as_json:
-        _print_json({name: {"files": one.files, "speech_frames": one.speech_frames} for name, one in enrolled.items()})
+        print_json({name: {"files": one.files, "speech_frames": one.speech_frames} for name, one in enrolled.items()})
         return
     for name, voice in enrolled.items():
         print(f"{name}  {voice.files} file{'s' if voice.files > 1 else ''}")
@@ -279,7 +241,7 @@ def _segments(
     spoken = {name: _spans(windows, name, threshold) for name in voices}
     if as_json:
         rows = [dataclasses.asdict(window) for window in windows]
-        _print_json({"windows": rows, "speaks": spoken, "threshold": threshold})
+        print_json({"windows": rows, "speaks": spoken, "threshold": threshold})
     else:
         for name, spans in spoken.items():
             times = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in spans)
@@ -302,53 +264,3 @@ def _spans(windows: Sequence[Window], name: str, threshold: float) -> list[tuple
             else:
                 spans.append((window.start, window.end))
     return spans
-
-
-def _error_rates(
-    threshold: Threshold, wanted: float, corpus: str, headline: str = "At this threshold"
-) -> list[str]:
-    """Say how often the threshold errs."""
-
-    def told(rates: Rates) -> str:
-        accepted, rejected = _rate(rates.p_fa, rates.p_fa_ci95), _rate(rates.p_miss, rates.p_miss_ci95)
-        return f"{accepted} of different speakers accepted, {rejected} of same speakers rejected"
-
-    lines = [f"{headline}, in % with 95 % intervals:"]
-    for name, rates in (("development", threshold.development), ("test", threshold.test)):
-        if rates is not None:
-            lines.append(f"  {rates.speakers} {name} speakers of {corpus}: {told(rates)}")
-    if threshold.development is None:
-        lines.append("  The test speakers chose the threshold, so others will see more errors.")
-    if threshold.goal > wanted:
-        lines.append(
-            f"  The threshold is for {threshold.goal:.2%} of wrong speakers, not {wanted:.2%}: the model was tested on "
-            "too few speakers for that."
-        )
-    return lines
-
-
-def _rate(rate: float, interval: tuple[float, float] | None) -> str:
-    from deepspeaker.results import format_rate
-
-    return format_rate(rate, list(interval) if interval else None)
-
-
-def _print_notes(problems: Mapping[str, Sequence[Problem]]) -> None:
-    """Print what is wrong with files but does not forbid a decision."""
-    for name, found in problems.items():
-        for problem in found:
-            if not problem.forbids:
-                print(f"note: {name}: {problem.sentence}", file=sys.stderr)
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=1, default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "_asdict"):
-        return value._asdict()
-    if hasattr(value, "item"):
-        return value.item()
-    return str(value)
-

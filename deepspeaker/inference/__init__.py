@@ -1,5 +1,6 @@
 """Exported models: load one, embed audio, compare voices. ``deepspeaker.export`` writes them."""
 
+from deepspeaker.inference.answers import Candidate, Identification, Recording, Verdict, Voice, Window
 from deepspeaker.inference.checks import Problem, Quality, problems, quality
 from deepspeaker.inference.description import (
     CARD,
@@ -16,16 +17,7 @@ from deepspeaker.inference.description import (
     Threshold,
 )
 from deepspeaker.inference.many_files import FileEmbedding, Source, embed_files
-from deepspeaker.inference.model import (
-    Candidate,
-    Identification,
-    Recording,
-    SpeakerModel,
-    Verdict,
-    Voice,
-    Window,
-    fingerprint_of,
-)
+from deepspeaker.inference.model import SpeakerModel, fingerprint_of
 from deepspeaker.inference.speech_score import log_odds, window_statistics, with_products
 from deepspeaker.inference.voices import Voices
 

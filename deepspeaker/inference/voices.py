@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deepspeaker.errors import InputError
-from deepspeaker.inference.model import Voice
+from deepspeaker.inference.answers import Voice
 
 #: The version of the tables.
 _SCHEMA = 1

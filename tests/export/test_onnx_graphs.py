@@ -19,13 +19,11 @@ from deepspeaker.audio import read_audio
 from deepspeaker.config import Features
 from deepspeaker.errors import InputError
 from deepspeaker.export import OPSET, quantise, write_network_onnx, write_onnx
-from deepspeaker.features import FbankExtractor, energy_vad, mean_variance_normalised
-from deepspeaker.inference import front_end as front_end_module
+from deepspeaker.features import FbankExtractor, FrontEnd, energy_vad, mean_variance_normalised
 from deepspeaker.kaldi import ArkWriter, read_matrix
 from deepspeaker.models import Network, folded
 from tests.inference.signals import KINDS, NETWORKS, signal, trained
 
-FrontEnd = front_end_module.FrontEnd
 Floats = NDArray[np.float32]
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 FOLDERS = [CORPORA / "speechocean", CORPORA / "libri"]

@@ -90,7 +90,7 @@ def test_a_second_run_skips_everything_and_changes_nothing(finished: Recipe) -> 
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")}
     again = finished.run()
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("finished already, skipped") == 10
+    assert again.stdout.count("finished already, skipped") == 11
     assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*.ark")} == before
     assert len(again.stdout.splitlines()[-3:]) == 3 and again.stdout.splitlines()[-3].startswith("result: EER")
 
@@ -209,7 +209,7 @@ def test_options_in_any_order_and_help_from_any_folder(finished: Recipe) -> None
     ("options", "error"),
     [
         (["--stage", "5", "--stop-stage", "3"], "--stop-stage 3 comes before --stage 5"),
-        (["--stage", "9"], "'--stage': 9 is not in the range 0<=x<=7"),
+        (["--stage", "9"], "'--stage': 9 is not in the range 0<=x<=8"),
         (["--stages", "2"], "unknown option --stages; --help lists all"),
         (["--from", "/"], "unknown option --from; --help lists all"),
         (["--seed"], "--seed needs a value"),

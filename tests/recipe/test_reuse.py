@@ -45,7 +45,7 @@ def test_a_finished_network_is_never_replaced_unasked(copied: Recipe) -> None:
         )
         assert networks(exp) == before
     # The old results still count as finished.
-    assert copied.run().stdout.count("finished already, skipped") == 10
+    assert copied.run().stdout.count("finished already, skipped") == 11
 
 
 def test_the_saved_configuration_of_an_experiment_changes_nothing(copied: Recipe) -> None:
@@ -55,7 +55,7 @@ def test_the_saved_configuration_of_an_experiment_changes_nothing(copied: Recipe
     for saved in (exp / "softmax/config.yaml", exp / "config.yaml"):
         done = copied.run("--exp", Path(EXP).name, "--config", str(saved))
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("finished already, skipped") == 10
+        assert done.stdout.count("finished already, skipped") == 11
     assert networks(exp) == before
 
 

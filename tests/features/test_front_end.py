@@ -16,12 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepspeaker.config import Features
-from deepspeaker.features import FbankExtractor, energy_vad, mean_variance_normalised
-from deepspeaker.inference import front_end as module
+from deepspeaker.features import FbankExtractor, FrontEnd, energy_vad, mean_variance_normalised
 from deepspeaker.kaldi import ArkWriter, read_matrix
 from tests.inference.signals import KINDS, signal
 
-FrontEnd = module.FrontEnd
 Floats = NDArray[np.float32]
 LENGTHS = [160, 239, 240, 399, 400, 401, 559, 560, 561, 1000, 7777, 16000, 16079, 16080, 48001, 100003, 320000]
 
@@ -143,7 +141,7 @@ def test_a_saved_state_needs_no_lhotse(tmp_path: Path) -> None:
     script = """
 import sys, torch
 from deepspeaker.config import Features
-from deepspeaker.inference.front_end import FrontEnd
+from deepspeaker.features import FrontEnd
 front_end = FrontEnd(Features(), torch.load("state.pt"))
 for one, other in zip(front_end(torch.load("samples.pt")), torch.load("output.pt"), strict=True):
     assert torch.equal(one, other)
