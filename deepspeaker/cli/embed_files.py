@@ -15,6 +15,7 @@ from deepspeaker.errors import InputError
 
 if TYPE_CHECKING:
     from deepspeaker.inference import FileEmbedding, Source
+    from deepspeaker.kaldi import DataDir
 
 
 @commands.command()
@@ -115,7 +116,7 @@ def _sources_of(given: Path, store: Path, allow_pipes: bool) -> Iterable[tuple[s
     from deepspeaker.kaldi import DataDir, read_table
 
     if given.is_dir() and (given / "utt2spk").is_file():
-        return _of_data_dir(DataDir.read(given), given)
+        return of_data_dir(DataDir.read(given), given)
     if given.is_dir() and (given / "wav.scp").is_file():
         given = given / "wav.scp"
     if given.suffix == ".scp":
@@ -125,22 +126,21 @@ def _sources_of(given: Path, store: Path, allow_pipes: bool) -> Iterable[tuple[s
 
         with_audio = (cut.drop_features() if cut.has_recording else cut for cut in open_cuts(given))
         cuts = data_dir_of_cuts(with_audio, store / "audio", allow_pipes, (given.parent, given.parent.parent))
-        return _of_data_dir(cuts, given)
+        return of_data_dir(cuts, given)
     if given.is_dir():
         from deepspeaker.corpora import audio_files
 
-        names = {"-".join(Path(name).with_suffix("").parts): name for name in sorted(audio_files(given))}
-        return [(wished.replace(" ", "_"), Source(str(given / name))) for wished, name in names.items()]
+        parts = [(Path(name).with_suffix("").parts, given / name) for name in sorted(audio_files(given))]
+        return [("-".join(names).replace(" ", "_"), Source(str(path))) for names, path in parts]
     if not given.is_file():
         raise InputError(f"{given}: no such file or folder")
     return [(given.stem.replace(" ", "_"), Source(str(given)))]
 
 
-def _of_data_dir(data: object, given: Path) -> Iterable[tuple[str, Source]]:
+def of_data_dir(data: DataDir, given: Path) -> Iterable[tuple[str, Source]]:
+    """Return the audio of each utterance of a data directory; ``given`` names it in errors."""
     from deepspeaker.inference import Source
-    from deepspeaker.kaldi import DataDir
 
-    assert isinstance(data, DataDir)
     found = []
     for utterance in sorted(data.utt2spk):
         segment = data.segment_of(utterance)

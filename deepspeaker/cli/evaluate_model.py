@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from deepspeaker.cli.embed_files import embed_sources, find_sources
+from deepspeaker.cli.embed_files import embed_sources, find_sources, of_data_dir
 from deepspeaker.cli.model_options import engine_option, model_argument
 from deepspeaker.cli.options import (
     FILE,
@@ -78,7 +78,7 @@ def evaluate(
         data = DataDir.read(folder) if labelled else None
     else:
         data = read_speakers(folder, print)
-        sources = find_sources_of(data)
+        sources = dict(of_data_dir(data, folder))
     output.mkdir(parents=True, exist_ok=True)
     found, skipped = embed_sources(loaded.folder, sources, engine, nj, allow_pipes, progress)
     report_skipped(output / "skipped", skipped, len(sources), "recordings", max_skipped)
@@ -88,13 +88,6 @@ def evaluate(
     _prepare(data.subset(list(found)), folder, output, loaded, found, seed)
     _evaluate(loaded.description, output, seed, max_skipped, trials, enrolment)
     _measure_thresholds(loaded, data, found, output)
-
-
-def find_sources_of(data: DataDir) -> dict[str, Any]:
-    """Return the audio of a data directory without segments, by utterance."""
-    from deepspeaker.inference import Source
-
-    return {utterance: Source(location) for utterance, location in data.wav_scp.items()}
 
 
 def _score_pairs(

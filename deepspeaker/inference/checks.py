@@ -1,11 +1,7 @@
 """Whether audio holds enough evidence for a decision: is it speech, how much of it, and how well recorded.
 
-Kaldi's energy VAD accepts any sound that is loud enough. Here, statistics of log-mel frames and of the fine spectrum
-tell speech from noise, hum, tones and music. They are taken over windows of a second, relative to the file's own mean
-spectrum, so that a channel or a codec changes them little.
-
-Only numpy is used, so that this works wherever an exported model runs. ``python -m benchmarks.speech_check CORPORA``
-prints the coefficients. It is a long module because these stand beside the statistics that they weigh.
+Kaldi's energy VAD accepts any sound that is loud enough, so ``speech_score`` tells speech from other sounds. Only numpy
+is used, so that this works wherever an exported model runs.
 """
 
 from __future__ import annotations
