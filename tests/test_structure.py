@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "deepspeaker"
 #: From the bottom up: a module imports only from what comes before it here, and from its own package.
 ORDER = [
-    *("errors", "files", "kaldi", "skipped", "config", "stages", "audio", "metrics", "models", "features", "trials"),
-    *("corpora", "embedding", "ivector", "backends", "training", "cuts", "results", "evaluation", "inference"),
-    *("export", "report", "cli"),
+    *("errors", "files", "kaldi", "skipped", "config", "stages", "audio", "metrics", "models", "trials", "corpora"),
+    *("augmentation", "features", "embedding", "ivector", "backends", "training", "cuts", "results", "evaluation"),
+    *("inference", "export", "report", "cli"),
 ]
 MAX_LINES = 350
 

@@ -60,12 +60,15 @@ def fingerprint(corpus: str, folder: Path) -> str:
 def fingerprint_of_data_dir(data_dir: Path) -> str:
     """Return a SHA-256 of everything that decides the features of a data directory.
 
-    This covers the speakers, and either the audio (``wav.scp`` and ``segments``) or the features that came with the
-    directory, with the sizes of the files named there. Files that stage 2 adds to the directory do not count.
+    This covers the speakers, how copies of other parts are changed, and either the audio (``wav.scp`` and ``segments``)
+    or the features that came with the directory, with the sizes of the files named there. Files that stage 2 adds to
+    the directory do not count.
     """
     digest = hashlib.sha256()
     given = ("feats.scp", "vad.scp") if has_precomputed_features(data_dir) else ("wav.scp", "segments")
-    for name in ("utt2spk", *given):
+    changes = ("augmentation.json", "utt2condition", *sorted(path.name for path in data_dir.glob("sources_*.scp")))
+    copies = changes if (data_dir / changes[0]).is_file() else ()  # of other parts; utt2condition may be a user's table
+    for name in ("utt2spk", *given, *copies):
         if (data_dir / name).is_file():
             content = (data_dir / name).read_bytes()
             digest.update(f"{name}\n".encode() + content)

@@ -1,9 +1,10 @@
-"""Log-mel features, VAD, CMVN, crops read straight from arks, and VTLP."""
+"""Log-mel features, VAD, CMVN, bandwidth, crops read straight from arks, and VTLP."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from deepspeaker.features.bandwidth import upper_edge
 from deepspeaker.features.crops import FeatureIndex, UtterancesBySpeaker
 from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import check_normalised, mean_variance_normalised
@@ -26,6 +27,7 @@ __all__ = [
     "mean_variance_normalised",
     "nosil_dir",
     "shard_of",
+    "upper_edge",
     "vtlp_matrix",
 ]
 

@@ -69,6 +69,9 @@ class FeatureIndex:
     ----------
     data_dir
         A directory with ``feats.scp``, ``utt2spk`` and ``utt2num_frames``.
+    copies
+        Directories with changed copies of its utterances, whose ``utt2uniq`` names the utterance of each copy. ``rows``
+        tells where they are; everything else is about ``data_dir``.
 
     Attributes
     ----------
@@ -90,31 +93,38 @@ class FeatureIndex:
 
     Notes
     -----
-    The index needs 32 bytes of memory per utterance. It reads ids from ``feats.scp``, which stays open. The arks stay
-    open too and are read with pread, so threads and forked processes can share an index.
+    The index needs 32 bytes of memory per utterance, and 28 for each copy. It reads ids from ``feats.scp``, which stays
+    open. The arks stay open too and are read with pread, so threads and forked processes can share an index.
 
     Opening an index checks the first and last matrix of each ark and up to ``CHECKED_UTTERANCES`` others. This finds a
     truncated or regenerated ark before work begins. Each read checks the number of frames again. An ark regenerated
     with different values but equal lengths goes undetected.
     """
 
-    def __init__(self, data_dir: str | Path) -> None:
-        self.data_dir = Path(data_dir)
-        scp = self.data_dir / "feats.scp"
-        if not scp.is_file():
-            raise InputError(f"{scp}: no such file; run stage 2 (local/2_fbank.sh) first")
-        table = _joined_tables(self.data_dir)
+    def __init__(self, data_dir: str | Path, copies: Sequence[str | Path] = ()) -> None:
+        self.data_dir, self._folders = Path(data_dir), [Path(folder) for folder in (data_dir, *copies)]
+        for folder in self._folders:
+            if not (folder / "feats.scp").is_file():
+                raise InputError(f"{folder}/feats.scp: no such file; run stage 2 (local/2_fbank.sh) first")
+        tables = [_joined_tables(folder) for folder in self._folders]
+        table = tables[0]
+        self._rows_of = _rows_of_copies(tables, self._folders) if copies else None
         self.speakers: list[str] = table["speaker"].unique().sort().to_list()
         numbers = table["speaker"].replace_strict(self.speakers, list(range(len(self.speakers))))
         self.speaker = numbers.to_numpy().astype(np.int32)
         self.of_speaker = UtterancesBySpeaker(self.speaker, len(self.speakers))
-        self.frames = table["frames"].to_numpy().astype(np.int32)
+        self._ends = np.cumsum([len(one) for one in tables])
+        table = _rows_together(tables)
+        del tables  # with the ids
+        self._frames = table["frames"].to_numpy().astype(np.int32)
+        self.frames = self._frames[: self._ends[0]]
         self._line = table["line"].to_numpy().astype(np.int64)
         self._offset = table["offset"].to_numpy().astype(np.int64)
         paths: list[str] = table["path"].unique().sort().to_list()
         self._descriptors: list[int] = []
+        scp = self._folders[0] / "feats.scp"
         try:
-            self._scp = self._open(scp)
+            self._scp = [self._open(folder / "feats.scp") for folder in self._folders]
             descriptors = [self._open(path) for path in paths]
         except OSError as error:
             raise InputError(f"{error.filename}: {error.strerror}; {scp} names it") from None
@@ -138,10 +148,10 @@ class FeatureIndex:
         return len(self.frames)
 
     def utterance_id(self, utterance: int) -> str:
-        """Return the id of an utterance number."""
+        """Return the id of an utterance number, or of a row."""
         line = b""
         while not line.split(maxsplit=1)[1:]:
-            block = os.pread(self._scp, 256, int(self._line[utterance]) + len(line))
+            block = os.pread(self._scp[self._source(utterance)], 256, int(self._line[utterance]) + len(line))
             if not block:
                 break
             line += block
@@ -151,6 +161,28 @@ class FeatureIndex:
     def utterances(self) -> list[str]:
         """The ids of all utterances, in order."""
         return [self.utterance_id(utterance) for utterance in range(len(self))]
+
+    def rows(self, utterances: NDArray[np.int32], sources: NDArray[np.int64] | None) -> NDArray[np.int32]:
+        """Return the rows of utterances, or of copies of them; other methods take rows like utterance numbers.
+
+        Parameters
+        ----------
+        utterances
+            Utterance numbers, (utterances,).
+        sources
+            0 for the utterance as it is, N for its copy in the Nth directory, (utterances,). If stage 2 had to leave a
+            copy out, this is the utterance as it is. None: all as they are.
+        """
+        if sources is None or self._rows_of is None:
+            return utterances
+        return np.asarray(self._rows_of[sources, utterances])
+
+    def folder(self, row: int) -> Path:
+        """Return the data directory of a row."""
+        return self._folders[self._source(row)]
+
+    def _source(self, row: int) -> int:
+        return int(np.searchsorted(self._ends, row, side="right"))
 
     def read(self, utterance: int) -> NDArray[np.float32]:
         """Return all frames of an utterance number, (frames, feature_dim)."""
@@ -162,7 +194,7 @@ class FeatureIndex:
         Parameters
         ----------
         utterances
-            Utterance numbers, (crops,).
+            Utterance numbers or rows, (crops,).
         uniform
             Where each crop begins, from 0 (the first possible frame) to below 1, (crops,).
         frames
@@ -174,7 +206,7 @@ class FeatureIndex:
             (crops, frames, feature_dim).
         """
         batch = np.empty((len(utterances), frames, self.feature_dim), dtype=np.float32)
-        length = self.frames[utterances]
+        length = self._frames[utterances]
         starts = (uniform * np.where(length >= frames, length - frames + 1, length)).astype(np.int64)
         columns = (utterances, length, starts, self._file[utterances], self._offset[utterances])
         places = zip(*(column.tolist() for column in columns), strict=True)
@@ -202,19 +234,20 @@ class FeatureIndex:
         self.feature_dim = self.feature_dim or header.cols
         if header.cols != self.feature_dim:
             raise InputError(
-                f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)} has {header.cols} bins, "
+                f"{self.folder(utterance)}/feats.scp: {self.utterance_id(utterance)} has {header.cols} bins, "
                 f"the first utterance {self.feature_dim}; all must have the same"
             )
-        if header.rows != self.frames[utterance]:
+        if header.rows != self._frames[utterance]:
             raise InputError(
-                f"{self.data_dir}/utt2num_frames: {self.utterance_id(utterance)} has {self.frames[utterance]} frames, "
+                f"{self.folder(utterance)}/utt2num_frames: {self.utterance_id(utterance)} has "
+                f"{self._frames[utterance]} frames, "
                 f"but {header.rows} in {self._paths[int(self._file[utterance])]}; run stage 2 again"
             )
         return header
 
     def _error(self, utterance: int, reason: object) -> InputError:
         path = self._paths[int(self._file[utterance])]
-        return InputError(f"{self.data_dir}/feats.scp: {self.utterance_id(utterance)}: {path}: {reason}")
+        return InputError(f"{self.folder(utterance)}/feats.scp: {self.utterance_id(utterance)}: {path}: {reason}")
 
     def close(self) -> None:
         """Close the files."""
@@ -261,4 +294,28 @@ def _joined_tables(data_dir: Path) -> pl.DataFrame:
     wrong = table.filter(~pl.col("frames").str.contains("^0*[1-9][0-9]{0,8}$"))
     if len(wrong):
         raise InputError(f"{data_dir}/utt2num_frames: {wrong['key'][0]} has no frames; run stage 2 again")
-    return table.with_columns(pl.col("offset", "frames").cast(pl.Int64)).drop("key")
+    return table.with_columns(pl.col("offset", "frames").cast(pl.Int64))
+
+
+def _rows_together(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat([table.drop("key", "speaker") for table in tables])
+
+
+def _rows_of_copies(tables: Sequence[pl.DataFrame], folders: Sequence[Path]) -> NDArray[np.int32]:
+    """Return the row of each utterance's copy in each directory, or its own without one, (directories, utterances)."""
+    import polars as pl
+
+    utterances = tables[0].select("key")
+    rows = [np.arange(len(utterances), dtype=np.int32)]
+    first = len(utterances)
+    for table, folder in zip(tables[1:], folders[1:], strict=True):
+        if not (folder / "utt2uniq").is_file():
+            raise InputError(f"{folder}/utt2uniq: no such file; it names the utterance of each copy; run stage 2 again")
+        copy = table.select("key").with_row_index("row", offset=first)
+        copy = copy.join(scan_table(folder / "utt2uniq").drop("line"), on="key").select(pl.col("row"), key="value")
+        found = utterances.join(copy, on="key", how="left", maintain_order="left")["row"]
+        rows.append(found.fill_null(pl.Series(rows[0]).cast(found.dtype)).to_numpy().astype(np.int32))
+        first += len(table)
+    return np.stack(rows)

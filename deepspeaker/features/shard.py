@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deepspeaker.audio import AudioInfo, load_audio
 from deepspeaker.errors import InputError
+from deepspeaker.features.bandwidth import NARROW_BAND, upper_edge
 from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import mean_variance_normalised
 from deepspeaker.features.vad import energy_vad
@@ -30,6 +30,7 @@ from deepspeaker.kaldi import (
 from deepspeaker.skipped import report_skipped
 
 _SHARDS = ".shards"
+_TABLES = ("num_frames", "num_speech", "skipped", "converted", "too_short", "bandwidth")
 
 T = TypeVar("T")
 
@@ -72,6 +73,9 @@ def compute_shard(
     ``fbank.JOB.ark`` into its ``_nosil`` directory. Utterances that cannot be read, contain no speech, or have features
     that are not finite are skipped; ``collect_shards`` lists them. Training need not check for such values again.
 
+    If the directory was made by ``deepspeaker.augmentation.write_copies``, the audio is changed as it says, and only
+    the ``_nosil`` directory gets an ark.
+
     Parameters
     ----------
     data_dir
@@ -91,19 +95,23 @@ def compute_shard(
     """
     import torch
 
+    from deepspeaker.augmentation import DESCRIPTION, Augmenter, TooLittleSpeechError, load_utterance
+
     torch.set_num_threads(1)  # the jobs share the machine
     data = DataDir.read(data_dir)
     given = has_precomputed_features(data_dir)
+    augmenter = Augmenter(data_dir, data, sampling_rate, allow_pipes) if (data_dir / DESCRIPTION).is_file() else None
     extractor = FbankExtractor(sampling_rate=sampling_rate, **fbank)
+    band = (fbank.get("low_freq", 20.0), fbank.get("high_freq", 7600.0))
     shards = data_dir / _SHARDS
-    tables: dict[str, dict[str, str]] = {name: {} for name in ("num_frames", "num_speech", "skipped", "converted")}
+    tables: dict[str, dict[str, str]] = {name: {} for name in _TABLES}
     with contextlib.ExitStack() as stack:
 
         def open_ark(ark: Path, table: str, compression: str = "none") -> ArkWriter:
             return stack.enter_context(ArkWriter(ark, shards / f"{table}.{job}", compression))
 
         nosil_writer = open_ark(nosil_dir(data_dir) / f"fbank.{job}.ark", "nosil", compression)
-        if not given:  # an ark that came with the directory could have one of these names
+        if not given and not augmenter:  # an ark that came with the directory could have one of these names
             feats_writer = open_ark(data_dir / f"fbank.{job}.ark", "feats", raw_compression)
             vad_writer = open_ark(data_dir / f"vad.{job}.ark", "vad")
         for utterance in shard_of(sorted(data.utt2spk), job, num_jobs):
@@ -111,18 +119,28 @@ def compute_shard(
                 if given:
                     feats, speech = _read_features(data, utterance)
                 else:
-                    feats, speech, info = _compute_features(data, utterance, extractor, sampling_rate, vad, allow_pipes)
+                    samples, info = load_utterance(data, utterance, sampling_rate, allow_pipes)
+                    if augmenter:
+                        samples = augmenter.samples(utterance, samples)
+                    feats, speech = _compute_features(data, utterance, samples, extractor, vad)
+                    if augmenter:
+                        speech = augmenter.speech(utterance, speech, fbank.get("frame_shift", 0.01))
+                    else:
+                        tables["bandwidth"][utterance] = f"{upper_edge(feats, *band):.0f}"
                     if info.sampling_rate != sampling_rate or info.channels > 1:
                         tables["converted"][utterance] = f"{info.sampling_rate} {sampling_rate} {info.channels}"
                 if not (speech > 0).any():
                     raise InputError("has no speech frame")
+            except TooLittleSpeechError as error:
+                tables["too_short"][utterance] = str(error)
+                continue
             except InputError as error:
                 tables["skipped"][utterance] = str(error)
                 continue
             normalised = mean_variance_normalised(feats[speech > 0], variance_floor)
             tables["num_frames"][utterance] = str(len(feats))
             tables["num_speech"][utterance] = str(len(normalised))
-            if not given:
+            if not given and not augmenter:
                 feats_writer.write(utterance, feats)
                 vad_writer.write(utterance, speech)
             nosil_writer.write(utterance, normalised)
@@ -132,7 +150,7 @@ def compute_shard(
         print(line)
 
 
-def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
+def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float, high_freq: float = 7600.0) -> str:
     """Join the shards of ``compute_shard`` into ``feats.scp``, ``vad.scp``, ``utt2num_frames`` and ``_nosil``.
 
     Parameters
@@ -143,21 +161,27 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
         The number of shards.
     max_skipped
         How many utterances may be skipped, in percent. ``skipped`` in the directory lists them all.
+    high_freq
+        The upper edge of the mel filters in Hz, to tell which audio has a narrower band.
 
     Returns
     -------
     str
-        Lines for the user: the audio that was converted, and the number of utterances and frames.
+        Lines for the user: the audio that was converted or has a narrow band (``utt2bandwidth`` in ``_nosil`` has the
+        upper edge of each utterance), and the number of utterances and frames.
 
     Raises
     ------
     InputError
         A shard is missing, or too many utterances were skipped. All shards must then be computed again.
     """
+    from deepspeaker.augmentation import DESCRIPTION
+
     data = DataDir.read(data_dir)
     given = has_precomputed_features(data_dir)
     shards = data_dir / _SHARDS
-    names = ["skipped", "num_frames", "num_speech", "nosil", "converted", *([] if given else ["feats", "vad"])]
+    copies = (data_dir / DESCRIPTION).is_file()  # only their normalised features are kept
+    names = [*_TABLES, "nosil", *([] if given or copies else ["feats", "vad"])]
     try:
         tables = {name: _join_tables(shards, name, num_jobs) for name in names}
         label = f"utterances of {data_dir}"
@@ -165,21 +189,32 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     except InputError:
         remove_folder(shards)
         raise
+    if not tables["num_speech"]:
+        remove_folder(shards)
+        raise InputError(f"{data_dir}: no utterance has enough speech; test shorter seconds, or longer utterances")
     num_frames, num_speech = tables["num_frames"], tables["num_speech"]
     nosil = data.subset(num_speech)
     nosil.wav_scp, nosil.segments, nosil.reco2dur, nosil.vad_scp, nosil.utt2dur = {}, {}, {}, {}, {}
     nosil.feats_scp, nosil.utt2num_frames = tables["nosil"], num_speech
     nosil.write(nosil_dir(data_dir))
-    if not given:
+    for name in ("utt2uniq", "utt2condition") if copies else ():
+        kept = {utterance: value for utterance, value in read_table(data_dir / name).items() if utterance in num_speech}
+        write_table(nosil_dir(data_dir) / name, kept)
+    if tables["bandwidth"]:
+        write_table(nosil_dir(data_dir) / "utt2bandwidth", tables["bandwidth"])
+    if not given and not copies:
         data.feats_scp, data.vad_scp = tables["feats"], tables["vad"]
     data.utt2num_frames = num_frames
     data.write(data_dir)
-    if not given:
+    if not given and not copies:
         _remove_old_arks(data_dir, num_jobs)
     _remove_old_arks(nosil_dir(data_dir), num_jobs)
     remove_folder(shards)
     frames, speech = sum(map(int, num_frames.values())), sum(map(int, num_speech.values()))
     lines = [f"{data_dir}: {line}" for line in _conversion_lines(tables["converted"])]
+    lines += [f"{data_dir}: {line}" for line in _bandwidth_lines(tables["bandwidth"], high_freq)]
+    if tables["too_short"]:
+        lines.append(f"{data_dir}: {len(tables['too_short'])} utterances have less speech than their condition wants")
     share, note = 100.0 * speech / frames, " (features as given)" if given else ""
     lines.append(f"{data_dir}: {len(num_speech)} utterances, {frames} frames, {share:.1f} % of them speech{note}")
     return "\n".join(lines)
@@ -213,6 +248,18 @@ def _conversion_lines(converted: dict[str, str]) -> list[str]:
     return lines
 
 
+def _bandwidth_lines(edges: dict[str, str], high_freq: float) -> list[str]:
+    """Return a line if there is audio without sound in the upper part of the band."""
+    narrow = {utterance: int(edge) for utterance, edge in edges.items() if 0 < int(edge) < NARROW_BAND * high_freq}
+    if not narrow:
+        return []
+    median = int(np.median(list(narrow.values())))
+    return [
+        f"narrow band: {len(narrow)} of {len(edges)} utterances have no sound above {NARROW_BAND * high_freq:.0f} Hz "
+        f"(median of their upper edges: {median} Hz; first: {next(iter(narrow))}); telephone, MP3, or a lower rate once"
+    ]
+
+
 def _remove_old_arks(folder: Path, num_jobs: int) -> None:
     """Remove the arks of an earlier run with more jobs."""
     for ark in folder.glob("*.ark"):
@@ -222,20 +269,16 @@ def _remove_old_arks(folder: Path, num_jobs: int) -> None:
 
 
 def _compute_features(
-    data: DataDir, utterance: str, extractor: FbankExtractor, sampling_rate: int, vad: dict[str, Any], allow_pipes: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32], AudioInfo]:
-    """Return the features, the VAD decisions, and the properties of the recording."""
-    segment = data.segment_of(utterance)
-    if segment is None:
-        raise InputError("is not in segments" if data.segments else "is not in wav.scp")
-    location = data.wav_scp[segment.recording]
-    bounds = (segment.start, segment.end) if data.segments else None
-    samples, info = load_audio(location, sampling_rate, allow_pipes, bounds)
+    data: DataDir, utterance: str, samples: NDArray[np.float32], extractor: FbankExtractor, vad: dict[str, Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the features and the VAD decisions."""
     if len(samples) < extractor.minimum_samples:
+        segment = data.segment_of(utterance)
+        location = data.wav_scp[segment.recording] if segment else utterance
         raise InputError(f"{location}: has {len(samples)} samples, less than one frame")
     feats, log_energy = extractor(samples)
     _check_finite(feats)  # the squares of large samples overflow
-    return feats, energy_vad(log_energy, **vad), info
+    return feats, energy_vad(log_energy, **vad)
 
 
 def _read_features(data: DataDir, utterance: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -36,9 +36,8 @@ def vtlp_matrix(factor: float, num_bins: int, low_freq: float, high_freq: float)
     >>> int((frame @ vtlp_matrix(1.25, 8, 20.0, 7600.0)).argmax())
     4
     """
-    low, high = _mel(low_freq), _mel(high_freq)
-    centres = low + (np.arange(num_bins) + 1) * (high - low) / (num_bins + 1)
-    source = np.interp(_mel(factor * _hertz(centres)), centres, np.arange(num_bins))
+    centres = mel_centres(num_bins, low_freq, high_freq)
+    source = np.interp(_mel(factor * hertz(centres)), centres, np.arange(num_bins))
     below = np.minimum(source.astype(int), max(num_bins - 2, 0))
     columns = np.arange(num_bins)
     warp = np.zeros((num_bins, num_bins))
@@ -48,9 +47,16 @@ def vtlp_matrix(factor: float, num_bins: int, low_freq: float, high_freq: float)
     return warp.astype(np.float32)
 
 
+def mel_centres(num_bins: int, low_freq: float, high_freq: float) -> NDArray[np.float64]:
+    """Return the centres of the mel filters in mel, (num_bins,). See ``hertz``."""
+    low, high = _mel(low_freq), _mel(high_freq)
+    return low + (np.arange(num_bins) + 1) * (high - low) / (num_bins + 1)
+
+
 def _mel(hertz: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return 1127.0 * np.log1p(np.asarray(hertz) / 700.0)
 
 
-def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+def hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return mel frequencies in Hz."""
     return 700.0 * np.expm1(mel / 1127.0)

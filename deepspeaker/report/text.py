@@ -172,6 +172,8 @@ def _show(value: JsonValue) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{', '.join(map(_show, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_show(entry)}' for key, entry in value.items())}}}"
     return str(value)
 
 

@@ -1,5 +1,6 @@
 """Losses, samplers and the training loop."""
 
+from deepspeaker.training.augmented import CropChanges, Sources
 from deepspeaker.training.batches import Batch, BatchLoader, Sampler, SpeakerSampler, UtteranceSampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseError, CollapseWatch, DivergedError, all_finite
@@ -25,12 +26,14 @@ __all__ = [
     "Checkpoints",
     "CollapseError",
     "CollapseWatch",
+    "CropChanges",
     "Development",
     "DivergedError",
     "Interrupted",
     "Objective",
     "Sampler",
     "SoftmaxObjective",
+    "Sources",
     "SpeakerSampler",
     "TripletLoss",
     "TripletObjective",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, vtlp_matrix
+from deepspeaker.training.augmented import CropChanges, Sources
 from deepspeaker.training.distributed import shard
 
 
@@ -28,6 +29,8 @@ class Batch(NamedTuple):
     crop_positions: NDArray[np.float64]
     #: VTLP copy of each speaker, shape (batch,): 0 is the speech as recorded, the others are warped.
     copies: NDArray[np.int64]
+    #: Augmented copy of each utterance, shape (batch,): 0 is the speech as recorded. None: all as recorded.
+    sources: NDArray[np.int64] | None = None
 
 
 class Sampler(Protocol):
@@ -68,6 +71,8 @@ class UtteranceSampler:
         Decides all random choices, together with the step.
     copies
         Number of VTLP copies, including the speech as recorded.
+    sources
+        The augmented copies to draw from.
 
     Examples
     --------
@@ -76,8 +81,10 @@ class UtteranceSampler:
     [0, 1, 2, 3, 4, 5]
     """
 
-    def __init__(self, utterances: int, batch_size: int, seed: int, copies: int = 1) -> None:
-        self.batch_size, self.seed, self.copies = batch_size, seed, copies
+    def __init__(
+        self, utterances: int, batch_size: int, seed: int, copies: int = 1, sources: Sources | None = None
+    ) -> None:
+        self.batch_size, self.seed, self.copies, self.sources = batch_size, seed, copies, sources
         self._passes = _Passes(utterances, seed)
 
     def batch(self, step: int) -> Batch:
@@ -90,7 +97,10 @@ class UtteranceSampler:
             first, missing = first + len(chosen[-1]), missing - len(chosen[-1])
         generator = _generator(self.seed, 1, step)
         positions = generator.random(self.batch_size)
-        return Batch(np.concatenate(chosen), positions, generator.integers(self.copies, size=self.batch_size))
+        copies, sources = generator.integers(self.copies, size=self.batch_size), None
+        if self.sources:
+            sources = self.sources.draw(self.sources.draw_voices(self.batch_size, generator), generator)
+        return Batch(np.concatenate(chosen), positions, copies, sources)
 
 
 class SpeakerSampler:
@@ -99,7 +109,8 @@ class SpeakerSampler:
     Each speaker appears once per pass, in random order. If P does not divide the number of speakers, the remaining
     ones wait for the next pass. A speaker's K utterances differ if it has enough; otherwise some are repeated with
     other crops. A speaker with a single utterance contributes disjoint crops of it, and is left out if the utterance is
-    shorter than two crops. All K utterances are of one random VTLP copy of the speaker.
+    shorter than two crops. All K utterances are of one random VTLP copy of the speaker, and have one voice of the
+    augmented copies.
 
     Parameters
     ----------
@@ -117,6 +128,8 @@ class SpeakerSampler:
         Length of each utterance in frames, shape (utterances,).
     crop_frames
         Length of a crop in frames.
+    sources
+        The augmented copies to draw from.
 
     Attributes
     ----------
@@ -150,9 +163,10 @@ class SpeakerSampler:
         *,
         frames: NDArray[np.int32],
         crop_frames: int,
+        sources: Sources | None = None,
     ) -> None:
         self.of_speaker, self.frames, self.crop_frames = of_speaker, frames, crop_frames
-        self.seed, self.copies = seed, copies
+        self.seed, self.copies, self.sources = seed, copies, sources
         usable = [n for n, found in enumerate(of_speaker) if len(found) > 1 or frames[found[0]] >= 2 * crop_frames]
         self.usable = np.array(usable, dtype=np.int32)
         self.left_out = len(of_speaker) - len(usable)
@@ -176,7 +190,11 @@ class SpeakerSampler:
             if len(self.of_speaker[speakers[place]]) == 1:
                 rows = slice(place * self.per_speaker, (place + 1) * self.per_speaker)
                 positions[rows] = self._disjoint(positions[rows], int(self.frames[utterances[0]]))
-        return Batch(np.concatenate(chosen), positions, copies)
+        sources = None
+        if self.sources:
+            voices = np.repeat(self.sources.draw_voices(self.speakers, generator), self.per_speaker)
+            sources = self.sources.draw(voices, generator)
+        return Batch(np.concatenate(chosen), positions, copies, sources)
 
     def _choose(self, utterances: NDArray[np.int32], generator: np.random.Generator) -> NDArray[np.int32]:
         rounds = -(-self.per_speaker // len(utterances))
@@ -208,6 +226,10 @@ class BatchLoader:
         Lowest and highest frequency of the bins in Hz (see ``vtlp_matrix``).
     device
         Where the features go.
+    sources
+        The augmented copies that the sampler draws from; those with other voices count as other speakers.
+    changes
+        Random crop lengths, masks and gains.
     """
 
     def __init__(
@@ -218,7 +240,10 @@ class BatchLoader:
         vtlp: Sequence[float],
         band: tuple[float, float],
         device: torch.device,
+        sources: Sources | None = None,
+        changes: CropChanges | None = None,
     ) -> None:
+        self.sources, self.changes = sources, changes
         self.sampler, self.index, self.crop_frames, self.device = sampler, index, crop_frames, device
         warps = [vtlp_matrix(factor, index.feature_dim, *band) for factor in (1.0, *vtlp)]
         self._warps = torch.from_numpy(np.stack(warps)).to(device)
@@ -250,14 +275,21 @@ class BatchLoader:
                     copies = torch.from_numpy(batch.copies)
                     features = features @ self._warps[copies[shard(len(copies))].to(self.device, non_blocking=True)]
                     speakers = speakers + copies * len(self.index.speakers)
+                if self.sources and batch.sources is not None:
+                    voices = torch.from_numpy(self.sources.voice_of[batch.sources])
+                    speakers = speakers + voices * (len(self._warps) * len(self.index.speakers))
+                if self.changes:
+                    features = self.changes.apply(features, number, shard(len(speakers)), len(speakers))
                 yield features, speakers
 
     def _read(self, number: int) -> tuple[Batch, Tensor]:
         """Return the batch and this rank's crops."""
         batch = self.sampler.batch(number)
         rows = shard(len(batch.utterances))
-        utterances = batch.utterances[rows]
-        crops = self.index.crops(utterances, batch.crop_positions[rows], self.crop_frames)
+        sources = None if batch.sources is None else batch.sources[rows]
+        utterances = self.index.rows(batch.utterances[rows], sources)
+        frames = self.changes.frames(number) if self.changes else self.crop_frames
+        crops = self.index.crops(utterances, batch.crop_positions[rows], frames)
         # The sum of a crop is finite if and only if its values are; they are far from the limits of float32.
         for row in np.flatnonzero(~np.isfinite(crops.sum(axis=(1, 2)))):
             raise not_finite_error(self.index, int(utterances[row]))
@@ -268,6 +300,6 @@ class BatchLoader:
 def not_finite_error(index: FeatureIndex, utterance: int) -> InputError:
     """Return the error that names an utterance with values that are not finite."""
     return InputError(
-        f"{index.data_dir}/feats.scp: {index.utterance_id(utterance)} has values that are not finite numbers; make its "
-        "features again (stage 2) or remove it"
+        f"{index.folder(utterance)}/feats.scp: {index.utterance_id(utterance)} has values that are not finite numbers; "
+        "make its features again (stage 2) or remove it"
     )

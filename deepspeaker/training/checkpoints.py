@@ -103,6 +103,8 @@ def _identity(about: dict[str, Any]) -> dict[str, object]:
     settings = {"model": config["model"], section: options}
     if options["vtlp"]:
         settings["features"] = {key: config["features"][key] for key in ("low_freq", "high_freq")}
+    if config.get("augment", {}).get("copies"):
+        settings["augment"] = config["augment"]
     return flattened(settings) | {key: about[key] for key in ("seed", "feature_dim", "speakers", "origin")}
 
 

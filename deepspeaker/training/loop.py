@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deepspeaker.config import Softmax, Triplet
 from deepspeaker.features import FeatureIndex
+from deepspeaker.training.augmented import CropChanges, Sources
 from deepspeaker.training.batches import BatchLoader, Sampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseWatch
@@ -42,6 +43,7 @@ def train(
     *,
     device: torch.device,
     progress: bool,
+    sources: Sources | None = None,
 ) -> None:
     """Train the network of ``objective`` and leave it in ``checkpoints``.
 
@@ -68,6 +70,8 @@ def train(
         Where to train.
     progress
         Whether to show a progress bar on stderr.
+    sources
+        The augmented copies that the sampler draws from.
 
     Raises
     ------
@@ -82,8 +86,9 @@ def train(
 
     Notes
     -----
-    Batches, crops and mining are functions of seed and step, and nothing else is random. So a resumed training equals
-    an uninterrupted one. Within ``process_group()`` each rank computes its shard of every batch, and rank 0 writes.
+    Batches, crops, their masks and mining are functions of seed and step, and nothing else is random. So a resumed
+    training equals an uninterrupted one. Within ``process_group()`` each rank computes its shard of every batch, and
+    rank 0 writes.
     """
     network: Any = objective.network.to(device)  # a Network
     objective.to(device)
@@ -98,7 +103,10 @@ def train(
             model = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
     if options.compile:
         objective.compile_network()
-    loader = BatchLoader(sampler, index, options.crop_frames, options.vtlp, band, device)
+    changes = CropChanges(
+        checkpoints.about["seed"], options.min_crop_frames, options.crop_frames, options.spec_augment, options.bin_gain
+    )
+    loader = BatchLoader(sampler, index, options.crop_frames, options.vtlp, band, device, sources, changes)
     development = Development(dev_index, device) if dev_index else None
     settings = options.optimizer
     optimizer = build_optimizer(objective, settings.name, settings.momentum, settings.weight_decay)

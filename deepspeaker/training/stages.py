@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from deepspeaker.config import Config, Softmax, Triplet
+from deepspeaker.augmentation import copy_part
+from deepspeaker.config import Augment, Config, Softmax, Triplet
 from deepspeaker.embedding import choose_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
@@ -23,6 +24,7 @@ from deepspeaker.models import (
     save_checkpoint,
 )
 from deepspeaker.stages import flattened, with_defaults
+from deepspeaker.training.augmented import Sources
 from deepspeaker.training.batches import SpeakerSampler, UtteranceSampler
 from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
 from deepspeaker.training.collapse import all_finite
@@ -53,9 +55,10 @@ def train_softmax(
     Parameters
     ----------
     config
-        The sections ``model`` and ``softmax`` and the band of ``features`` are read.
+        The sections ``model``, ``softmax`` and ``augment`` and the band of ``features`` are read.
     data_dir
-        Contains ``train_nosil`` and, if there are development speakers, ``dev_nosil``.
+        Contains ``train_nosil``, the ``train_NAME_nosil`` of augmented copies and, if there are development speakers,
+        ``dev_nosil``.
     exp_dir
         The folder of the experiment.
     seed
@@ -80,14 +83,15 @@ def train_softmax(
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "softmax"
-        index, dev_index = _open_features(data_dir, config.softmax.patience)
+        index, dev_index, sources = _open_features(data_dir, config.softmax.patience, config.augment)
         options, begun = _resolve_precision(config.softmax, folder, torch_device)
         check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
+        voices = copies * (sources.voices if sources else 1)
         torch.manual_seed(seed)
         network = build_model(index.feature_dim, **config.model.model_dump())
         objective = SoftmaxObjective(
-            network, network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
+            network, network.embedding_dim, len(index.speakers) * voices, options.head, options.scale, options.margin
         )
         if init_from is not None:
             network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
@@ -97,10 +101,21 @@ def train_softmax(
         if rank() == 0:
             untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
             save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
-        sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
+        sampler = UtteranceSampler(len(index), options.batch_size, seed, copies, sources)
         band = (config.features.low_freq, config.features.high_freq)
         _report(_summary(config, options, network, torch_device))
-        train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
+        train(
+            objective,
+            sampler,
+            index,
+            dev_index,
+            options,
+            band,
+            checkpoints,
+            device=torch_device,
+            progress=progress,
+            sources=sources,
+        )
         _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
@@ -121,7 +136,7 @@ def train_triplet(
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "triplet"
-        index, dev_index = _open_features(data_dir, config.triplet.patience)
+        index, dev_index, sources = _open_features(data_dir, config.triplet.patience, config.augment)
         options, begun = _resolve_precision(config.triplet, folder, torch_device)
         start, reason = choose_checkpoint(exp_dir / "softmax", "auto")
         network = network_of(_compatible_checkpoint(start, config, index))
@@ -134,6 +149,7 @@ def train_triplet(
             1 + len(options.vtlp),
             frames=index.frames,
             crop_frames=options.crop_frames,
+            sources=sources,
         )
         check_batch(sampler.speakers * sampler.per_speaker, "triplet.speakers_per_batch, utterances_per_speaker")
         if sampler.left_out:
@@ -160,13 +176,30 @@ def train_triplet(
         checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, network, begun)
         band = (config.features.low_freq, config.features.high_freq)
         _report(_summary(config, options, network, torch_device))
-        train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
+        train(
+            objective,
+            sampler,
+            index,
+            dev_index,
+            options,
+            band,
+            checkpoints,
+            device=torch_device,
+            progress=progress,
+            sources=sources,
+        )
         _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
-def _open_features(data_dir: Path, patience: int) -> tuple[FeatureIndex, FeatureIndex | None]:
-    """Return the features of the training speakers and, if there are any, of the development speakers."""
-    index = FeatureIndex(data_dir / "train_nosil")
+def _open_features(
+    data_dir: Path, patience: int, augment: Augment
+) -> tuple[FeatureIndex, FeatureIndex | None, Sources | None]:
+    """Return the features of the training speakers, of the development speakers if any, and what is drawn of copies."""
+    copies = augment.copies
+    index = FeatureIndex(data_dir / "train_nosil", [data_dir / f"{copy_part(copy.name)}_nosil" for copy in copies])
+    sources = Sources(
+        [augment.clean_weight, *(copy.weight for copy in copies)], [False, *(copy.new_speakers for copy in copies)]
+    )
     _check_spk2utt(index)
     if len(index.speakers) < 2:
         raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
@@ -181,7 +214,9 @@ def _open_features(data_dir: Path, patience: int) -> tuple[FeatureIndex, Feature
     if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
         effect = ", and patience has no effect" if patience else ""
         _report(f"too few development speakers for a development EER; checkpoint_best is the last one{effect}")
-    return index, dev_index
+    if copies:
+        _report(f"{len(copies)} augmented copies of each utterance: {', '.join(copy.name for copy in copies)}")
+    return index, dev_index, sources if copies else None
 
 
 def _check_spk2utt(index: FeatureIndex) -> None:

@@ -3,7 +3,13 @@
 from deepspeaker.trials.enrolment import Enrolment
 from deepspeaker.trials.foreign import LabelledScores, read_foreign_trials, read_labelled_scores
 from deepspeaker.trials.id_pairs import first_duplicate, match, numbered
-from deepspeaker.trials.making import ROW, write_trials_1p99, write_trials_all, write_trials_enrol
+from deepspeaker.trials.making import (
+    ROW,
+    write_trials_1p99,
+    write_trials_all,
+    write_trials_conditions,
+    write_trials_enrol,
+)
 from deepspeaker.trials.trial_list import (
     MODELS_SUFFIX,
     UNKNOWN_SPEAKER,
@@ -34,5 +40,6 @@ __all__ = [
     "write_trials",
     "write_trials_1p99",
     "write_trials_all",
+    "write_trials_conditions",
     "write_trials_enrol",
 ]

@@ -117,6 +117,57 @@ def write_trials_1p99(path: Path, utt2spk: Mapping[str, str], seed: int) -> tupl
     return rows, rows * (ROW - 1)
 
 
+def write_trials_conditions(
+    path: Path,
+    utt2spk: Mapping[str, str],
+    degraded: Mapping[str, Mapping[str, str]],
+    seed: int,
+    max_pairs: int = 100_000,
+) -> tuple[int, int]:
+    r"""Write trials that enrol an utterance as it is, and test a degraded copy of another one.
+
+    Every condition has the same pairs, as far as it has copies of their second utterances: each pair of distinct
+    utterances once, or a sample as in `write_trials_all`.
+
+    Parameters
+    ----------
+    path
+        The list to write.
+    utt2spk
+        The speaker of each utterance that is not degraded.
+    degraded
+        For each condition, the degraded copy of each utterance.
+    seed
+        Draws the sample; not used when every pair is written.
+    max_pairs
+        The approximate number of trials of a condition.
+
+    Returns
+    -------
+    The number of target trials and the number of non-target trials.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "trials_conditions"
+    >>> write_trials_conditions(path, {"anna-1": "anna", "anna-2": "anna"}, {"noise": {"anna-2": "anna-2-noise"}}, 0)
+    (1, 0)
+    >>> path.read_text()
+    'anna-1 anna-2-noise target\n'
+    """
+    utterances = sorted(utt2spk)
+    speakers = np.array([utt2spk[utterance] for utterance in utterances])
+    counts = {True: 0, False: 0}
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for first, others, same in utterance_pairs(speakers, max_pairs, _generator(seed, path.name)):
+            for copies in degraded.values():
+                for other, is_target in zip(others.tolist(), same.tolist(), strict=True):
+                    if (copy := copies.get(utterances[other])) is not None:
+                        stream.write(f"{utterances[first]} {copy} {'target' if is_target else 'nontarget'}\n")
+                        counts[is_target] += 1
+    return counts[True], counts[False]
+
+
 def write_trials_enrol(
     folder: Path, utt2spk: Mapping[str, str], seed: int, max_utterances: int = 5, max_rows: int = 10**4
 ) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:

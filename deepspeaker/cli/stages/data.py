@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ from deepspeaker.cli.options import (
     allow_overlap_option,
     allow_pipes_option,
     commands,
+    config_options,
     corpus_option,
+    load,
     max_skipped_option,
     merge_chapters_option,
     mirror_option,
@@ -211,6 +214,40 @@ def prepare(
 
 # ---- stage 2: features -----------------------------------------------------------------------------------
 
+#: Bytes of a value in an ark, by compression.
+_VALUE_BYTES = {"none": 4, "two-byte": 2, "one-byte": 1, "speech-feature": 1}
+
+
+@commands.command("make-copies")
+@config_options
+@seed_option
+@click.argument("data_dir", type=FOLDER)
+def make_copies(config: Path, overrides: tuple[str, ...], seed: int, data_dir: Path) -> None:
+    """Stage 2: write the data directories of augmented copies and conditions.
+
+    DATA_DIR is the folder of the prepared data, data/C. The directories (data/C/train_NAME for each of augment.copies,
+    data/C/test_conditions for conditions.copies) are printed, so that "fbank" can compute their features. What they
+    cost goes to stderr. Directories that exist already stay as they are.
+    """
+    settings = load(config, overrides)
+    if not settings.augment.copies and not settings.conditions.copies:
+        return
+    from deepspeaker.augmentation import write_copies
+
+    features = settings.features
+    folders = write_copies(
+        data_dir,
+        settings.augment,
+        settings.conditions,
+        seed,
+        sampling_rate=features.sampling_rate,
+        bytes_per_second=features.num_bins * _VALUE_BYTES[features.compression] / features.frame_shift,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    for folder in folders:
+        print(folder)
+
+
 data_dirs_argument = click.argument("data_dir", type=FOLDER, nargs=-1, required=True, metavar="DATA_DIR...")
 
 
@@ -232,7 +269,7 @@ def _data_dir_content(config: Config | None, options: Mapping[str, Any]) -> dict
         keys=("features",),
         options=("max_skipped",),
         extra=_data_dir_content,
-        required=("feats.scp", "../{data_dir.name}_nosil/feats.scp"),
+        required=("utt2num_frames", "../{data_dir.name}_nosil/feats.scp"),
         stale=(".shards",),
         in_shards=True,
         each="data_dir",
@@ -273,7 +310,7 @@ def fbank(
     Stage(
         2,
         root="{data_dir}",
-        keys=("features.frame_shift", "features.sampling_rate"),
+        keys=("features.frame_shift", "features.sampling_rate", "features.high_freq"),
         options=("max_skipped",),
         each="data_dir",
     )
@@ -285,11 +322,14 @@ def collect_fbank(
 
     Where stage 1 wrote Lhotse manifests, cuts with features are added to them.
     """
+    from deepspeaker.augmentation import CONDITIONS_PART
     from deepspeaker.features import collect_shards, nosil_dir
 
     options = config.features
     for folder in data_dir:
-        print(collect_shards(folder, num_jobs, max_skipped))
+        print(collect_shards(folder, num_jobs, max_skipped, options.high_freq))
+        if folder.name == CONDITIONS_PART:
+            print(_write_condition_trials(folder))
         manifests = folder.parent / "manifests"
         if (manifests / f"{folder.name}_supervisions.jsonl.gz").is_file():
             from deepspeaker.cuts import cut_items, write_cuts
@@ -297,3 +337,20 @@ def collect_fbank(
             for source in (folder, nosil_dir(folder)):
                 cuts = cut_items(source, options.frame_shift, options.sampling_rate, allow_pipes)
                 write_cuts(manifests / f"{source.name}_cuts.jsonl.gz", cuts)
+
+
+def _write_condition_trials(folder: Path) -> str:
+    """Write the trials of the conditions whose features are in ``folder``, and return a line about them."""
+    from deepspeaker.augmentation import read_description
+    from deepspeaker.features import nosil_dir
+    from deepspeaker.kaldi import read_table
+    from deepspeaker.trials import write_trials_conditions
+
+    degraded: dict[str, dict[str, str]] = {}
+    utt2uniq = read_table(nosil_dir(folder) / "utt2uniq")
+    for copy, condition in read_table(nosil_dir(folder) / "utt2condition").items():
+        degraded.setdefault(condition, {})[utt2uniq[copy]] = copy
+    utt2spk = read_table(folder.parent / "test" / "utt2spk")
+    path = folder / "trials_conditions"
+    target, nontarget = write_trials_conditions(path, utt2spk, degraded, read_description(folder)[0])
+    return f"{path}: {target} target, {nontarget} nontarget trials under {len(degraded)} conditions"

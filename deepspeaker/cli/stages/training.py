@@ -24,11 +24,16 @@ def train() -> None:
     """
 
 
-def _dev_mark(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
-    data_dir = options["data_dir"]
-    if not (data_dir / "dev_nosil").is_dir():
-        return {}
-    return {"stage 2 (dev)": digest_of(data_dir / "dev" / ".done.2")}
+def _marks_of_parts(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    """Return digests of the features of the development part and of the augmented copies."""
+    data_dir, parts = options["data_dir"], []
+    if (data_dir / "dev_nosil").is_dir():
+        parts.append("dev")
+    if config and config.augment.copies:
+        from deepspeaker.augmentation import copy_part
+
+        parts += [copy_part(copy.name) for copy in config.augment.copies]
+    return {f"stage 2 ({part})": digest_of(data_dir / part / ".done.2") for part in parts}
 
 
 @train.command()
@@ -39,10 +44,10 @@ def _dev_mark(config: Config | None, options: Mapping[str, Any]) -> dict[str, ob
         3,
         root="{exp_dir}",
         mark_dir="softmax",
-        keys=("model", "softmax", "features.low_freq", "features.high_freq"),
+        keys=("augment", "model", "softmax", "features.low_freq", "features.high_freq"),
         options=("seed", "init_from"),
         after=("{data_dir}/train/.done.2",),
-        extra=_dev_mark,
+        extra=_marks_of_parts,
         required=("softmax/checkpoint_last.pt",),
         stale=("softmax", "untrained"),
         input_dir="{data_dir}",
@@ -61,7 +66,7 @@ def softmax(config: Config, **options: Any) -> None:
         4,
         root="{exp_dir}",
         mark_dir="triplet",
-        keys=("model", "triplet", "features.low_freq", "features.high_freq"),
+        keys=("augment", "model", "triplet", "features.low_freq", "features.high_freq"),
         options=("seed",),
         after=("{exp_dir}/softmax/.done.3",),
         required=("triplet/checkpoint_last.pt",),
