@@ -69,7 +69,7 @@ def check_run(
     """Check the options of run.sh and print what it runs with.
 
     The lines are: the folder of the corpus, the parts to download, the configuration, the folder of the data, that of
-    the experiment, the initial checkpoint, the enrolment models, and a line for each trial list.
+    the experiment, the initial checkpoint, the enrolment models, the copies of stage 2, and a line for each trial list.
     """
     for option, value in click.get_current_context().params.items():
         for word in value if isinstance(value, tuple) else (value,):
@@ -113,7 +113,7 @@ def check_run(
 
     corpus_dir = path("corpus-dir", corpus_dir, folder=True)
     config = path("config", config) or f"conf/{'demo' if corpus == 'demo' else 'default'}.yaml"
-    load(Path(config), overrides)
+    settings = load(Path(config), overrides)
     name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse", "folder") else corpus
     name = "mini_librispeech" if mini else name
     if corpus_dir and Path(corpus_dir).resolve() == Path("data", name).resolve():
@@ -126,5 +126,6 @@ def check_run(
     print(f"exp/{exp or f'{name}_{Path(config).stem}'}")
     print(path("init-from", init_from))
     print(path("enrolment", enrolment))
+    print(" ".join(copy.name for copy in (*settings.augment.copies, *settings.conditions.copies)))
     for name in trials:
         print(path("trials", name))

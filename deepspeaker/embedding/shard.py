@@ -69,7 +69,8 @@ def embed_systems(
     for part in parts:
         if not (data_dir / f"{part}_nosil").is_dir():
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
-            raise InputError(f"{data_dir}/{part}_nosil: no such part, but scoring.backends train on it{remedy}")
+            needed = "run stage 2" if part.startswith("test") else f"but scoring.backends train on it{remedy}"
+            raise InputError(f"{data_dir}/{part}_nosil: no such part, {needed}")
     for system in SYSTEMS:
         checkpoint, reason = choose_checkpoint(exp_dir / system, which)
         if job == 1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement, pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.augmentation import CONDITIONS_PART
+from deepspeaker.config import Conditions as ConditionCopies
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import read_table
 from deepspeaker.trials import TrialList
@@ -22,6 +24,8 @@ _MAX_VALUES = 8
 _UNKNOWN, _SEVERAL = "unknown", "several"
 #: The code of a trial that counts with every value.
 EVERY_VALUE = 255
+#: What degraded copies are grouped by.
+CONDITION = "condition"
 #: The condition that tells whether the sides of a target trial were recorded together.
 _SESSION = "session"
 
@@ -36,6 +40,8 @@ class Conditions:
     """Utterance -> seconds of speech; empty when unknown."""
     duration_ends: Sequence[float]
     """Where one range of durations ends and the next begins, in seconds, ascending."""
+    degraded: Mapping[str, str] = field(default_factory=dict)
+    """Degraded test utterance -> the name of its condition."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +96,35 @@ def read_conditions(
     return Conditions(columns, dict(seconds), duration_ends)
 
 
+def read_degraded(data_dir: Path, conditions: ConditionCopies) -> dict[str, str]:
+    """Return the condition of each degraded test utterance, in the order of the configuration."""
+    names = [copy.name for copy in conditions.copies]
+    table = read_table(data_dir / CONDITIONS_PART / "utt2condition")
+    return dict(sorted(table.items(), key=lambda item: names.index(item[1])))
+
+
 def trial_conditions(conditions: Conditions, trials: TrialList) -> list[TrialConditions]:
     """Return the conditions of the trials of a list.
 
     When its sides differ, a trial has both values. Its duration is that of its shorter side; the duration of an
     enrolment model is the sum over its utterances. The session of a target trial is "same" or "different"; non-target
     trials count with both, so that the error rates differ by the target trials only.
+
+    If all test sides of a list are degraded, their condition comes first. Besides the duration, only the gender is
+    known of degraded utterances.
     """
     found = []
+    columns = conditions.columns
+    names = list(dict.fromkeys(conditions.degraded.values()))
+    number = {name: code for code, name in enumerate(names)} | {"": -1}
+    of_test = np.array([number[conditions.degraded.get(utterance, "")] for utterance in trials.utterances])
+    codes = of_test[trials.test]
+    if (codes >= 0).all():
+        found.append(TrialConditions(CONDITION, names, codes.astype(np.uint8)))
+        columns = {by: column for by, column in columns.items() if by == "gender"}
     if conditions.seconds:
         found.append(_duration(conditions, trials))
-    for by, column in conditions.columns.items():
+    for by, column in columns.items():
         if by == _SESSION:
             found.append(_session(column, trials))
             continue

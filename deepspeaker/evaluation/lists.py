@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from deepspeaker.augmentation import CONDITIONS_PART
 from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_path, atomic_write, sha256_of
 from deepspeaker.kaldi import read_table
@@ -24,6 +27,8 @@ from deepspeaker.trials import (
 
 #: Names of lists: every pair, the paper's protocol, the hard list, and the list that a Kaldi test directory brings.
 ALL, ROWS, HARD, CORPUS = "trials_all", "trials_1p99", "trials_hard", "trials"
+#: The list that tests degraded copies.
+DEGRADED = "trials_conditions"
 _ENROLMENT_LIST = re.compile(r"trials_enrol_([1-9][0-9]*)")
 
 
@@ -39,8 +44,24 @@ def enrolment_utterances(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def find_lists(data_dir: Path, exp_dir: Path, given: Sequence[Path], enrolment: Path | None) -> list[Path]:
+def read_corpus(data_dir: Path) -> dict[str, Any]:
+    """Return the content of ``corpus.json``, which stage 1 wrote."""
+    path = data_dir / "corpus.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run stage 1") from None
+    except ValueError:
+        raise InputError(f"{path}: not JSON; run stage 1 again") from None
+    return content
+
+
+def find_lists(
+    data_dir: Path, exp_dir: Path, given: Sequence[Path], enrolment: Path | None, degraded: bool = False
+) -> list[Path]:
     """Return the lists to score: those in ``data_dir/test``, then copies of the ``given`` lists in ``exp_dir/trials``.
+
+    With ``degraded``, the list of ``data_dir/test_conditions`` is among the first.
 
     The enrolment models of a given list come from ``enrolment``, else from the file beside the list whose name ends in
     ``.spk2utt``, else from ``enrol_spk2utt`` of the test part. They are copied too.
@@ -58,6 +79,10 @@ def find_lists(data_dir: Path, exp_dir: Path, given: Sequence[Path], enrolment: 
         key=lambda path: (len(path.name), path.name),
     )
     lists = [path for path in (test_dir / ALL, test_dir / ROWS, test_dir / CORPUS) if path.is_file()] + enrolment_lists
+    if degraded:
+        lists.append(data_dir / CONDITIONS_PART / DEGRADED)
+        if not lists[-1].is_file():
+            raise InputError(f"{lists[-1]}: no such trial list; run stage 2 with these conditions.copies")
     if enrolment is not None and not given:
         raise InputError(f"--enrolment {enrolment}: needs a list; name it with --trials")
     taken = {path.name for path in lists} | {HARD}

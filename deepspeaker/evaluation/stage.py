@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.augmentation import CONDITIONS_PART
 from deepspeaker.backends import BACKENDS, BackEnd, EmbeddedTrials, PldaEnrolment, needed_parts
 from deepspeaker.config import Config, Scoring
 from deepspeaker.embedding import SYSTEMS, read_network
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, trial_conditions
+from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, read_degraded, trial_conditions
 from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
 from deepspeaker.evaluation.fusion import FUSION, fuse
 from deepspeaker.evaluation.hard import CHOOSER, CHOSEN_BY, write_trials_hard
-from deepspeaker.evaluation.lists import ALL, HARD, ROWS, enrolment_utterances, find_lists, list_info, read_list
+from deepspeaker.evaluation.lists import (
+    ALL,
+    HARD,
+    ROWS,
+    enrolment_utterances,
+    find_lists,
+    list_info,
+    read_corpus,
+    read_list,
+)
 from deepspeaker.evaluation.systems import System, check_embedded, check_overlap, read_frames, read_system, read_vectors
 from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import Replicates, paired_difference, rank1
@@ -87,10 +96,11 @@ def evaluate(
     InputError
         There is nothing to score, too many embeddings are missing, or test speakers were learned from.
     """
-    corpus = _read_corpus(data_dir)
+    corpus = read_corpus(data_dir)
     options = config.scoring
-    paths = find_lists(data_dir, exp_dir, given_lists, enrolment)
-    utt2spk = read_table(data_dir / "test" / "utt2spk")
+    paths = find_lists(data_dir, exp_dir, given_lists, enrolment, bool(config.conditions.copies))
+    parts = ["test", *([CONDITIONS_PART] if config.conditions.copies else [])]
+    utt2spk = {u: speaker for part in parts for u, speaker in read_table(data_dir / part / "utt2spk").items()}
     names = [name for name in SYSTEMS if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
     if not names:
         raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
@@ -102,14 +112,14 @@ def evaluate(
             lists.insert(sum(trials.name in (ALL, ROWS) for trials in lists), read_list(hard, utt2spk))
     if not any(enrolment_utterances(trials.name) for trials in lists):
         print(f"no enrolment table: {data_dir}/test has no lists trials_enrol_N; stage 1 makes them where it can")
-    test = _read_test(config, data_dir, utt2spk, lists, seed, max_skipped)
+    test = _read_test(config, data_dir, parts, utt2spk, lists, seed, max_skipped)
 
     systems: list[SystemResult] = []
     table: list[EnrolmentResult] = []
     replicates: dict[tuple[str, str, str], Replicates] = {}
     trained_with: dict[str, Any] = {}
     for name in [*names, *([FUSION] if options.fuse_with else [])]:
-        system, networks = _read_system(name, names, config, data_dir, exp_dir)
+        system, networks = _read_system(name, names, parts, config, data_dir, exp_dir)
         # Stage 1 has told the user if there were too few speakers for two parts.
         check_overlap(system, utt2spk, allow_speaker_overlap or corpus.get("same_speakers", False))
         if name != FUSION:
@@ -128,7 +138,8 @@ def evaluate(
         corpus=corpus["corpus"],
         synthetic=corpus["synthetic"],
         seed=seed,
-        config=trained_with | {"embedding": config.embedding.model_dump(), "scoring": options.model_dump()},
+        config=trained_with
+        | {name: getattr(config, name).model_dump() for name in ("conditions", "embedding", "scoring")},
         trials=info,
         systems=systems,
         comparisons=_comparisons(systems, replicates, info),
@@ -139,17 +150,6 @@ def evaluate(
     results.write(exp_dir / "results.json")
 
 
-def _read_corpus(data_dir: Path) -> dict[str, Any]:
-    path = data_dir / "corpus.json"
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run stage 1") from None
-    except ValueError:
-        raise InputError(f"{path}: not JSON; run stage 1 again") from None
-    return content
-
-
 def _make_hard_list(exp_dir: Path, data_dir: Path, utt2spk: dict[str, str], nontargets: int) -> Path | None:
     path, genders = exp_dir / "trials" / HARD, data_dir / "test" / "spk2gender"
     vectors = read_vectors(exp_dir / CHOOSER / "embeddings_test")
@@ -158,13 +158,22 @@ def _make_hard_list(exp_dir: Path, data_dir: Path, utt2spk: dict[str, str], nont
 
 
 def _read_test(
-    config: Config, data_dir: Path, utt2spk: dict[str, str], lists: list[TrialList], seed: int, max_skipped: float
+    config: Config,
+    data_dir: Path,
+    parts: list[str],
+    utt2spk: dict[str, str],
+    lists: list[TrialList],
+    seed: int,
+    max_skipped: float,
 ) -> _Test:
-    nosil = data_dir / "test_nosil"
-    durations_needed = bool(needed_parts(config.scoring.backends))
-    frames = read_frames(nosil) if (nosil / "utt2num_frames").is_file() or durations_needed else {}
+    frames: dict[str, int] = {}
+    for nosil in (data_dir / f"{part}_nosil" for part in parts):
+        if (nosil / "utt2num_frames").is_file() or needed_parts(config.scoring.backends):
+            frames |= read_frames(nosil)
     seconds = {utterance: count * config.features.frame_shift for utterance, count in frames.items()}
     conditions = read_conditions(data_dir / "test", utt2spk, seconds, config.scoring.duration_buckets)
+    if config.conditions.copies:
+        conditions = replace(conditions, degraded=read_degraded(data_dir, config.conditions))
     of_lists = {
         trials.name: trial_conditions(conditions, trials) for trials in lists if not enrolment_utterances(trials.name)
     }
@@ -172,16 +181,16 @@ def _read_test(
 
 
 def _read_system(
-    name: str, names: list[str], config: Config, data_dir: Path, exp_dir: Path
+    name: str, names: list[str], parts: list[str], config: Config, data_dir: Path, exp_dir: Path
 ) -> tuple[System, list[dict[str, Any]]]:
     """Return a system, which is made here if it is the fusion, and the description of its networks."""
     options = config.scoring
     folders: tuple[Path, ...] = (exp_dir / name,)
     dims: tuple[int, ...] = ()
     if name == FUSION:
-        folders, dims = fuse(exp_dir, Path(options.fuse_with), names, ["test", *needed_parts(options.backends)])
+        folders, dims = fuse(exp_dir, Path(options.fuse_with), names, [*parts, *needed_parts(options.backends)])
     networks = [read_network(folder) for folder in folders]
-    return read_system(name, exp_dir, data_dir, networks, options, dims), networks
+    return read_system(name, exp_dir, data_dir, networks, options, dims, parts), networks
 
 
 def _add_configuration(trained_with: dict[str, Any], network: dict[str, Any]) -> None:

@@ -83,6 +83,7 @@ def read_system(
     networks: Sequence[dict[str, Any]],
     scoring: Scoring,
     dims: Sequence[int] = (),
+    test_parts: Sequence[str] = ("test",),
 ) -> System:
     """Read the system ``exp_dir/NAME`` and train its back ends.
 
@@ -98,9 +99,13 @@ def read_system(
         The configuration of back ends. ``plda`` is trained for both ways of enrolment.
     dims
         The dimensions of each network's embedding, when there are several.
+    test_parts
+        The parts whose utterances are in trials.
     """
     folder = exp_dir / name
-    vectors = read_vectors(folder / "embeddings_test")
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for part in test_parts:
+        vectors |= read_vectors(folder / f"embeddings_{part}")
     parts, speakers = {}, {}
     for part in needed_parts(scoring.backends):
         parts[part], speakers[part] = _read_part(folder, data_dir, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,8 +76,6 @@ class FeatureIndex:
 
     Attributes
     ----------
-    frames
-        The length of each utterance, (utterances,).
     speakers
         The sorted speaker ids.
     speaker
@@ -113,11 +112,10 @@ class FeatureIndex:
         numbers = table["speaker"].replace_strict(self.speakers, list(range(len(self.speakers))))
         self.speaker = numbers.to_numpy().astype(np.int32)
         self.of_speaker = UtterancesBySpeaker(self.speaker, len(self.speakers))
-        self._ends = np.cumsum([len(one) for one in tables])
+        self._ends = np.cumsum([len(one) for one in tables]).tolist()
         table = _rows_together(tables)
         del tables  # with the ids
         self._frames = table["frames"].to_numpy().astype(np.int32)
-        self.frames = self._frames[: self._ends[0]]
         self._line = table["line"].to_numpy().astype(np.int64)
         self._offset = table["offset"].to_numpy().astype(np.int64)
         paths: list[str] = table["path"].unique().sort().to_list()
@@ -139,6 +137,11 @@ class FeatureIndex:
         except InputError:
             self.close()
             raise
+
+    @property
+    def frames(self) -> NDArray[np.int32]:
+        """The length of each utterance, (utterances,)."""
+        return self._frames[: self._ends[0]]
 
     def _open(self, path: str | Path) -> int:
         self._descriptors.append(os.open(path, os.O_RDONLY))
@@ -182,7 +185,7 @@ class FeatureIndex:
         return self._folders[self._source(row)]
 
     def _source(self, row: int) -> int:
-        return int(np.searchsorted(self._ends, row, side="right"))
+        return bisect.bisect_right(self._ends, row)
 
     def read(self, utterance: int) -> NDArray[np.float32]:
         """Return all frames of an utterance number, (frames, feature_dim)."""

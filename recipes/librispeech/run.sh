@@ -65,7 +65,7 @@ utils/setup.sh
 plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
-enrolment=${plan[6]:-} trials=("${plan[@]:7}")
+enrolment=${plan[6]:-} copies=${plan[7]:-} trials=("${plan[@]:8}")
 if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # use exactly the downloaded parts
   train_parts=${train_parts:-train-clean-100} dev_parts=${dev_parts:-dev-clean} test_parts=${test_parts:-test-clean}
 fi
@@ -92,8 +92,12 @@ fi
 
 if runs 2; then
   if [ -d "$data/dev" ]; then dev=("$data/dev"); else dev=(); fi
+  if [ -n "$copies" ]; then  # augment.copies of train, and conditions.copies of test
+    copies=$(deepspeaker make-copies --config "$config" "${overrides[@]}" --seed "$seed" "$data")
+  fi
+  mapfile -t copies <<<"$copies"
   local/2_fbank.sh "${common[@]}" --nj "$nj" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" \
-    "$data/train" "${dev[@]}" "$data/test"
+    "$data/train" "${dev[@]}" "$data/test" ${copies:+"${copies[@]}"}
 fi
 
 if runs 3; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training

@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 
 # ---- stage 5: embeddings ---------------------------------------------------------------------------------
 
+_CONDITIONS = "test_conditions"  # deepspeaker.augmentation.CONDITIONS_PART, without importing it
+
+
+def _conditions_mark(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    if _CONDITIONS not in options["parts"].split():
+        return {}
+    return {f"stage 2 ({_CONDITIONS})": digest_of(options["data_dir"] / _CONDITIONS / ".done.2")}
+
+
 
 @commands.command("parts-to-embed")
 @config_options
@@ -39,7 +48,9 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
     """Stage 5: print the parts that need embeddings."""
     from deepspeaker.backends import needed_parts
 
-    print(" ".join(["test", *needed_parts(load(config, overrides).scoring.backends)]))
+    settings = load(config, overrides)
+    conditions = [_CONDITIONS] if settings.conditions.copies else []
+    print(" ".join(["test", *conditions, *needed_parts(settings.scoring.backends)]))
 
 
 @commands.command("embed-systems")
@@ -55,6 +66,7 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
         keys=("embedding", "scoring.training_utterances"),
         options=("parts",),
         after=("{data_dir}/test/.done.2", "{exp_dir}/softmax/.done.3", "{exp_dir}/triplet/.done.4"),
+        extra=_conditions_mark,
         required=tuple(
             f"{system}/{name}"
             for system in ("untrained", "softmax", "triplet")
@@ -184,7 +196,7 @@ def _models_and_fusion(config: Config | None, options: Mapping[str, Any]) -> dic
     Stage(
         6,
         root="{exp_dir}",
-        keys=("scoring", "embedding", "features.frame_shift"),
+        keys=("scoring", "embedding", "conditions", "features.frame_shift"),
         options=("seed", "max_skipped", "trials", "enrolment", "allow_speaker_overlap"),
         after=("{data_dir}/.done.1", "{exp_dir}/.done.5"),
         extra=_models_and_fusion,
