@@ -1,5 +1,6 @@
 """Stage 7: tables, plots and the HTML page from results.json."""
 
+from deepspeaker.report.degradation import degradation_curves, degradation_svg, plot_degradation
 from deepspeaker.report.densities import Densities, density_svg, plot_densities, score_densities
 from deepspeaker.report.det import det_svg, plot_det, thin_curve
 from deepspeaker.report.drawing import figure_kind
@@ -20,6 +21,7 @@ from deepspeaker.report.tables import (
     Table,
     comparison_table,
     condition_tables,
+    degradation_table,
     describe_speakers,
     enrolment_tables,
     notes,
@@ -40,6 +42,9 @@ __all__ = [
     "aligned",
     "comparison_table",
     "condition_tables",
+    "degradation_curves",
+    "degradation_svg",
+    "degradation_table",
     "density_svg",
     "describe_speakers",
     "det_svg",
@@ -52,6 +57,7 @@ __all__ = [
     "intervals_svg",
     "map_speakers",
     "notes",
+    "plot_degradation",
     "plot_densities",
     "plot_det",
     "plot_enrolment",

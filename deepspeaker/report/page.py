@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from deepspeaker.metrics import DetPoints
+from deepspeaker.report.degradation import degradation_curves, degradation_svg
 from deepspeaker.report.densities import Densities, density_svg
 from deepspeaker.report.det import det_svg
 from deepspeaker.report.drawing import legend_line
@@ -71,6 +72,7 @@ def results_page(results: Results, data: ReportData) -> str:
     )
     environment.filters["cell"] = _cell
     enrolled = enrolment_curves(results)
+    degraded = degradation_curves(results)
     first = results.first_list
     featured = results.featured(first)
     last = [system for system in featured if system.backend == featured[0].backend][-1]
@@ -102,6 +104,14 @@ def results_page(results: Results, data: ReportData) -> str:
         if enrolled
         else None,
         conditions=list(condition_tables(results)),
+        degradation_figure={
+            "drawing": degradation_svg(degraded),
+            "legend": [
+                {"name": name, **legend_line(place)} for place, name in enumerate(next(iter(degraded.values())))
+            ],
+        }
+        if degraded
+        else None,
         thresholds=threshold_table(results),
         maps={
             name: {

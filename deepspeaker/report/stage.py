@@ -17,6 +17,7 @@ from deepspeaker.errors import InputError
 from deepspeaker.files import atomic_write
 from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.metrics import det_points
+from deepspeaker.report.degradation import degradation_curves, plot_degradation
 from deepspeaker.report.densities import plot_densities, score_densities
 from deepspeaker.report.det import plot_det
 from deepspeaker.report.embedding_map import EmbeddingMap, embedding_map, plot_maps, sample_utterances
@@ -38,8 +39,8 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     """Print the tables of results and write the report into ``exp_dir``.
 
     The files are ``report.html``, ``RESULTS.md`` and its images ``eer.png``, ``det.png``, ``det_backends.png``,
-    ``scores.png``, ``enrolment.png``, ``embeddings.png`` and ``TRAINING/training.png``, and ``config.yaml``, the
-    configuration that was used.
+    ``scores.png``, ``enrolment.png``, ``degradation.png``, ``embeddings.png`` and ``TRAINING/training.png``, and
+    ``config.yaml``, the configuration that was used.
 
     Raises
     ------
@@ -101,13 +102,16 @@ def _save_plots(results: Results, data: ReportData, exp_dir: Path) -> dict[str, 
     if enrolled := enrolment_curves(results):
         captions["enrolment.png"] = f"EER by number of enrolment utterances, {featured[0].backend}"
         plot_enrolment(enrolled, exp_dir / "enrolment.png", f"{results.title}: enrolment")
+    if degraded := degradation_curves(results):
+        captions["degradation.png"] = f"EER on degraded test speech, {featured[0].backend}"
+        plot_degradation(degraded, exp_dir / "degradation.png", f"{results.title}: degraded test speech")
     if data.maps:
         captions["embeddings.png"] = "t-SNE map of the embeddings of test utterances"
         plot_maps(data.maps, exp_dir / "embeddings.png", f"{results.title}: t-SNE map of the embeddings")
     for name, rows in data.histories.items():
         captions[f"{name}/training.png"] = f"Learning curves of the {name} training"
         _plot_training(rows, exp_dir, name, results.title)
-    for name in {"det_backends.png", "enrolment.png", "embeddings.png"} - captions.keys():
+    for name in {"det_backends.png", "enrolment.png", "degradation.png", "embeddings.png"} - captions.keys():
         (exp_dir / name).unlink(missing_ok=True)  # from an earlier report
     return captions
 

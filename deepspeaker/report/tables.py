@@ -99,11 +99,28 @@ def enrolment_tables(results: Results, brief: bool = False) -> Iterator[Table]:
 
 
 def condition_tables(results: Results) -> Iterator[Table]:
-    """Yield the EER by condition, on the first list with conditions: by system, then by back end of the last system."""
-    broken_down = [system for system in results.systems if system.conditions]
-    if not broken_down:
-        return
-    featured = results.featured(broken_down[0].trials)
+    """Yield the EER by condition, by system, then by back end of the last system.
+
+    The lists are the first one with conditions and that of degraded test speech.
+    """
+    lists = {s.trials: any(c.by == "condition" for c in s.conditions) for s in results.systems if s.conditions}
+    for number, (name, degraded) in enumerate(lists.items()):
+        if number == 0 or degraded:
+            yield from _condition_tables(results, name)
+
+
+def degradation_table(results: Results) -> Table | None:
+    """Return the EER of each system on degraded test speech, for the screen; None without such speech."""
+    systems = [s for s in results.systems if any(c.by == "condition" for c in s.conditions)]
+    shown = [s for s in systems if s.backend == systems[0].backend]
+    found = [{c.value: format_rate(c.eer) for c in s.conditions if c.by == "condition"} for s in shown]
+    rows = [[value, *(cells.get(value, MISSING) for cells in found)] for value in (found[0] if found else ())]
+    caption = "EER % by condition of the test side (intervals: RESULTS.md)"
+    return Table(caption, ["condition", *(s.name for s in shown)], rows, 1, None) if rows else None
+
+
+def _condition_tables(results: Results, trials: str) -> Iterator[Table]:
+    featured = results.featured(trials)
     first, last = featured[0].backend, featured[-1].name
     for caption, group in (
         (f"by system (back end: {first})", {s.name: s for s in featured if s.backend == first}),
@@ -119,7 +136,7 @@ def condition_tables(results: Results) -> Iterator[Table]:
             rows.append([*key, *counts, *eers])
         if rows:
             head = ["condition", "value", "target", "non-target", "speakers", *group]
-            yield Table(f"EER % [95 %] on {broken_down[0].trials} {caption}", head, rows, 2)
+            yield Table(f"EER % [95 %] on {trials} {caption}", head, rows, 2)
 
 
 def threshold_table(results: Results) -> Table:

@@ -11,6 +11,7 @@ from deepspeaker.report.tables import (
     Table,
     comparison_table,
     condition_tables,
+    degradation_table,
     describe_speakers,
     enrolment_tables,
     notes,
@@ -55,9 +56,7 @@ def meanings(results: Results) -> dict[str, str]:
 def results_table(results: Results) -> str:
     """Return the results for the screen, with one table per trial list and without a final newline."""
     tables = [*result_tables(results, brief=True), *enrolment_tables(results, brief=True)]
-    compared = comparison_table(results)
-    if compared is not None:
-        tables.append(compared)
+    tables += [table for table in (degradation_table(results), comparison_table(results)) if table is not None]
     parts = [f"Speaker verification on {results.title}", *map(aligned, tables)]
     remarks = "\n".join(notes(results))
     return "\n\n".join([*parts, *([remarks] if remarks else [])])
