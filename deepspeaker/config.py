@@ -113,7 +113,7 @@ _COPY_KEYS: dict[str, dict[str, Any]] = {
     "reverb": {"folder": ""},
     "bandwidth": {"cutoff": [3400, 8000]},
     "telephone": {},
-    "codec": {"codecs": ["opus", "mp3"], "compression": [0.8, 1.0]},
+    "codec": {"codecs": ["opus", "mp3"], "compression": [0.9, 1.0]},
     "gain": {"db": [-20, 6]},
     "clipping": {"db": [5, 20]},
     "clean": {},
@@ -152,7 +152,7 @@ class Copy(_Section):
     codecs: list[Literal["opus", "mp3", "vorbis"]] | None = Field(None, min_length=1)
     """``codec``: the codecs to draw from. Default: [opus, mp3]."""
     compression: Bounds | None = None
-    """``codec``: lowest and highest compression, from 0 (the highest bit rate) to 1. Default: [0.8, 1]."""
+    """``codec``: lowest and highest compression, from 0 (the highest bit rate) to 1. Default: [0.9, 1]."""
     db: Bounds | None = None
     """``gain``, ``clipping``: lowest and highest gain in dB; clipping: over full scale. Default: [-20, 6], [5, 20]."""
     seconds: float | None = Field(None, gt=0)

@@ -28,7 +28,7 @@ def sources_table(name: str) -> str:
 
 
 def load_utterance(
-    data: DataDir, utterance: str, sampling_rate: int, allow_pipes: bool
+    data: DataDir, utterance: str, sampling_rate: int, allow_pipes: bool = False
 ) -> tuple[NDArray[np.float32], AudioInfo]:
     """Read the samples of an utterance, (samples,), and the properties of its recording.
 

@@ -94,9 +94,14 @@ def telephone(samples: Signal, sampling_rate: int) -> Signal:
 
 
 def compress(samples: Signal, codec: str, compression: float, sampling_rate: int) -> Signal:
-    """Code and decode: ``codec`` is opus, mp3 or vorbis, ``compression`` from 0 (best quality) to 1."""
+    """Code and decode: ``codec`` is opus, mp3 or vorbis, ``compression`` from 0 (best quality) to 1.
+
+    For speech at 16 kHz, 0.9 to 1 are about 32 to 9 kbit/s of Opus and 26 to 21 kbit/s of MP3.
+    """
     from lhotse.augmentation import Compress
 
+    if codec == "mp3":
+        compression = min(compression, 0.99)  # libsndfile refuses 1
     level = max(1.0, float(np.abs(samples).max(initial=0.0)))
     coded = _apply(Compress(codec=codec, compression_level=compression), samples / np.float32(level), sampling_rate)
     return _of_length(coded, len(samples)) * np.float32(level)

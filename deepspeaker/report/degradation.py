@@ -118,7 +118,9 @@ def _draw_axis(axes: Axes, axis: str, curves: Mapping[str, Curve], tips: list[st
         shift = 0.03 * gap * (index - (len(curves) - 1) / 2)
         x = [place + shift for place, _ in points]
         y = [max(100 * (condition.eer or 0.0), low) for _, condition in points]
-        axes.plot(x, y, color=colour, linestyle=(0, dashes) if dashes else "-", linewidth=1.8, label=name)
+        joined = len(points) if axis != "seconds of speech" else len(curve.points)  # "all" may be shorter than 5 s
+        style = (0, dashes) if dashes else "-"
+        axes.plot(x[:joined], y[:joined], color=colour, linestyle=style, linewidth=1.8, label=name)
         for place, value, (_, condition) in zip(x, y, points, strict=True):
             if condition.eer_ci95:
                 bar = [max(100 * end, low) for end in condition.eer_ci95]

@@ -24,6 +24,7 @@ from deepspeaker.training import (
     Objective,
     Sampler,
     SoftmaxObjective,
+    Sources,
     SpeakerSampler,
     TripletObjective,
     UtteranceSampler,
@@ -67,9 +68,9 @@ CONFIG = Config(
 
 
 @functools.cache
-def index_of(folder: Path) -> FeatureIndex:
+def index_of(folder: Path, copies: tuple[Path, ...] = ()) -> FeatureIndex:
     """The index, built once: polars starts threads, so it must not run again in a fork."""
-    return FeatureIndex(folder)
+    return FeatureIndex(folder, copies)
 
 
 def do_nothing(step: int) -> None:
@@ -97,20 +98,23 @@ def train_once(
     before: Callable[[int], None] = do_nothing,
     dev: bool = True,
     seed: int = 3,
+    copies: tuple[Path, ...] = (),
     **changes: Any,
 ) -> None:
-    """Train as the stages do, with ``changes`` to the section's options."""
+    """Train as the stages do, with ``changes`` to the section's options. The last of the ``copies`` has new speakers."""
     options = getattr(CONFIG, section).model_copy(update=changes)
     config = CONFIG.model_copy(update={section: options})
-    index = index_of(data_dir / "train_nosil")
+    index = index_of(data_dir / "train_nosil", copies)
+    sources = Sources([1.0] * (1 + len(copies)), [False] * len(copies) + [True]) if copies else None
     dev_index = index_of(data_dir / "dev_nosil") if dev else None
     torch.manual_seed(seed)
     network = build_model(index.feature_dim, **config.model.model_dump())
     objective: Objective
     sampler: Sampler
     if section == "softmax":
-        objective = SoftmaxObjective(network, network.embedding_dim, len(index.speakers))
-        sampler = UtteranceSampler(len(index), options.batch_size, seed)
+        voices = sources.voices if sources else 1
+        objective = SoftmaxObjective(network, network.embedding_dim, len(index.speakers) * voices)
+        sampler = UtteranceSampler(len(index), options.batch_size, seed, sources=sources)
     else:
         objective = TripletObjective(
             network,
@@ -129,6 +133,7 @@ def train_once(
             seed,
             frames=index.frames,
             crop_frames=options.crop_frames,
+            sources=sources,
         )
     forward = objective.forward
 
@@ -147,6 +152,7 @@ def train_once(
         checkpoints_of(folder, config, section, seed, index),
         device=torch.device("cpu"),
         progress=False,
+        sources=sources,
     )
 
 
