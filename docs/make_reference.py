@@ -79,11 +79,15 @@ def fields(model: type[BaseModel], prefix: str) -> Iterator[list[str]]:
     """Yield key, default, values and meaning of every field, sections inside included."""
     for name, field in model.model_fields.items():
         inner = section_of(field.annotation)
-        if inner:
+        if inner and not isinstance(field.default, list):
             yield from fields(inner, f"{prefix}{name}.")
+            continue
+        if field.is_required():
+            yield [f"`{prefix}{name}`", "", kind(field.annotation), text(field.description)]
             continue
         default = field.default if field.default is not PydanticUndefined else field.default_factory()
         shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
+        shown = "" if default is None else shown
         yield [f"`{prefix}{name}`", shown, kind(field.annotation) + limits(field), text(field.description)]
 
 
@@ -106,7 +110,8 @@ A configuration is a YAML file, given with `--config`. It names only the keys th
             assert section is not None
             page += f"## `{name}`{suffix}\n\n{text(inspect.getdoc(section))}\n\n"
             page += table("key | default | values | meaning", fields(section, f"{name}.")) + "\n"
-    return page
+    page += f"## Copy\n\n{text(inspect.getdoc(config.Copy))}\n\n"
+    return page + table("key | default | values | meaning", fields(config.Copy, "")) + "\n"
 
 
 def results_page() -> str:

@@ -101,7 +101,7 @@ def train_once(
     copies: tuple[Path, ...] = (),
     **changes: Any,
 ) -> None:
-    """Train as the stages do, with ``changes`` to the section's options. The last of the ``copies`` has new speakers."""
+    """Train as the stages do, with ``changes`` to the section's options. The last of ``copies`` has new speakers."""
     options = getattr(CONFIG, section).model_copy(update=changes)
     config = CONFIG.model_copy(update={section: options})
     index = index_of(data_dir / "train_nosil", copies)
