@@ -83,11 +83,11 @@ def fields(model: type[BaseModel], prefix: str) -> Iterator[list[str]]:
             yield from fields(inner, f"{prefix}{name}.")
             continue
         if field.is_required():
-            yield [f"`{prefix}{name}`", "", kind(field.annotation), text(field.description)]
+            yield [f"`{prefix}{name}`", "-", kind(field.annotation), text(field.description)]
             continue
         default = field.default if field.default is not PydanticUndefined else field.default_factory()
         shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
-        shown = "" if default is None else shown
+        shown = "-" if default is None else shown
         yield [f"`{prefix}{name}`", shown, kind(field.annotation) + limits(field), text(field.description)]
 
 

@@ -5,6 +5,7 @@ from deepspeaker.evaluation.conditions import (
     Conditions,
     TrialConditions,
     read_conditions,
+    read_degraded,
     trial_conditions,
 )
 from deepspeaker.evaluation.figures import Rates, Scored, at_false_acceptance, condition_figures, system_figures
@@ -28,6 +29,7 @@ __all__ = [
     "find_lists",
     "fuse",
     "read_conditions",
+    "read_degraded",
     "read_list",
     "read_system",
     "system_figures",
