@@ -33,6 +33,7 @@
 #   --enrolment FILE            enrolment models of these lists, as a spk2utt file
 #   --fuse exp/OTHER            export the networks of two experiments as one model
 #   --licence NAME              licence of the exported model, for its card
+#   --source TEXT               a source of the training data, for the card of the exported model; may be repeated
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
 #
 # Jobs:
@@ -56,7 +57,7 @@ declare -A default=(
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
   [init_from]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
-trials=()
+trials=() source=()
 . utils/parse_options.sh
 [ $# -eq 0 ] || { echo "run.sh: unexpected argument $1; --help lists the options" >&2; exit 2; }
 utils/setup.sh
@@ -118,7 +119,7 @@ if runs 7; then
 fi
 
 if runs 8; then
-  local/8_export.sh "${common[@]}" --licence "$licence" --fuse "$fuse" "$data" "$exp"
+  local/8_export.sh "${common[@]}" --licence "$licence" "${source[@]/#/--source=}" --fuse "$fuse" "$data" "$exp"
 fi
 
 if runs 7 || runs 8; then
