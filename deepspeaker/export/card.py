@@ -106,8 +106,8 @@ def _thresholds(description: Description) -> list[str]:
 
 def _by_seconds(threshold: Threshold) -> list[str]:
     lines = [
-        f"The threshold {threshold.value:.3f} on crops of the test speakers' utterances, with so many seconds of speech "
-        "on both sides:",
+        f"The threshold {threshold.value:.3f} on crops of the test speakers' utterances, with so many seconds of "
+        "speech on both sides:",
         "",
         "| seconds | speakers | false acceptances | misses |",
         "|---:|---:|---:|---:|",

@@ -34,8 +34,7 @@ _MIN_FALSE_ACCEPTANCES = 10
 MAX_UTTERANCES = 2000
 #: Calibration also learns from a crop of each utterance, of this many frames or more.
 SHORTEST_CROP = 100
-#: Error rates are also measured on crops of so many seconds, if there are enough comparisons of them, of at most so many
-#: utterances.
+#: Error rates are also measured on crops of so many seconds, of at most so many utterances.
 CROP_SECONDS, CROP_UTTERANCES = (1.0, 2.0, 4.0, 8.0, 16.0), 500
 _MIN_CROP_SPEAKERS, _MIN_CROP_TARGETS, _MIN_CROP_NONTARGETS = 5, 50, 1000
 #: Utterances of a training speaker whose mean embedding is a member of the cohort, and the members used for a score.

@@ -70,7 +70,8 @@ class StoredCalibration(_Record):
     """The affine map from a cosine and two durations to a log-likelihood ratio."""
 
     weights: tuple[float, float, float]
-    """Of the cosine, normalised if there is a cohort, and of the natural logarithms of the speech frames of the shorter and the longer side."""
+    """Of the cosine (normalised if there is a cohort), and of the natural logarithms of the speech frames of the
+    shorter and the longer side."""
     offset: float
     speakers: int
     """Number of development speakers it was learned from."""
