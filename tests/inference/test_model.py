@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from benchmarks import nonspeech
 from deepspeaker.audio import read_audio
 from deepspeaker.errors import InputError
 from deepspeaker.files import sha256_of
-from deepspeaker.inference import Cohort, SpeakerModel, Voice
+from deepspeaker.inference import Cohort, SpeakerModel, StoredCalibration, Voice
 from deepspeaker.kaldi import read_table, read_vector
 from tests.recipe.tiny import EXP, Recipe
 
 Samples = NDArray[np.floating]
+CORPORA = Path(__file__).resolve().parents[2].parent / "shared" / "corpora"
 
 
 @pytest.fixture(scope="session")
@@ -246,6 +248,44 @@ def test_no_silence_noise_music_or_bit_of_speech_ever_matches(
             assert verdict.reason.startswith(str(one))
     with pytest.raises(InputError, match="cannot be enrolled"):
         model.voice([model.analyse(paths[60])])
+
+
+def demo_speech(folder: Path) -> dict[str, list[str]]:
+    """Return the test files of each synthetic voice."""
+    speakers: dict[str, list[str]] = {}
+    for utterance, path in read_table(folder / "data/demo/test/wav.scp").items():
+        speakers.setdefault(utterance.split("-")[0], []).append(path)
+    return speakers
+
+
+def real_speech() -> dict[str, list[str]]:
+    """Return the test files of each reader of LibriSpeech."""
+    if not CORPORA.is_dir():
+        pytest.skip("no real speech in ../shared/corpora")
+    speakers: dict[str, list[str]] = {}
+    for path in sorted((CORPORA / "libri/test/audio").iterdir()):
+        speakers.setdefault(path.name.split("-")[0], []).append(str(path))
+    return speakers
+
+
+@pytest.mark.parametrize("kind", ["demo", "real"])
+def test_two_voices_in_a_file_are_noticed_before_one_is_split(kind: str, exported: Path, finished: Recipe) -> None:
+    """The network is hardly trained, so this compares files at many strictnesses."""
+    model, speakers = deepspeaker.load(exported), demo_speech(finished.folder) if kind == "demo" else real_speech()
+    # Of the first voices, take the two that sound least alike to this network.
+    voices = {name: model.embed(files[:3]).mean(axis=0) for name, files in list(speakers.items())[:8]}
+    one, other = min(combinations(voices, 2), key=lambda pair: float(voices[pair[0]] @ voices[pair[1]]))
+    seconds = 10 * 16000
+    first, second = (np.concatenate([read_audio(file) for file in speakers[name][:4]]) for name in (one, other))
+    alone, mixed = first[:seconds], np.concatenate([first[: seconds // 2], second[: seconds // 2]])
+    noticed = []
+    for threshold in np.linspace(0.2, 1.0, 17):
+        calibration = StoredCalibration(weights=(100, 0, 0), offset=-100 * threshold, speakers=9, utterances=99)
+        model.description = model.description.model_copy(update={"calibration": calibration})
+        found = [[problem.code for problem in model.analyse(samples, 16000).problems] for samples in (alone, mixed)]
+        noticed.append(["several_voices" in codes for codes in found])
+    assert any(in_mixed and not in_alone for in_alone, in_mixed in noticed)
+    assert all(in_mixed or not in_alone for in_alone, in_mixed in noticed)
 
 
 def test_an_experiment_stands_for_its_model(exported: Path) -> None:
