@@ -237,6 +237,10 @@ def test_evaluate_takes_folders_and_unlabelled_recordings(
     record = json.loads(done.stdout)
     assert {one["name"] for one in record["results"]["systems"]} == {"softmax"}
     assert record["results"]["synthetic"] is False  # nothing says what these recordings are
+    (tmp_path / "training/softmax").mkdir(parents=True)
+    (tmp_path / "training/softmax/checkpoint_last.pt").touch()
+    done = run("evaluate", model, tmp_path / "people", "--output", tmp_path / "training")
+    assert "give another --output" in done.stderr
     assert record["thresholds"] == json.loads((tmp_path / "e/thresholds.json").read_text())["thresholds"]
     unlabelled = tmp_path / "unlabelled"
     unlabelled.mkdir()

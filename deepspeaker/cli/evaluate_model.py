@@ -91,7 +91,8 @@ def _run(
     loaded = SpeakerModel(model, engine)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    if (output / "results.json").is_file() and not (output / "thresholds.json").is_file():
+    of_others = (output / "results.json").is_file() and not (output / "thresholds.json").is_file()
+    if of_others or any(output.glob("*/checkpoint_*")):
         raise InputError(f"{output}: has the results of something else; give another --output")
     labelled = (folder / "utt2spk").is_file() or not (folder / "wav.scp").is_file()
     if not labelled and not trials:
@@ -175,7 +176,7 @@ def _prepare(
     description = model.description
     system = description.networks[0].system
     for name in SYSTEMS:  # an earlier model in this folder may have been another system
-        remove_folder(output / name)
+        remove_folder(output / name / "embeddings_test")
     embeddings = output / system / "embeddings_test"
     with ArkWriter(embeddings / "xvector.ark", embeddings / "xvector.scp") as writer:
         for name, one in sorted(found.items()):

@@ -112,7 +112,7 @@ def embed_crops(network: Network, folder: Path, seed: int = 0) -> Embedded:
     chosen = evenly_spaced(np.arange(len(index), dtype=np.int32), MAX_UTTERANCES)
     longest = index.frames[chosen]
     lengths = np.exp(generator.uniform(np.log(np.minimum(SHORTEST_CROP, longest)), np.log(longest + 1)))
-    return _cropped(network, index, chosen, lengths.astype(np.int64), generator)
+    return _cropped(network, index, chosen, np.minimum(lengths.astype(np.int64), longest), generator)
 
 
 def _cropped(

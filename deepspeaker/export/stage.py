@@ -141,7 +141,7 @@ def export_model(
             parameters=sum(one["parameters"] for one in networks),
             embedding_dim=network.embedding_dim,
             calibration=_stored_calibration(scorer, development),
-            cohort=scorer.cohort and StoredCohort(speakers=len(scorer.cohort.embeddings), top=scorer.cohort.top),
+            cohort=_stored_cohort(scorer),
             thresholds=[
                 one.model_copy(update={"by_seconds": by_seconds}) if one is default else one for one in chosen
             ],
@@ -209,6 +209,11 @@ def _stored_calibration(scorer: Scorer, development: Embedded | None) -> StoredC
         speakers=development.speakers,
         utterances=len(development.speaker),
     )
+
+
+def _stored_cohort(scorer: Scorer) -> StoredCohort | None:
+    cohort = scorer.cohort
+    return None if cohort is None else StoredCohort(speakers=len(cohort.embeddings), top=cohort.top)
 
 
 def _eer(test: Embedded) -> float:
