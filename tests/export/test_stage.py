@@ -89,7 +89,7 @@ def test_normalised_scores_hold_their_rates_too() -> None:
 
 def test_rates_by_seconds_are_those_of_crops_of_that_length(finished: Recipe) -> None:
     experiment, data = finished.folder / EXP, finished.folder / "data/demo"
-    network = network_of(load_checkpoint(experiment / "triplet/last.pt"))
+    network = network_of(load_checkpoint(experiment / "triplet/checkpoint_last.pt"))
     by_duration = Scorer(Calibration(np.array([0.0, 1.0, 0.0]), 0.0))  # the score is the log of the frames
     found = rates_by_seconds(network, data / "test_nosil", by_duration, np.log(150), 0.01)
     assert [one.seconds for one in found[:2]] == [1.0, 2.0]
