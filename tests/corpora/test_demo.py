@@ -16,8 +16,8 @@ import soundfile
 from deepspeaker.corpora.demo import (
     ACCENTS,
     FEMALE_VARIANTS,
-    MALE_VARIANTS,
     LANGUAGES,
+    MALE_VARIANTS,
     MAX_SECONDS,
     NAMES,
     PARTS,
@@ -152,13 +152,27 @@ def test_plan_of_the_full_corpus() -> None:
     assert plan_demo_corpus(1) == plan_demo_corpus(1) != plan_demo_corpus(2)
 
 
+def test_a_speaker_of_a_part_has_the_same_number_in_every_corpus() -> None:
+    default = {(speaker.part, speaker.index): speaker.reader for speaker in plan_demo_corpus(0)}
+    assert list(default.values()) == [str(number) for number in range(1001, 1143)]
+    for train, dev, test in ((20, 3, 60), (300, 40, 5)):
+        plan = plan_demo_corpus(1, train_speakers=train, dev_speakers=dev, test_speakers=test)
+        numbers = {(speaker.part, speaker.index): speaker.reader for speaker in plan}
+        assert {place: numbers[place] for place in numbers.keys() & default} == {
+            place: default[place] for place in numbers.keys() & default
+        }
+        together = default | numbers
+        assert len(set(together.values())) == len(together)
+        assert {len(number) for number in together.values()} == {4}
+
+
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
         ({"seed": -1}, "seed -1"),
         ({"seed": 0, "dev_speakers": 0}, "demo-dev: 0 speakers"),
         ({"seed": 0, "test_speakers": 80}, "give at most 89 together"),
-        ({"seed": 0, "train_speakers": 9000}, "give at most 8999"),
+        ({"seed": 0, "train_speakers": 9000}, "give at most 8099"),
     ],
 )
 def test_wrong_plans_are_refused(counts: dict[str, int], message: str) -> None:
@@ -262,7 +276,8 @@ def test_another_language_has_the_same_voices_and_other_sentences(
     corpus: Path, tmp_path: Path, language: str
 ) -> None:
     counts = {"train_speakers": 60, "dev_speakers": 12, "test_speakers": 30}
-    for english, other in zip(plan_demo_corpus(5, **counts), plan_demo_corpus(5, **counts, language=language)):
+    english_plan, plan = plan_demo_corpus(5, **counts), plan_demo_corpus(5, **counts, language=language)
+    for english, other in zip(english_plan, plan, strict=True):
         assert other.voice.accent == language
         assert dataclasses.replace(other.voice, accent=english.voice.accent) == english.voice
     made = make_tiny(tmp_path / "corpus", seed=3, language=language)

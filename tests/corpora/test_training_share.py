@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ def test_a_larger_share_contains_a_smaller_one(seed: int) -> None:
     for kind in ((1, 0), (0, 1), (1, 1)):
         shares = [[1 - on + on * share for on in kind] for share in (0.25, 0.5, 0.75, 1.0)]
         chosen = [choose_share(UTT2SPK, *share, seed) for share in shares]
-        for (by_speaker, _), smaller, larger in zip(shares, chosen, chosen[1:]):
-            assert set(smaller) < set(larger)
-            assert len(speakers(smaller)) == round(by_speaker * total)
+        assert all(set(smaller) < set(larger) for smaller, larger in pairwise(chosen))
+        for (by_speaker, _), of_share in zip(shares, chosen, strict=True):
+            assert len(speakers(of_share)) == round(by_speaker * total)
         assert chosen[-1] == sorted(UTT2SPK)
 
 
