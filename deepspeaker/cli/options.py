@@ -106,9 +106,21 @@ part_options = _together(
     click.option("--test-parts", default="", help="parts of LibriSpeech to test on"),
 )
 share_options = _together(
-    click.option("--train-speakers-share", type=_SHARE, default=1.0, help="share of the training speakers"),
     click.option(
-        "--train-utterances-share", type=_SHARE, default=1.0, help="share of the utterances of each training speaker"
+        "--train-speakers-share",
+        type=_SHARE,
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="share of the training speakers, from 0 to 1",
+    ),
+    click.option(
+        "--train-utterances-share",
+        type=_SHARE,
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="share of the utterances of each training speaker, from 0 to 1",
     ),
 )
 trial_options = _together(
