@@ -119,6 +119,8 @@ class GRUModel(_Section):
     """Dimension of the embeddings."""
     batch_norm: BatchNorm = "sequence"
     """One scale and shift for each channel (``channel``), or for each channel and frequency bin (``sequence``)."""
+    recurrence: Literal["torch", "deep_speech_2"] = "torch"
+    """The GRU layers: torch's, or with batch norm of each layer's input products and clipped ReLU (Deep Speech 2)."""
 
 
 _MODELS: dict[str, type[_Section]] = {"rescnn": ResCNNModel, "gru": GRUModel}
