@@ -183,13 +183,16 @@ def _triplet_sampler(
 ) -> tuple[SpeakerSampler | PairSampler, Triplet]:
     """Return the sampler, and the options with the number of speakers that a batch really has."""
     sampler: SpeakerSampler | PairSampler
-    copies, sizes = 1 + len(options.vtlp), {"frames": index.frames, "crop_frames": options.crop_frames}
+    copies, crop = 1 + len(options.vtlp), options.crop_frames
     if options.sampler == "pairs":
-        sampler = PairSampler(index.of_speaker, index.speaker, options.pairs_per_batch, seed, copies, **sizes)
-        check_batch(2 * options.pairs_per_batch, "triplet.pairs_per_batch")
+        pairs, of_speaker = options.pairs_per_batch, index.of_speaker
+        sampler = PairSampler(of_speaker, index.speaker, pairs, seed, copies, frames=index.frames, crop_frames=crop)
+        check_batch(2 * pairs, "triplet.pairs_per_batch")
     else:
         wanted, each = options.speakers_per_batch, options.utterances_per_speaker
-        sampler = SpeakerSampler(index.of_speaker, wanted, each, seed, copies, **sizes)
+        sampler = SpeakerSampler(
+            index.of_speaker, wanted, each, seed, copies, frames=index.frames, crop_frames=crop
+        )
         check_batch(sampler.speakers * each, "triplet.speakers_per_batch, utterances_per_speaker")
         if sampler.speakers < wanted:
             _report(
@@ -200,7 +203,7 @@ def _triplet_sampler(
     if sampler.left_out:
         _report(
             f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
-            f"of {options.crop_frames} frames"
+            f"of {crop} frames"
         )
     return sampler, options
 
