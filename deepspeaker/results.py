@@ -246,7 +246,7 @@ class Results(_Record):
 
     def is_leading(self, row: SystemResult | EnrolmentResult) -> bool:
         """Return whether a result is of its system's first back end, and of averaged enrolment."""
-        first = next(system.backend for system in self.systems if system.name == row.name)
+        first = next((system.backend for system in self.systems if system.name == row.name), None)
         return row.backend == first and (isinstance(row, SystemResult) or row.enrolment == "average")
 
     def label(self, row: SystemResult | EnrolmentResult) -> str:
