@@ -61,7 +61,7 @@ def copied(finished: Recipe, recipe: Recipe) -> Recipe:
 
 @pytest.fixture
 def linked(finished: Recipe, recipe: Recipe) -> Recipe:
-    """A recipe with links to the parts of the finished one's data, so that parts can be added, and a copy of its experiment."""
+    """A recipe with links to the finished one's data, to which parts can be added, and a copy of its experiment."""
     data = recipe.folder / "data/demo"
     data.mkdir(parents=True)
     for path in (finished.folder / "data/demo").iterdir():
