@@ -45,6 +45,7 @@ def _options_of_stages(function: Function) -> Function:
 @click.option("--trials", multiple=True)
 @click.option("--enrolment", default="")
 @click.option("--init-from", default="")
+@click.option("--pretraining", type=click.Choice(["true", "false"]), default="true")
 @click.option("--ivector", type=bool, default=False)
 @click.option("--posteriors", default="")
 @process_options

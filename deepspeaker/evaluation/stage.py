@@ -108,6 +108,7 @@ def evaluate(
     check_embedded(exp_dir, data_dir, networks, options.backends)
     if IVECTOR in names:
         check_embedded(exp_dir, data_dir, [IVECTOR], config.ivector.backends)
+    fusion = fuse(exp_dir, options, networks)
     lists = [read_list(path, utt2spk) for path in paths]
     if CHOOSER in names and options.hard_nontargets:
         hard = _make_hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
@@ -121,8 +122,11 @@ def evaluate(
     table: list[EnrolmentResult] = []
     replicates: dict[tuple[str, str, str], Replicates] = {}
     trained_with: dict[str, Any] = {}
-    for name in [*names, *([FUSION] if options.fuse_with else [])]:
-        system, described = _read_system(name, networks, config, data_dir, exp_dir)
+    for name in [*names, *([FUSION] if fusion else [])]:
+        folders, dims = fusion if fusion and name == FUSION else ((exp_dir / name,), ())
+        described = [read_network(folder) for folder in folders]
+        scoring = scoring_of_ivectors(config, described[0]) if name == IVECTOR else options
+        system = read_system(name, exp_dir, data_dir, described, scoring, dims)
         # Stage 1 has told the user if there were too few speakers for two parts.
         check_overlap(system, utt2spk, allow_speaker_overlap or corpus.get("same_speakers", False))
         if name != FUSION:
@@ -184,20 +188,6 @@ def _read_test(
         trials.name: trial_conditions(conditions, trials) for trials in lists if not enrolment_utterances(trials.name)
     }
     return _Test(config.scoring, seed, max_skipped, frames, lists, of_lists)
-
-
-def _read_system(
-    name: str, others: list[str], config: Config, data_dir: Path, exp_dir: Path
-) -> tuple[System, list[dict[str, Any]]]:
-    """Return a system, given the names of all networks, and the description of its own; the fusion is made here."""
-    options = config.scoring
-    folders: tuple[Path, ...] = (exp_dir / name,)
-    dims: tuple[int, ...] = ()
-    if name == FUSION:
-        folders, dims = fuse(exp_dir, Path(options.fuse_with), others, ["test", *needed_parts(options.backends)])
-    networks = [read_network(folder) for folder in folders]
-    options = scoring_of_ivectors(config, networks[0]) if name == IVECTOR else options
-    return read_system(name, exp_dir, data_dir, networks, options, dims), networks
 
 
 def _add_configuration(trained_with: dict[str, Any], network: dict[str, Any]) -> None:

@@ -160,8 +160,8 @@ def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
 def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     """Yield shell commands that reproduce the results, and check them in other ways, from the recipe's directory."""
     made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
-    trained, scored = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / ".done.6")
-    shared = options_of(data_dir / "train" / ".done.2")
+    pretrained, tuned = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / "triplet" / ".done.4")
+    shared, scored = options_of(data_dir / "train" / ".done.2"), options_of(exp_dir / ".done.6")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
     name = corpus = str(prepared.get("corpus", "demo"))
     options = ["--corpus", corpus]
@@ -178,13 +178,15 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
         (prepared, ("train_parts", "dev_parts", "test_parts")),
         (prepared, ("merge_chapters", "allow_pipes", "max_skipped")),
         (shared, ("train_speakers_share", "train_utterances_share")),
-        (trained, ("init_from", "nproc", "nnodes")),
+        (pretrained or tuned, ("init_from", "nproc", "nnodes")),
         (scored, ("allow_speaker_overlap",)),
     ):
         for name in names:
             value = source.get(name)
             if value not in (None, "", False, _DEFAULTS.get(name)):
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
+    if tuned and not pretrained:
+        options += ["--pretraining", "false"]
     for name, info in results.trials.items():
         if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of the user's lists
             options += ["--trials", f"{exp}/trials/{name}"]

@@ -32,12 +32,14 @@
 #   --exp NAME                  folder of the experiment in exp/ (default: DATA_CONFIG)
 #   --overwrite true            replace a network that was trained with other settings
 #   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
+#   --pretraining false         leave stage 3 out: triplet training starts from --init-from, or from fresh weights
 #   --trials FILE               an additional trial list; may be repeated
 #   --enrolment FILE            enrolment models of these lists, as a spk2utt file
 #   --ivector true              also train and test i-vectors, the paper's baseline
 #   --posteriors PATH           frame posteriors for the i-vectors: an scp, or a folder with posteriors.scp
 #   --fuse exp/OTHER            export the networks of two experiments as one model
 #   --licence NAME              licence of the exported model, for its card
+#   --source TEXT               a source of the training data, for the card of the exported model; may be repeated
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
 #
 # Jobs:
@@ -59,10 +61,10 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [data]='' [train_speakers_share]=1 [train_utterances_share]=1 [ivector]=false [posteriors]=''
+  [init_from]='' [pretraining]=true [data]='' [train_speakers_share]=1 [train_utterances_share]=1 [ivector]=false [posteriors]=''
   [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
-trials=()
+trials=() source=()
 . utils/parse_options.sh
 [ $# -eq 0 ] || { echo "run.sh: unexpected argument $1; --help lists the options" >&2; exit 2; }
 utils/setup.sh
@@ -111,12 +113,13 @@ if runs 5 && [ "$ivector" = true ]; then  # complain before the networks are tra
   deepspeaker ivector check --config "$config" "${overrides[@]}" --posteriors "$posteriors" "$data" >/dev/null
 fi
 
-if runs 3; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training
+if runs 3 && [ "$pretraining" = true ]; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training
   local/3_softmax.sh "${common[@]}" "${training[@]}" --init-from "$init_from" "$data" "$exp"
 fi
 
 if runs 4; then  # demo: EER 3.28 % [1.59, 6.67] after triplet training
-  local/4_triplet.sh "${common[@]}" "${training[@]}" "$data" "$exp"
+  if [ "$pretraining" = true ]; then start=(); else start=(--pretraining false --init-from "$init_from"); fi
+  local/4_triplet.sh "${common[@]}" "${training[@]}" "${start[@]}" "$data" "$exp"
 fi
 
 if runs 5; then
@@ -137,7 +140,7 @@ if runs 7; then
 fi
 
 if runs 8; then
-  local/8_export.sh "${common[@]}" --licence "$licence" --fuse "$fuse" "$data" "$exp"
+  local/8_export.sh "${common[@]}" --licence "$licence" "${source[@]/#/--source=}" --fuse "$fuse" "$data" "$exp"
 fi
 
 if runs 7 || runs 8; then
