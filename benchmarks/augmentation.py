@@ -15,8 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepspeaker.audio import audio_info
-from deepspeaker.augmentation import Augmenter, load_utterance, write_copies
+import numpy as np
+from numpy.typing import NDArray
+
+from deepspeaker.audio import AudioInfo, audio_info, load_audio
+from deepspeaker.augmentation import Augmenter, write_copies
 from deepspeaker.config import Augment, Conditions, Copy, Features
 from deepspeaker.corpora import make_demo_corpus, read_librispeech
 from deepspeaker.features import compute_shard
@@ -93,9 +96,14 @@ def main() -> None:
         minutes = seconds_of(folder / "train") / 60
         print(f"{len(data.utt2spk)} utterances, {minutes:.1f} min; plain: {plain:.0f} x real time")
         for one in folders:
-            augmenter = Augmenter(one, DataDir.read(one), 16000)
+            copied = DataDir.read(one)
+
+            def load(utterance: str, copied: DataDir = copied) -> tuple[NDArray[np.float32], AudioInfo]:
+                return load_audio(copied.wav_scp[utterance], 16000)
+
+            augmenter = Augmenter(one, copied, 16000, load)
             speed = seconds_of(one) / best[one]
-            samples = {u: load_utterance(augmenter.data, u, 16000)[0] for u in sorted(augmenter.condition)[:20]}
+            samples = {u: load(u)[0] for u in sorted(copied.utt2spk)[:20]}
             begin = time.process_time()
             for utterance, signal in samples.items():
                 augmenter.samples(utterance, signal)

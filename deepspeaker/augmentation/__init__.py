@@ -4,7 +4,6 @@ from deepspeaker.augmentation.augmenter import (
     DESCRIPTION,
     Augmenter,
     TooLittleSpeechError,
-    load_utterance,
     read_description,
 )
 from deepspeaker.augmentation.copies import CONDITIONS_PART, copy_part, write_copies
@@ -30,7 +29,6 @@ __all__ = [
     "generated_noise",
     "generated_room",
     "hum",
-    "load_utterance",
     "low_pass",
     "mix",
     "read_description",

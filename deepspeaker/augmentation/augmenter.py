@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepspeaker.audio import AudioInfo, load_audio
+from deepspeaker.audio import AudioInfo
 from deepspeaker.augmentation import transforms
 from deepspeaker.augmentation.generated import generated_noise, generated_room
 from deepspeaker.augmentation.sources import impulse_response, noise_piece
 from deepspeaker.config import Copy
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import DataDir, read_table
+
+Load = Callable[[str], tuple[NDArray[np.float32], AudioInfo]]
 
 #: The file that makes a data directory one of changed copies.
 DESCRIPTION = "augmentation.json"
@@ -25,23 +28,6 @@ _VOICES, _VOICE_SECONDS = 32, 12.0
 def sources_table(name: str) -> str:
     """Return the name of the table of noises or impulse responses of a copy."""
     return f"sources_{name}.scp"
-
-
-def load_utterance(
-    data: DataDir, utterance: str, sampling_rate: int, allow_pipes: bool = False
-) -> tuple[NDArray[np.float32], AudioInfo]:
-    """Read the samples of an utterance, (samples,), and the properties of its recording.
-
-    Raises
-    ------
-    InputError
-        It has no audio, or ``load_audio`` cannot read it.
-    """
-    segment = data.segment_of(utterance)
-    if segment is None:
-        raise InputError("is not in segments" if data.segments else "is not in wav.scp")
-    bounds = (segment.start, segment.end) if data.segments else None
-    return load_audio(data.wav_scp[segment.recording], sampling_rate, allow_pipes, bounds)
 
 
 def read_description(folder: Path) -> tuple[int, dict[str, Copy]]:
@@ -74,8 +60,8 @@ class Augmenter:
         Its tables.
     sampling_rate
         Of the samples, in Hz.
-    allow_pipes
-        Whether entries of wav.scp may run commands.
+    load
+        Returns the samples of an utterance, and the properties of its recording.
 
     Raises
     ------
@@ -83,10 +69,10 @@ class Augmenter:
         The description is damaged.
     """
 
-    def __init__(self, folder: Path, data: DataDir, sampling_rate: int, allow_pipes: bool = False) -> None:
+    def __init__(self, folder: Path, data: DataDir, sampling_rate: int, load: Load) -> None:
         self.seed, self.copies = read_description(folder)
         self.condition = read_table(folder / "utt2condition")
-        self.data, self.sampling_rate, self.allow_pipes = data, sampling_rate, allow_pipes
+        self.data, self.sampling_rate, self.load = data, sampling_rate, load
         self._files = {
             name: list(read_table(folder / sources_table(name)).values())
             for name, copy in self.copies.items()
@@ -107,7 +93,7 @@ class Augmenter:
 
         def draw(bounds: list[float] | None) -> float:
             assert bounds is not None  # the schema has a default for each kind
-            return float(generator.uniform(*bounds))
+            return float(generator.uniform(bounds[0], bounds[1]))
 
         match copy.kind:
             case "speed":
@@ -187,7 +173,7 @@ class Augmenter:
         voices = {}
         for utterance in (utterances[number] for number in sorted(chosen)):
             try:
-                samples = load_utterance(self.data, utterance, self.sampling_rate, self.allow_pipes)[0]
+                samples = self.load(utterance)[0]
             except InputError:
                 continue  # stage 2 lists it when its turn comes
             samples = samples[: round(_VOICE_SECONDS * self.sampling_rate)]

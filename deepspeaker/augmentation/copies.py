@@ -90,7 +90,9 @@ def write_copies(
     }
     written: list[tuple[Path, DataDir, dict[str, str], dict[str, str]]] = []
     for part, (original, copies) in parts.items():
-        data, utt2uniq, utt2condition = DataDir(utt2spk={}), {}, {}
+        data = DataDir(utt2spk={})
+        utt2uniq: dict[str, str] = {}
+        utt2condition: dict[str, str] = {}
         for copy in copies:
             _add_copy(data, utt2uniq, utt2condition, originals[original], copy)
         written.append((data_dir / part, data, utt2uniq, utt2condition))

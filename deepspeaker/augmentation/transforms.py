@@ -7,7 +7,7 @@ that range, as nothing stores it as integers.
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
@@ -104,7 +104,7 @@ def compress(samples: Signal, codec: str, compression: float, sampling_rate: int
         compression = min(compression, 0.99)  # libsndfile refuses 1
     level = max(1.0, float(np.abs(samples).max(initial=0.0)))
     coded = _apply(Compress(codec=codec, compression_level=compression), samples / np.float32(level), sampling_rate)
-    return _of_length(coded, len(samples)) * np.float32(level)
+    return _of_length(np.float32(level) * coded, len(samples))
 
 
 def gain(samples: Signal, db: float) -> Signal:
@@ -131,15 +131,18 @@ def _apply(transform: Any, samples: Signal, sampling_rate: int) -> Signal:
     return np.asarray(transform(np.ascontiguousarray(samples)[None], sampling_rate)[0], dtype=np.float32)
 
 
-def _filtered(samples: Signal, kind: str, edges: float | tuple[float, float], sampling_rate: int) -> Signal:
+def _filtered(
+    samples: Signal, kind: Literal["lowpass", "bandpass"], edges: float | tuple[float, float], sampling_rate: int
+) -> Signal:
     from scipy.signal import ellip, sosfilt
 
-    sections = ellip(8, 0.1, 70.0, edges, btype=kind, fs=sampling_rate, output="sos")
+    edge: Any = edges  # the stubs of scipy have a function for each kind
+    sections: Any = ellip(8, 0.1, 70.0, edge, btype=kind, output="sos", fs=sampling_rate)
     return np.asarray(sosfilt(sections, samples), dtype=np.float32)
 
 
 def _rounded(samples: Signal) -> Signal:
-    return np.round(samples * np.float32(32768)) / np.float32(32768)
+    return np.asarray(np.round(samples * 32768) / 32768, dtype=np.float32)
 
 
 def _of_length(samples: Signal, length: int) -> Signal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,16 @@ class _OptionalPath(click.Path):
         return None if value == "" else super().convert(value, param, ctx)
 
 
+
+class _Scp(_OptionalPath):
+    """An scp, or a folder that contains ``posteriors.scp``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        return path / "posteriors.scp" if path is not None and path.is_dir() else path
+
+
+_SHARE = click.FloatRange(0, 1, min_open=True)
 FILE = _OptionalPath(path_type=Path, dir_okay=False)
 CORPORA = ["demo", "librispeech", "kaldi", "lhotse", "folder"]
 
@@ -74,6 +84,13 @@ exp_dir_option = click.option("--exp-dir", type=FOLDER, required=True, help="fol
 embedded_parts_option = click.option(
     "--parts", default="test", show_default=True, help="parts to embed, such as 'test train dev'"
 )
+posteriors_option = click.option(
+    "--posteriors",
+    type=_Scp(path_type=Path),
+    default=None,
+    help="frame posteriors of all utterances: an scp, or a folder with posteriors.scp",
+)
+data_dirs_argument = click.argument("data_dir", type=FOLDER, nargs=-1, required=True, metavar="DATA_DIR...")
 num_jobs_option = click.option(
     "--num-jobs", type=click.IntRange(1), default=1, show_default=True, help="number of shards"
 )
@@ -104,6 +121,24 @@ part_options = _together(
     click.option("--dev-parts", default="", help="parts of LibriSpeech for development"),
     click.option("--test-parts", default="", help="parts of LibriSpeech to test on"),
 )
+share_options = _together(
+    click.option(
+        "--train-speakers-share",
+        type=_SHARE,
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="share of the training speakers, from 0 to 1",
+    ),
+    click.option(
+        "--train-utterances-share",
+        type=_SHARE,
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="share of the utterances of each training speaker, from 0 to 1",
+    ),
+)
 trial_options = _together(
     click.option("--trials", type=FILE, multiple=True, help="an additional trial list; may be repeated"),
     click.option("--enrolment", type=FILE, default=None, help="enrolment models of --trials, as a spk2utt file"),
@@ -111,6 +146,11 @@ trial_options = _together(
 training_options = _together(
     seed_option, process_options, device_option, progress_option, data_dir_option, exp_dir_option
 )
+
+
+def has_pretraining(options: Mapping[str, Any]) -> bool:
+    """Return whether stage 4 starts from the network of stage 3, given its options."""
+    return bool(options.get("pretraining", True)) and not options.get("init_from")
 
 
 def load(config: Path, overrides: tuple[str, ...]) -> Config:

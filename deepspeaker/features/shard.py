@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from deepspeaker.audio import AudioInfo, load_audio
 from deepspeaker.errors import InputError
 from deepspeaker.features.bandwidth import NARROW_BAND, upper_edge
 from deepspeaker.features.fbank import FbankExtractor
@@ -95,13 +96,17 @@ def compute_shard(
     """
     import torch
 
-    from deepspeaker.augmentation import DESCRIPTION, Augmenter, TooLittleSpeechError, load_utterance
+    from deepspeaker.augmentation import DESCRIPTION, Augmenter, TooLittleSpeechError
 
     torch.set_num_threads(1)  # the jobs share the machine
     data = DataDir.read(data_dir)
     given = has_precomputed_features(data_dir)
-    augmenter = Augmenter(data_dir, data, sampling_rate, allow_pipes) if (data_dir / DESCRIPTION).is_file() else None
     extractor = FbankExtractor(sampling_rate=sampling_rate, **fbank)
+
+    def load(utterance: str) -> tuple[NDArray[np.float32], AudioInfo]:
+        return load_utterance(data, utterance, sampling_rate, extractor.minimum_samples, allow_pipes)
+
+    augmenter = Augmenter(data_dir, data, sampling_rate, load) if (data_dir / DESCRIPTION).is_file() else None
     band = (fbank.get("low_freq", 20.0), fbank.get("high_freq", 7600.0))
     shards = data_dir / _SHARDS
     tables: dict[str, dict[str, str]] = {name: {} for name in _TABLES}
@@ -119,10 +124,10 @@ def compute_shard(
                 if given:
                     feats, speech = _read_features(data, utterance)
                 else:
-                    samples, info = load_utterance(data, utterance, sampling_rate, allow_pipes)
+                    samples, info = load(utterance)
                     if augmenter:
                         samples = augmenter.samples(utterance, samples)
-                    feats, speech = _compute_features(data, utterance, samples, extractor, vad)
+                    feats, speech = _compute_features(samples, extractor, vad)
                     if augmenter:
                         speech = augmenter.speech(utterance, speech, fbank.get("frame_shift", 0.01))
                     else:
@@ -183,7 +188,7 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float, high_freq:
     copies = (data_dir / DESCRIPTION).is_file()  # only their normalised features are kept
     names = [*_TABLES, "nosil", *([] if given or copies else ["feats", "vad"])]
     try:
-        tables = {name: _join_tables(shards, name, num_jobs) for name in names}
+        tables = {name: join_tables(shards, name, num_jobs) for name in names}
         label = f"utterances of {data_dir}"
         report_skipped(data_dir / "skipped", tables["skipped"], len(data.utt2spk), label, max_skipped)
     except InputError:
@@ -220,11 +225,18 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float, high_freq:
     return "\n".join(lines)
 
 
-def _join_tables(shards: Path, name: str, num_jobs: int) -> dict[str, str]:
+def join_tables(shards: Path, name: str, num_jobs: int, stage: int = 2) -> dict[str, str]:
+    """Return the entries of ``shards/NAME.JOB`` of all jobs of a stage.
+
+    Raises
+    ------
+    InputError
+        A shard is missing.
+    """
     table: dict[str, str] = {}
     for job in range(1, num_jobs + 1):
         if not (shards / f"{name}.{job}").is_file():
-            raise InputError(f"{shards / name}.{job}: shard {job} of {num_jobs} is missing; run stage 2 again")
+            raise InputError(f"{shards / name}.{job}: shard {job} of {num_jobs} is missing; run stage {stage} again")
         table.update(read_table(shards / f"{name}.{job}"))
     return table
 
@@ -268,14 +280,31 @@ def _remove_old_arks(folder: Path, num_jobs: int) -> None:
             ark.unlink()
 
 
+def load_utterance(
+    data: DataDir, utterance: str, sampling_rate: int, minimum_samples: int, allow_pipes: bool
+) -> tuple[NDArray[np.float32], AudioInfo]:
+    """Return the samples of an utterance of a data directory, (samples,), and the properties of the recording.
+
+    Raises
+    ------
+    InputError
+        It has no audio, fewer than ``minimum_samples``, or cannot be read.
+    """
+    segment = data.segment_of(utterance)
+    if segment is None:
+        raise InputError("is not in segments" if data.segments else "is not in wav.scp")
+    location = data.wav_scp[segment.recording]
+    bounds = (segment.start, segment.end) if data.segments else None
+    samples, info = load_audio(location, sampling_rate, allow_pipes, bounds)
+    if len(samples) < minimum_samples:
+        raise InputError(f"{location}: has {len(samples)} samples, less than one frame")
+    return samples, info
+
+
 def _compute_features(
-    data: DataDir, utterance: str, samples: NDArray[np.float32], extractor: FbankExtractor, vad: dict[str, Any]
+    samples: NDArray[np.float32], extractor: FbankExtractor, vad: dict[str, Any]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the features and the VAD decisions."""
-    if len(samples) < extractor.minimum_samples:
-        segment = data.segment_of(utterance)
-        location = data.wav_scp[segment.recording] if segment else utterance
-        raise InputError(f"{location}: has {len(samples)} samples, less than one frame")
     feats, log_energy = extractor(samples)
     _check_finite(feats)  # the squares of large samples overflow
     return feats, energy_vad(log_energy, **vad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepspeaker.report.drawing import (
     add_tooltip,
@@ -58,7 +58,7 @@ def degradation_curves(results: Results) -> Curves:
                     curves = found.setdefault(axis, {})
                     curve = curves.setdefault((system.name, match[1]), Curve([], conditions.get("clean")))
                     curve.points.append((float(match[2]), condition))
-    named = {}
+    named: dict[str, dict[str, Curve]] = {}
     for axis in _AXES.values():
         kinds = {kind for _, kind in found.get(axis, {})}
         for (system_name, kind), curve in found.get(axis, {}).items():
@@ -74,8 +74,8 @@ def plot_degradation(curves: Curves, path: str | Path, title: str) -> None:
         panels = _draw(figure, curves, [])
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
         lines, names = panels[0].get_legend_handles_labels()
-        place = {"loc": "outside lower center", "ncols": min(len(names), 4)}
-        figure.legend(lines, names, **place, frameon=False, fontsize=9, handlelength=3)
+        style: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "fontsize": 9, "handlelength": 3}
+        figure.legend(lines, names, ncols=min(len(names), 4), **style)
         save_figure(figure, path)
 
 

@@ -32,7 +32,7 @@ from deepspeaker.stages import options_of
 from deepspeaker.trials import read_labelled_scores, trial_list_path
 
 #: Default values of options of run.sh.
-_DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1}
+_DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1, "train_speakers_share": 1.0, "train_utterances_share": 1.0}
 
 
 def write_report(data_dir: Path, exp_dir: Path) -> None:
@@ -60,11 +60,10 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
             raise InputError(f"{path}: has scores of trials that are not in {trials}; run stage 6 again")
         scores = read.scores.astype(np.float32)  # as stage 6 computed them
         targets, nontargets = scores[read.is_target], scores[~read.is_target]
-        points[system.name, system.backend] = det_points(targets, nontargets)
-        name = system.name if system.backend == featured[0].backend else f"{system.name}, {system.backend}"
-        densities[name] = score_densities(targets, nontargets, system.eer_threshold)
-    systems = {name: curve for (name, backend), curve in points.items() if backend == featured[0].backend}
-    backends = {backend: curve for (name, backend), curve in points.items() if name == featured[-1].name}
+        points[results.label(system)] = det_points(targets, nontargets)
+        densities[results.label(system)] = score_densities(targets, nontargets, system.eer_threshold)
+    systems = {results.label(s): points[results.label(s)] for s in featured if results.is_leading(s)}
+    backends = {s.backend: points[results.label(s)] for s in featured if s.name == featured[-1].name}
     groups = {f"Systems (back end: {featured[0].backend})": systems}
     if len(backends) > 1:
         groups[f"Back ends (system: {featured[-1].name})"] = backends
@@ -165,26 +164,41 @@ def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
 def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     """Yield shell commands that reproduce the results, and check them in other ways, from the recipe's directory."""
     made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
-    trained, scored = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / ".done.6")
+    pretrained, tuned = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / "triplet" / ".done.4")
+    shared, scored = options_of(data_dir / "train" / ".done.2"), options_of(exp_dir / ".done.6")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
-    options = ["--corpus", str(prepared.get("corpus", "demo"))]
+    name = corpus = str(prepared.get("corpus", "demo"))
+    options = ["--corpus", corpus]
     if made.get("parts") == "mini":
-        options += ["--mini", "true"]
+        options, name = [*options, "--mini", "true"], "mini_librispeech"
     elif prepared.get("corpus_dir") and not made:  # otherwise stage 0 generated or downloaded the corpus
-        options += ["--corpus-dir", str(Path(prepared["corpus_dir"]).resolve())]
+        folder = Path(prepared["corpus_dir"]).resolve()
+        options += ["--corpus-dir", str(folder)]
+        name = corpus if corpus == "librispeech" else folder.name
+    whole = Path(shared["data_dir"]).name if "train_speakers_share" in shared else data_dir.name
+    if whole != name:
+        options += ["--data", whole]
     for source, names in (
         (prepared, ("train_parts", "dev_parts", "test_parts")),
         (prepared, ("merge_chapters", "allow_pipes", "max_skipped")),
-        (trained, ("init_from", "nproc", "nnodes")),
+        (shared, ("train_speakers_share", "train_utterances_share")),
+        (pretrained or tuned, ("init_from", "nproc", "nnodes")),
         (scored, ("allow_speaker_overlap",)),
     ):
         for name in names:
             value = source.get(name)
             if value not in (None, "", False, _DEFAULTS.get(name)):
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
+    if tuned and not pretrained:
+        options += ["--pretraining", "false"]
     for name, info in results.trials.items():
         if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of the user's lists
             options += ["--trials", f"{exp}/trials/{name}"]
+    baseline = options_of(exp_dir / "ivector" / ".done.5")
+    if baseline:
+        options += ["--ivector", "true"]
+        if baseline["posteriors"]:
+            options += ["--posteriors", str(Path(baseline["posteriors"]).resolve())]
     options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
     yield "cd recipes/librispeech"
     yield f"# repeat the experiment (bit-identical on the same machine); {exp}/config.yaml is the configuration below"

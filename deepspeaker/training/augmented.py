@@ -47,9 +47,9 @@ class Sources:
         self.voice_of = np.where(new, np.cumsum(new), 0)
         self.voices = 1 + int(new.sum())
         weight = np.asarray(weights, dtype=np.float64)
-        of_voice = np.bincount(self.voice_of, weight, self.voices)
-        self._of_voice = _cumulative(of_voice)
-        self._within = _cumulative(np.where(self.voice_of == np.arange(self.voices)[:, None], weight, 0.0))
+        of_voices = np.where(self.voice_of == np.arange(self.voices)[:, None], weight, 0.0)
+        self._of_voice = _cumulative(of_voices.sum(axis=1))
+        self._within = _cumulative(of_voices)
 
     def draw_voices(self, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
         """Return the random voices of ``size`` speakers."""
@@ -146,4 +146,5 @@ def _unmasked(
     widths = generator.integers(0, min(largest, length) + 1, (batch, masks, 1))
     starts = generator.integers(0, length - widths + 1)
     places = np.arange(length)
-    return (~((places >= starts) & (places < starts + widths)).any(axis=1)).astype(np.float32)
+    masked = ((places >= starts) & (places < starts + widths)).any(axis=1)
+    return np.where(masked, np.float32(0), np.float32(1))

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from deepspeaker.augmentation import copy_part
-from deepspeaker.config import Augment, Config, Softmax, Triplet
+from deepspeaker.config import Config, Softmax, Triplet
 from deepspeaker.embedding import choose_checkpoint
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
@@ -25,10 +24,11 @@ from deepspeaker.models import (
 )
 from deepspeaker.stages import flattened, with_defaults
 from deepspeaker.training.augmented import Sources
-from deepspeaker.training.batches import SpeakerSampler, UtteranceSampler
+from deepspeaker.training.batches import PairSampler, SpeakerSampler, UtteranceSampler
 from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
 from deepspeaker.training.collapse import all_finite
 from deepspeaker.training.distributed import check_agreement, check_batch, rank, world_size
+from deepspeaker.training.inputs import open_features, report
 from deepspeaker.training.loop import train
 from deepspeaker.training.objectives import SoftmaxObjective, TripletObjective
 from deepspeaker.training.processes import local_device, process_group
@@ -83,27 +83,21 @@ def train_softmax(
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "softmax"
-        index, dev_index, sources = _open_features(data_dir, config.softmax.patience, config.augment)
+        index, dev_index, sources = open_features(data_dir, config.softmax.patience, config.augment)
         options, begun = _resolve_precision(config.softmax, folder, torch_device)
         check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
         voices = copies * (sources.voices if sources else 1)
-        torch.manual_seed(seed)
-        network = build_model(index.feature_dim, **config.model.model_dump())
+        network = _starting_network(config, index, seed, init_from)
         objective = SoftmaxObjective(
             network, network.embedding_dim, len(index.speakers) * voices, options.head, options.scale, options.margin
         )
-        if init_from is not None:
-            network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
-            _report(f"starts from the weights of {init_from}")
         initial = None if init_from is None else network
         checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, initial, begun)
-        if rank() == 0:
-            untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
-            save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
+        _save_untrained(exp_dir, checkpoints, network)
         sampler = UtteranceSampler(len(index), options.batch_size, seed, copies, sources)
         band = (config.features.low_freq, config.features.high_freq)
-        _report(_summary(config, options, network, torch_device))
+        report(_summary(config, options, network, torch_device))
         train(
             objective,
             sampler,
@@ -116,7 +110,7 @@ def train_softmax(
             progress=progress,
             sources=sources,
         )
-        _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+        report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
 def train_triplet(
@@ -126,56 +120,59 @@ def train_triplet(
     seed: int,
     device: str,
     progress: bool,
+    init_from: Path | None = None,
+    pretraining: bool = True,
     record: dict[str, Any] | None = None,
 ) -> None:
-    """Run stage 4: train the network of ``exp_dir/softmax`` with the triplet loss.
+    """Run stage 4: train a network with the triplet loss.
 
-    It starts from the checkpoint that ``embedding.checkpoint: auto`` would choose. The result goes to
-    ``exp_dir/triplet``. Parameters and errors are those of ``train_softmax``; the section ``triplet`` is read instead
-    of ``softmax``.
+    It starts from the network of ``exp_dir/softmax``, from the checkpoint that ``embedding.checkpoint: auto`` would
+    choose. Without pre-training it starts from ``init_from`` or from fresh weights, and the network before training
+    goes to ``exp_dir/untrained``. The result goes to ``exp_dir/triplet``.
+
+    Parameters
+    ----------
+    config, data_dir, exp_dir, seed, device, progress, record
+        As for ``train_softmax``. The section ``triplet`` is read instead of ``softmax``.
+    init_from
+        A checkpoint to start from instead of that of ``exp_dir/softmax``. Its speakers may differ.
+    pretraining
+        Whether to start from ``exp_dir/softmax``. No effect if there is ``init_from``.
+
+    Raises
+    ------
+    InputError
+        If something does not fit. Nothing is written before.
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "triplet"
-        index, dev_index, sources = _open_features(data_dir, config.triplet.patience, config.augment)
+        index, dev_index, sources = open_features(data_dir, config.triplet.patience, config.augment)
         options, begun = _resolve_precision(config.triplet, folder, torch_device)
-        start, reason = choose_checkpoint(exp_dir / "softmax", "auto")
-        network = network_of(_compatible_checkpoint(start, config, index))
-        _report(f"starts from {start} ({reason})")
-        sampler = SpeakerSampler(
-            index.of_speaker,
-            options.speakers_per_batch,
-            options.utterances_per_speaker,
-            seed,
-            1 + len(options.vtlp),
-            frames=index.frames,
-            crop_frames=options.crop_frames,
-            sources=sources,
-        )
-        check_batch(sampler.speakers * sampler.per_speaker, "triplet.speakers_per_batch, utterances_per_speaker")
-        if sampler.left_out:
-            _report(
-                f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
-                f"of {options.crop_frames} frames"
-            )
-        if sampler.speakers < options.speakers_per_batch:
-            _report(
-                f"triplet.speakers_per_batch is {options.speakers_per_batch}, there are {sampler.speakers} speakers: a "
-                f"batch has all of them, {sampler.speakers} x {options.utterances_per_speaker} utterances"
-            )
-            options = options.model_copy(update={"speakers_per_batch": sampler.speakers})
+        alone = init_from is not None or not pretraining
+        if alone:
+            network = _starting_network(config, index, seed, init_from)
+        else:
+            start, reason = choose_checkpoint(exp_dir / "softmax", "auto")
+            network = network_of(_compatible_checkpoint(start, config, index))
+            report(f"starts from {start} ({reason})")
+        sampler, options = _triplet_sampler(options, index, seed, sources)
         objective = TripletObjective(
             network,
             options.margin,
             options.negatives,
             early_negatives=options.early_negatives,
             early_steps=options.early_steps * options.accumulate,
+            sampled_pairs=options.sampler == "pairs",
             cross_batch_memory=options.cross_batch_memory,
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
-        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, network, begun)
+        initial = None if alone and init_from is None else network
+        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, initial, begun)
+        if alone:
+            _save_untrained(exp_dir, checkpoints, network)
         band = (config.features.low_freq, config.features.high_freq)
-        _report(_summary(config, options, network, torch_device))
+        report(_summary(config, options, network, torch_device))
         train(
             objective,
             sampler,
@@ -188,57 +185,52 @@ def train_triplet(
             progress=progress,
             sources=sources,
         )
-        _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+        report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
-def _open_features(
-    data_dir: Path, patience: int, augment: Augment
-) -> tuple[FeatureIndex, FeatureIndex | None, Sources | None]:
-    """Return the features of the training speakers, of the development speakers if any, and what is drawn of copies."""
-    copies = augment.copies
-    index = FeatureIndex(data_dir / "train_nosil", [data_dir / f"{copy_part(copy.name)}_nosil" for copy in copies])
-    sources = Sources(
-        [augment.clean_weight, *(copy.weight for copy in copies)], [False, *(copy.new_speakers for copy in copies)]
-    )
-    _check_spk2utt(index)
-    if len(index.speakers) < 2:
-        raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
-    single = int((index.of_speaker.sizes() == 1).sum())
-    _report(
-        f"{len(index.speakers)} speakers ({single} with a single utterance), {len(index)} utterances, "
-        f"{index.feature_dim} bins"
-    )
-    dev_index = FeatureIndex(data_dir / "dev_nosil") if (data_dir / "dev_nosil").is_dir() else None
-    if dev_index is not None and dev_index.feature_dim != index.feature_dim:
-        raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
-    if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
-        effect = ", and patience has no effect" if patience else ""
-        _report(f"too few development speakers for a development EER; checkpoint_best is the last one{effect}")
-    if copies:
-        _report(f"{len(copies)} augmented copies of each utterance: {', '.join(copy.name for copy in copies)}")
-    return index, dev_index, sources if copies else None
+def _starting_network(config: Config, index: FeatureIndex, seed: int, init_from: Path | None) -> Network:
+    """Return a network with fresh weights, decided by the seed, or with those of a checkpoint."""
+    torch.manual_seed(seed)
+    network = build_model(index.feature_dim, **config.model.model_dump())
+    if init_from is not None:
+        network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
+        report(f"starts from the weights of {init_from}")
+    return network
 
 
-def _check_spk2utt(index: FeatureIndex) -> None:
-    """Raise ``InputError`` if ``spk2utt`` contradicts ``utt2spk``.
+def _save_untrained(exp_dir: Path, checkpoints: Checkpoints, network: Network) -> None:
+    if rank() == 0:
+        untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
+        save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
 
-    Only the numbers of utterances are compared, because a corpus may have millions.
-    """
-    path = index.data_dir / "spk2utt"
-    if not path.is_file():
-        return
-    listed = {}
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            if words := line.split():
-                listed[words[0]] = len(words) - 1
-    expected = dict(zip(index.speakers, index.of_speaker.sizes().tolist(), strict=True))
-    for speaker in [*expected, *listed]:
-        if listed.get(speaker, 0) != expected.get(speaker, 0):
-            raise InputError(
-                f"{path}: {speaker} has {listed.get(speaker, 0)} utterances, by utt2spk and feats.scp "
-                f"{expected.get(speaker, 0)}; fix them by utils/fix_data_dir.sh {index.data_dir}"
+
+def _triplet_sampler(
+    options: Triplet, index: FeatureIndex, seed: int, sources: Sources | None
+) -> tuple[SpeakerSampler | PairSampler, Triplet]:
+    """Return the sampler, and the options with the number of speakers that a batch really has."""
+    sampler: SpeakerSampler | PairSampler
+    copies, crop = 1 + len(options.vtlp), options.crop_frames
+    crops: dict[str, Any] = {"frames": index.frames, "crop_frames": crop, "sources": sources}
+    if options.sampler == "pairs":
+        pairs, of_speaker = options.pairs_per_batch, index.of_speaker
+        sampler = PairSampler(of_speaker, index.speaker, pairs, seed, copies, **crops)
+        check_batch(2 * pairs, "triplet.pairs_per_batch")
+    else:
+        wanted, each = options.speakers_per_batch, options.utterances_per_speaker
+        sampler = SpeakerSampler(index.of_speaker, wanted, each, seed, copies, **crops)
+        check_batch(sampler.speakers * each, "triplet.speakers_per_batch, utterances_per_speaker")
+        if sampler.speakers < wanted:
+            report(
+                f"triplet.speakers_per_batch is {wanted}, there are {sampler.speakers} speakers: a batch has all of "
+                f"them, {sampler.speakers} x {each} utterances"
             )
+            options = options.model_copy(update={"speakers_per_batch": sampler.speakers})
+    if sampler.left_out:
+        report(
+            f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
+            f"of {crop} frames"
+        )
+    return sampler, options
 
 
 def _resolve_precision(options: Options, folder: Path, device: torch.device) -> tuple[Options, dict[str, Any] | None]:
@@ -324,8 +316,3 @@ def _summary(config: Config, options: Softmax | Triplet, network: Network, devic
         f"{config.model.name}: {parameter_count(network):,} parameters; {section} training, {options.epochs} epochs of "
         f"{options.steps_per_epoch} steps; {world_size()} x {device.type}, {options.precision}{threads}"
     )
-
-
-def _report(line: str) -> None:
-    if rank() == 0:
-        print(line, flush=True)

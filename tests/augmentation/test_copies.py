@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeaker.audio import read_audio
+from deepspeaker.audio import load_audio, read_audio
 from deepspeaker.augmentation import CONDITIONS_PART, Augmenter, write_copies
 from deepspeaker.config import Augment, Conditions
 from deepspeaker.errors import InputError
@@ -55,7 +55,7 @@ def write(data_dir: Path, copies: Any = (), conditions: Any = (), seed: int = 0)
 def changed(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
     """The changed samples of all utterances."""
     data = DataDir.read(folder)
-    augmenter = Augmenter(folder, data, 16000)
+    augmenter = Augmenter(folder, data, 16000, lambda utterance: load_audio(data.wav_scp[utterance], 16000))
     return {u: augmenter.samples(u, read_audio(data.wav_scp[u])) for u in data.utt2spk}
 
 

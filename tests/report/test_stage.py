@@ -138,7 +138,7 @@ def test_the_commands_contain_the_options_that_were_used(root: Path) -> None:
     parts = {"train_parts": "a b", "dev_parts": "", "merge_chapters": False, "allow_pipes": True, "max_skipped": 7.5}
     trained = {"init_from": "exp/other/checkpoint_last.pt", "nproc": 2, "nnodes": 1}
     leave_marks(root, {}, {"corpus": "librispeech", "corpus_dir": str(corpus), **parts}, trained=trained)
-    always = {"--seed": "3", "--config": "exp/exp/config.yaml", "--exp": "exp_again"}
+    always = {"--seed": "3", "--config": "exp/exp/config.yaml", "--exp": "exp_again", "--data": "data"}
     assert printed_run(root) == always | {
         "--corpus": "librispeech",
         "--corpus-dir": str(corpus),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ from deepspeaker.cli.options import (
     allow_overlap_option,
     allow_pipes_option,
     commands,
-    config_options,
     corpus_option,
-    load,
+    data_dir_option,
+    data_dirs_argument,
     max_skipped_option,
     merge_chapters_option,
     mirror_option,
@@ -27,10 +26,12 @@ from deepspeaker.cli.options import (
     seed_option,
     session_level_option,
     shard_options,
+    share_options,
     stage,
 )
+from deepspeaker.cli.stages.copies import write_condition_trials
 from deepspeaker.errors import InputError
-from deepspeaker.stages import Stage, options_of
+from deepspeaker.stages import Stage, digest_of, options_of
 
 if TYPE_CHECKING:
     from deepspeaker.config import Config
@@ -108,12 +109,12 @@ def _corpus_files(config: Config | None, options: Mapping[str, Any]) -> dict[str
 
     output, corpus, folder = options["output"], options["corpus"], options["corpus_dir"]
     before = options_of(output / ".done.1")
-    if before and corpus in ("kaldi", "lhotse", "folder"):  # only these name their data after the folder
-        source = Path(before["corpus_dir"])
-        if before["corpus"] != corpus or source.resolve() != folder.resolve():
+    if before:
+        source, named = Path(before["corpus_dir"]), corpus in ("kaldi", "lhotse", "folder")  # named after the folder
+        if before["corpus"] != corpus or (named and source.resolve() != folder.resolve()):
             raise InputError(
-                f"{output}: has the data of another corpus, {before['corpus']} in {source}; rename {folder}, or delete "
-                f"{output} first"
+                f"{output}: has the data of another corpus, {before['corpus']} in {source}; name another folder with "
+                f"--data, or delete {output} first"
             )
     return {"list of the corpus' files": fingerprint(options["corpus"], options["corpus_dir"])}
 
@@ -205,7 +206,7 @@ def prepare(
         frame_shift=config.features.frame_shift,
         allow_pipes=allow_pipes,
         say=print,
-        test_source=corpus_dir / "test" if corpus == "kaldi" else None,
+        test_source={"kaldi": corpus_dir / "test", "demo": corpus_dir / "demo-test"}.get(corpus),
         utt2session=utt2session,
         allow_speaker_overlap=allow_speaker_overlap,
         same_speakers=same_speakers,
@@ -213,43 +214,6 @@ def prepare(
 
 
 # ---- stage 2: features -----------------------------------------------------------------------------------
-
-#: Bytes of a value in an ark, by compression.
-_VALUE_BYTES = {"none": 4, "two-byte": 2, "one-byte": 1, "speech-feature": 1}
-
-
-@commands.command("make-copies")
-@config_options
-@seed_option
-@click.argument("data_dir", type=FOLDER)
-def make_copies(config: Path, overrides: tuple[str, ...], seed: int, data_dir: Path) -> None:
-    """Stage 2: write the data directories of augmented copies and conditions.
-
-    DATA_DIR is the folder of the prepared data, data/C. The directories (data/C/train_NAME for each of augment.copies,
-    data/C/test_conditions for conditions.copies) are printed, so that "fbank" can compute their features. What they
-    cost goes to stderr. Directories that exist already stay as they are.
-    """
-    settings = load(config, overrides)
-    if not settings.augment.copies and not settings.conditions.copies:
-        return
-    from deepspeaker.augmentation import write_copies
-
-    features = settings.features
-    folders = write_copies(
-        data_dir,
-        settings.augment,
-        settings.conditions,
-        seed,
-        sampling_rate=features.sampling_rate,
-        bytes_per_second=features.num_bins * _VALUE_BYTES[features.compression] / features.frame_shift,
-        say=lambda line: print(line, file=sys.stderr),
-    )
-    for folder in folders:
-        print(folder)
-
-
-data_dirs_argument = click.argument("data_dir", type=FOLDER, nargs=-1, required=True, metavar="DATA_DIR...")
-
 
 def _data_dir_content(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
     from deepspeaker.corpora import fingerprint_of_data_dir
@@ -329,7 +293,7 @@ def collect_fbank(
     for folder in data_dir:
         print(collect_shards(folder, num_jobs, max_skipped, options.high_freq))
         if folder.name == CONDITIONS_PART:
-            print(_write_condition_trials(folder))
+            print(write_condition_trials(folder))
         manifests = folder.parent / "manifests"
         if (manifests / f"{folder.name}_supervisions.jsonl.gz").is_file():
             from deepspeaker.cuts import cut_items, write_cuts
@@ -339,18 +303,33 @@ def collect_fbank(
                 write_cuts(manifests / f"{source.name}_cuts.jsonl.gz", cuts)
 
 
-def _write_condition_trials(folder: Path) -> str:
-    """Write the trials of the conditions whose features are in ``folder``, and return a line about them."""
-    from deepspeaker.augmentation import read_description
-    from deepspeaker.features import nosil_dir
-    from deepspeaker.kaldi import read_table
-    from deepspeaker.trials import write_trials_conditions
+def _data_marks(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    data_dir = options["data_dir"]
+    parts = [part for part in ("train", "dev", "test") if (data_dir / part).is_dir()]
+    return {f"stage 2 ({part})": digest_of(data_dir / part / ".done.2") for part in parts}
 
-    degraded: dict[str, dict[str, str]] = {}
-    utt2uniq = read_table(nosil_dir(folder) / "utt2uniq")
-    for copy, condition in read_table(nosil_dir(folder) / "utt2condition").items():
-        degraded.setdefault(condition, {})[utt2uniq[copy]] = copy
-    utt2spk = read_table(folder.parent / "test" / "utt2spk")
-    path = folder / "trials_conditions"
-    target, nontarget = write_trials_conditions(path, utt2spk, degraded, read_description(folder)[0])
-    return f"{path}: {target} target, {nontarget} nontarget trials under {len(degraded)} conditions"
+
+@commands.command("share-training")
+@share_options
+@data_dir_option
+@click.argument("output", type=FOLDER)
+@stage(
+    Stage(
+        2,
+        root="{output}",
+        mark_dir="train",
+        options=("train_speakers_share", "train_utterances_share"),
+        after=("{data_dir}/.done.1",),
+        extra=_data_marks,
+        required=("train_nosil/feats.scp", "corpus.json"),
+        lock_dir="{data_dir}",
+    )
+)
+def share_training(train_speakers_share: float, train_utterances_share: float, data_dir: Path, output: Path) -> None:
+    """Stage 2: write data with a share of the training part.
+
+    The features and the other parts are those of the data with all of it.
+    """
+    from deepspeaker import corpora
+
+    corpora.share_training(data_dir, output, train_speakers_share, train_utterances_share, print)
