@@ -147,4 +147,4 @@ def _unmasked(
     starts = generator.integers(0, length - widths + 1)
     places = np.arange(length)
     masked = ((places >= starts) & (places < starts + widths)).any(axis=1)
-    return np.where(masked, np.float32(0), np.float32(1))
+    return np.asarray(1 - masked, dtype=np.float32)

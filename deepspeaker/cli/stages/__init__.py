@@ -1,6 +1,6 @@
-"""The sub-commands of the stages: ``data`` and ``copies`` have stages 0 to 2, ``training`` 3 and 4, ``scoring`` 5 to 7, ``export`` 8.
+"""The sub-commands of the stages: ``data`` has stages 0 to 2, ``training`` 3 and 4, ``scoring`` 5 to 7, ``export`` 8.
 
-``ivector`` has the i-vector baseline of stage 5.
+``copies`` has the augmented copies of stage 2, ``ivector`` the i-vector baseline of stage 5.
 
 The decorator ``stage`` declares what decides the result of a stage. Imports of other packages are inside the functions,
 so that the command starts fast.
