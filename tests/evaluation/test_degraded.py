@@ -9,7 +9,7 @@ import pytest
 
 from deepspeaker.config import Conditions
 from deepspeaker.errors import InputError
-from deepspeaker.evaluation import Conditions as TestConditions
+from deepspeaker.evaluation import Conditions as ConditionsOfTest
 from deepspeaker.evaluation import find_lists, read_degraded, read_list, trial_conditions
 from deepspeaker.kaldi import write_table
 from deepspeaker.trials import write_trials_conditions
@@ -50,7 +50,7 @@ def test_trials_are_grouped_by_the_condition_of_the_test_side(tmp_path: Path) ->
     degraded = read_degraded(tmp_path, Conditions.model_validate({"copies": wanted}))
     columns = {"condition": dict.fromkeys(UTT2SPK, "a user's"), "gender": dict.fromkeys(utt2spk, "f")}
     trials = read_list(path, utt2spk)
-    found = {one.by: one for one in trial_conditions(TestConditions(columns, {}, [2], degraded), trials)}
+    found = {one.by: one for one in trial_conditions(ConditionsOfTest(columns, {}, [2], degraded), trials)}
     assert list(found) == ["condition", "gender"]
     assert found["condition"].values == ["noise5dB", "1s"]  # in the order of the configuration
     of_trials = [found["condition"].values[code] for code in found["condition"].codes]
@@ -58,7 +58,7 @@ def test_trials_are_grouped_by_the_condition_of_the_test_side(tmp_path: Path) ->
     # Other lists keep the user's table.
     own = tmp_path / "own"
     own.write_text("a-1 a-2 target\na-1 b-1 nontarget\n")
-    others = trial_conditions(TestConditions(columns, {}, [2], degraded), read_list(own, utt2spk))
+    others = trial_conditions(ConditionsOfTest(columns, {}, [2], degraded), read_list(own, utt2spk))
     assert [(one.by, one.values[one.codes[0]]) for one in others] == [("condition", "a user's"), ("gender", "f")]
 
 
