@@ -205,7 +205,8 @@ def test_exact_enrolment_of_plda_is_the_likelihood_of_all_utterances() -> None:
 def test_speakers_of_one_utterance_train_plda_without_a_warning() -> None:
     generator = np.random.default_rng(0)
     speaker = np.array([*np.repeat(np.arange(6), 5), *range(6, 12)])
-    vectors = (generator.normal(size=(12, 4))[speaker] + 0.3 * generator.normal(size=(len(speaker), 4))).astype(np.float32)
+    noise = 0.3 * generator.normal(size=(len(speaker), 4))
+    vectors = (generator.normal(size=(12, 4))[speaker] + noise).astype(np.float32)
     training = Embeddings(vectors, speaker, np.ones_like(speaker))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
