@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +25,15 @@ class _OptionalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return None if value == "" else super().convert(value, param, ctx)
+
+
+
+class _Scp(_OptionalPath):
+    """An scp, or a folder that contains ``posteriors.scp``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        return path / "posteriors.scp" if path is not None and path.is_dir() else path
 
 
 _SHARE = click.FloatRange(0, 1, min_open=True)
@@ -75,6 +84,13 @@ exp_dir_option = click.option("--exp-dir", type=FOLDER, required=True, help="fol
 embedded_parts_option = click.option(
     "--parts", default="test", show_default=True, help="parts to embed, such as 'test train dev'"
 )
+posteriors_option = click.option(
+    "--posteriors",
+    type=_Scp(path_type=Path),
+    default=None,
+    help="frame posteriors of all utterances: an scp, or a folder with posteriors.scp",
+)
+data_dirs_argument = click.argument("data_dir", type=FOLDER, nargs=-1, required=True, metavar="DATA_DIR...")
 num_jobs_option = click.option(
     "--num-jobs", type=click.IntRange(1), default=1, show_default=True, help="number of shards"
 )
@@ -130,6 +146,11 @@ trial_options = _together(
 training_options = _together(
     seed_option, process_options, device_option, progress_option, data_dir_option, exp_dir_option
 )
+
+
+def has_pretraining(options: Mapping[str, Any]) -> bool:
+    """Return whether stage 4 starts from the network of stage 3, given its options."""
+    return bool(options.get("pretraining", True)) and not options.get("init_from")
 
 
 def load(config: Path, overrides: tuple[str, ...]) -> Config:

@@ -205,7 +205,7 @@ def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
                     if status in _STOPPED:
                         name = signal.Signals(_STOPPED[status]).name
                         print(f"{part.title}: stopped by {name}; the same command continues", file=sys.stderr)
-                    elif status and stage.in_shards and not command.array:
+                    elif status and stage.in_shards and not command.array and command is parsed[-1]:
                         part.mark.begun.unlink()  # the shards could not be joined: start from the beginning next time
                     elif not status and command is parsed[-1]:
                         part.mark.end(part.settings, _all_options(part.commands))
@@ -221,7 +221,8 @@ def _part_to_do(commands: Sequence[StageCommand], if_needed: bool, overwrite: bo
     settings = settings_of(commands)
     mark = Mark(folder, stage.number)
     reason = mark.reason_to_run(settings)
-    missing = [path for name in stage.required if not (path := root / name.format(**options)).exists()]
+    required = stage.required(options) if callable(stage.required) else stage.required
+    missing = [path for name in required if not (path := root / name.format(**options)).exists()]
     if reason is None and missing:
         reason = f"{missing[0]} is missing"
     part = _Part(commands, folder, mark, settings, f": {reason}" if reason else "")

@@ -12,7 +12,7 @@ import numpy as np
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.embedding.extractor import embed_features, evenly_spaced, speaker_means
 from deepspeaker.errors import InputError
-from deepspeaker.features import FeatureIndex, check_normalised, shard_of
+from deepspeaker.features import FeatureIndex, check_normalised, join_tables, shard_of
 from deepspeaker.files import atomic_write, remove_folder
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
 
@@ -26,6 +26,12 @@ CHOOSING_SPEAKERS = 20
 
 #: The networks that stage 5 embeds with, by the names of their folders.
 SYSTEMS = ("untrained", "softmax", "triplet")
+
+
+def systems_of(exp_dir: Path) -> list[str]:
+    """Return the systems of an experiment: all of ``SYSTEMS``, but "softmax" only if it has such a network."""
+    pretrained = (exp_dir / "softmax" / "checkpoint_last.pt").is_file()
+    return [system for system in SYSTEMS if system != "softmax" or pretrained]
 
 
 def embeddings_dir(exp_dir: Path, system: str, part: str) -> Path:
@@ -70,7 +76,7 @@ def embed_systems(
         if not (data_dir / f"{part}_nosil").is_dir():
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
             raise InputError(f"{data_dir}/{part}_nosil: no such part, but scoring.backends train on it{remedy}")
-    for system in SYSTEMS:
+    for system in systems_of(exp_dir):
         checkpoint, reason = choose_checkpoint(exp_dir / system, which)
         if job == 1:
             record_network(checkpoint, reason)
@@ -202,11 +208,7 @@ def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
         A shard is missing.
     """
     shards = output / _SHARDS
-    locations: dict[str, str] = {}
-    for job in range(1, num_jobs + 1):
-        if not (shards / f"xvector.{job}").is_file():
-            raise InputError(f"{shards}/xvector.{job}: shard {job} of {num_jobs} is missing; run stage 5 again")
-        locations.update(read_table(shards / f"xvector.{job}"))
+    locations = join_tables(shards, "xvector", num_jobs, stage=5)
     write_table(output / "xvector.scp", locations)
     utt2spk = read_table(data_dir / "utt2spk")
     speakers = sorted({utt2spk[utterance] for utterance in locations})

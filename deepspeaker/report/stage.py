@@ -59,11 +59,10 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
             raise InputError(f"{path}: has scores of trials that are not in {trials}; run stage 6 again")
         scores = read.scores.astype(np.float32)  # as stage 6 computed them
         targets, nontargets = scores[read.is_target], scores[~read.is_target]
-        points[system.name, system.backend] = det_points(targets, nontargets)
-        name = system.name if system.backend == featured[0].backend else f"{system.name}, {system.backend}"
-        densities[name] = score_densities(targets, nontargets, system.eer_threshold)
-    systems = {name: curve for (name, backend), curve in points.items() if backend == featured[0].backend}
-    backends = {backend: curve for (name, backend), curve in points.items() if name == featured[-1].name}
+        points[results.label(system)] = det_points(targets, nontargets)
+        densities[results.label(system)] = score_densities(targets, nontargets, system.eer_threshold)
+    systems = {results.label(s): points[results.label(s)] for s in featured if results.is_leading(s)}
+    backends = {s.backend: points[results.label(s)] for s in featured if s.name == featured[-1].name}
     groups = {f"Systems (back end: {featured[0].backend})": systems}
     if len(backends) > 1:
         groups[f"Back ends (system: {featured[-1].name})"] = backends
@@ -161,8 +160,8 @@ def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
 def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     """Yield shell commands that reproduce the results, and check them in other ways, from the recipe's directory."""
     made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
-    trained, scored = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / ".done.6")
-    shared = options_of(data_dir / "train" / ".done.2")
+    pretrained, tuned = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / "triplet" / ".done.4")
+    shared, scored = options_of(data_dir / "train" / ".done.2"), options_of(exp_dir / ".done.6")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
     name = corpus = str(prepared.get("corpus", "demo"))
     options = ["--corpus", corpus]
@@ -179,16 +178,23 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
         (prepared, ("train_parts", "dev_parts", "test_parts")),
         (prepared, ("merge_chapters", "allow_pipes", "max_skipped")),
         (shared, ("train_speakers_share", "train_utterances_share")),
-        (trained, ("init_from", "nproc", "nnodes")),
+        (pretrained or tuned, ("init_from", "nproc", "nnodes")),
         (scored, ("allow_speaker_overlap",)),
     ):
         for name in names:
             value = source.get(name)
             if value not in (None, "", False, _DEFAULTS.get(name)):
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
+    if tuned and not pretrained:
+        options += ["--pretraining", "false"]
     for name, info in results.trials.items():
         if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of the user's lists
             options += ["--trials", f"{exp}/trials/{name}"]
+    baseline = options_of(exp_dir / "ivector" / ".done.5")
+    if baseline:
+        options += ["--ivector", "true"]
+        if baseline["posteriors"]:
+            options += ["--posteriors", str(Path(baseline["posteriors"]).resolve())]
     options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
     yield "cd recipes/librispeech"
     yield f"# repeat the experiment (bit-identical on the same machine); {exp}/config.yaml is the configuration below"

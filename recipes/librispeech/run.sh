@@ -32,8 +32,11 @@
 #   --exp NAME                  folder of the experiment in exp/ (default: DATA_CONFIG)
 #   --overwrite true            replace a network that was trained with other settings
 #   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
+#   --pretraining false         leave stage 3 out: triplet training starts from --init-from, or from fresh weights
 #   --trials FILE               an additional trial list; may be repeated
 #   --enrolment FILE            enrolment models of these lists, as a spk2utt file
+#   --ivector true              also train and test i-vectors, the paper's baseline
+#   --posteriors PATH           frame posteriors for the i-vectors: an scp, or a folder with posteriors.scp
 #   --fuse exp/OTHER            export the networks of two experiments as one model
 #   --licence NAME              licence of the exported model, for its card
 #   --source TEXT               a source of the training data, for the card of the exported model; may be repeated
@@ -58,7 +61,7 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [data]='' [train_speakers_share]=1 [train_utterances_share]=1
+  [init_from]='' [pretraining]=true [data]='' [train_speakers_share]=1 [train_utterances_share]=1 [ivector]=false [posteriors]=''
   [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=() source=()
@@ -70,7 +73,7 @@ utils/setup.sh
 plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
-enrolment=${plan[6]:-} share=${plan[7]:-} trials=("${plan[@]:8}")
+enrolment=${plan[6]:-} share=${plan[7]:-} posteriors=${plan[8]:-} trials=("${plan[@]:9}")
 if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # use exactly the downloaded parts
   train_parts=${train_parts:-train-clean-100} dev_parts=${dev_parts:-dev-clean} test_parts=${test_parts:-test-clean}
 fi
@@ -106,16 +109,25 @@ if runs 2; then
 fi
 data=${share:-$data}
 
-if runs 3; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training
+if runs 5 && [ "$ivector" = true ]; then  # complain before the networks are trained
+  deepspeaker ivector check --config "$config" "${overrides[@]}" --posteriors "$posteriors" "$data" >/dev/null
+fi
+
+if runs 3 && [ "$pretraining" = true ]; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training
   local/3_softmax.sh "${common[@]}" "${training[@]}" --init-from "$init_from" "$data" "$exp"
 fi
 
 if runs 4; then  # demo: EER 3.28 % [1.59, 6.67] after triplet training
-  local/4_triplet.sh "${common[@]}" "${training[@]}" "$data" "$exp"
+  if [ "$pretraining" = true ]; then start=(); else start=(--pretraining false --init-from "$init_from"); fi
+  local/4_triplet.sh "${common[@]}" "${training[@]}" "${start[@]}" "$data" "$exp"
 fi
 
 if runs 5; then
   local/5_embed.sh "${common[@]}" --nj "$nj" --device "$device" "$data" "$exp"
+  if [ "$ivector" = true ]; then
+    local/5_ivector.sh "${common[@]}" --seed "$seed" --nj "$nj" --posteriors "$posteriors" --max-skipped "$max_skipped" \
+      --allow-pipes "$allow_pipes" "$data" "$exp"
+  fi
 fi
 
 if runs 6; then
