@@ -178,6 +178,11 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
             value = source.get(name)
             if value not in (None, "", False, _DEFAULTS.get(name)):
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
+    usual = "mini_librispeech" if made.get("parts") == "mini" else Path(prepared.get("corpus_dir", "")).resolve().name
+    if prepared.get("name", usual) not in (usual, prepared.get("corpus")):
+        options += ["--data", str(prepared["name"])]
+    if prepared.get("seed", results.seed) != results.seed:
+        options += ["--data-seed", str(prepared["seed"])]
     for name, info in results.trials.items():
         if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of the user's lists
             options += ["--trials", f"{exp}/trials/{name}"]

@@ -27,6 +27,7 @@
 #   --config FILE               configuration (default: conf/demo.yaml for demo, else conf/default.yaml)
 #   --set section.key=value     override a configuration key; may be repeated
 #   --exp NAME                  folder of the experiment in exp/ (default: CORPUS_CONFIG)
+#   --data NAME                 folder of the data in data/ (default: the name of the corpus)
 #   --overwrite true            replace a network that was trained with other settings
 #   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
 #   --trials FILE               an additional trial list; may be repeated
@@ -34,6 +35,7 @@
 #   --fuse exp/OTHER            export the networks of two experiments as one model
 #   --licence NAME              licence of the exported model, for its card
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
+#   --data-seed N               another seed for corpus, development speakers and trial lists, to compare trainings on them
 #
 # Jobs:
 #   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors, in stages 2
@@ -54,7 +56,7 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [data]='' [data_seed]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=()
 . utils/parse_options.sh
@@ -80,12 +82,12 @@ runs() { [ "${stage:-0}" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
 if runs 0; then  # demo: 142 synthetic voices; librispeech: a download of 7 GB
   local/0_corpus.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --parts "$parts" --mirror "$mirror" \
-    --seed "$seed" --nj "$nj" "$data"
+    --seed "${data_seed:-$seed}" --nj "$nj" "$data"
 fi
 
 if runs 1; then  # demo: 1,980 target and 62,640 nontarget trials in trials_all
   local/1_data.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --train-parts "$train_parts" \
-    --dev-parts "$dev_parts" --test-parts "$test_parts" --seed "$seed" --max-skipped "$max_skipped" \
+    --dev-parts "$dev_parts" --test-parts "$test_parts" --seed "${data_seed:-$seed}" --max-skipped "$max_skipped" \
     --allow-pipes "$allow_pipes" --merge-chapters "$merge_chapters" ${session_level:+--session-level "$session_level"} \
     --allow-speaker-overlap "$allow_speaker_overlap" "$data"
 fi
