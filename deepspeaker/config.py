@@ -159,10 +159,6 @@ class _Training(_Section):
     """Optimizer steps of an epoch; an epoch is not a pass over the data."""
     patience: int = Field(0, ge=0)
     """Epochs without a lower development EER that end training early; 0: never, as the last epochs often gain most."""
-    speakers: float = Field(1.0, gt=0, le=1)
-    """Share of the training speakers that take part, at least two; the seed chooses them."""
-    utterances: float = Field(1.0, gt=0, le=1)
-    """Share of each training speaker's utterances that take part, at least two; the seed chooses them."""
     crop_frames: int = Field(160, gt=0)
     """Frames of each training crop; shorter utterances are repeated."""
     vtlp: list[WarpFactor] = []

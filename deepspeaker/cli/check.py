@@ -37,7 +37,6 @@ def _options_of_stages(function: Function) -> Function:
 @click.option("--config", default="")
 @click.option("--set", "overrides", multiple=True)
 @click.option("--exp", default="")
-@click.option("--data", default="")
 @click.option("--data-seed", type=click.IntRange(0))
 @click.option("--overwrite", type=bool, default=False)
 @click.option("--nj", type=click.IntRange(1), default=1)
@@ -60,7 +59,6 @@ def check_run(
     config: str,
     overrides: tuple[str, ...],
     exp: str,
-    data: str,
     cmd: str,
     trials: tuple[str, ...],
     enrolment: str,
@@ -84,7 +82,6 @@ def check_run(
     for wrong, message in (
         (stop_stage < stage, f"--stop-stage {stop_stage} comes before --stage {stage}"),
         ("/" in exp or exp in (".", ".."), f"--exp {exp}: give a name; the folder is created in exp/"),
-        ("/" in data or data in (".", ".."), f"--data {data}: give a name; the folder is created in data/"),
         (needs_address, f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the address of one of the machines"),
         (corpus == "demo" and corpus_dir, "--corpus-dir is not for demo, whose corpus is synthesised"),
         (corpus in ("kaldi", "lhotse", "folder") and not corpus_dir, f"--corpus {corpus} needs --corpus-dir DIR"),
@@ -120,15 +117,14 @@ def check_run(
     load(Path(config), overrides)
     name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse", "folder") else corpus
     name = "mini_librispeech" if mini else name
-    data = data or name
-    if corpus_dir and Path(corpus_dir).resolve() == Path("data", data).resolve():
+    if corpus_dir and Path(corpus_dir).resolve() == Path("data", name).resolve():
         raise InputError(f"--corpus-dir {corpus_dir}: run.sh writes to this folder; move the corpus elsewhere")
     parts = [train_parts or "train-clean-100", dev_parts or "dev-clean", test_parts or "test-clean"]
     print(corpus_dir)
     print("mini" if mini else " ".join(parts))
     print(config)
-    print(f"data/{data}")
-    print(f"exp/{exp or f'{data}_{Path(config).stem}'}")
+    print(f"data/{name}")
+    print(f"exp/{exp or f'{name}_{Path(config).stem}'}")
     print(path("init-from", init_from))
     print(path("enrolment", enrolment))
     for name in trials:

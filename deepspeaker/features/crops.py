@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,16 +129,6 @@ class FeatureIndex:
         except InputError:
             self.close()
             raise
-
-    def part(self, utterances: NDArray[np.int32]) -> FeatureIndex:
-        """Return an index of some utterances, given in ascending order and numbered anew. It shares the open files."""
-        part = copy.copy(self)
-        part.frames, part._line = self.frames[utterances], self._line[utterances]
-        part._offset, part._file = self._offset[utterances], self._file[utterances]
-        kept, speaker = np.unique(self.speaker[utterances], return_inverse=True)
-        part.speakers, part.speaker = [self.speakers[number] for number in kept], speaker.astype(np.int32)
-        part.of_speaker = UtterancesBySpeaker(part.speaker, len(kept))
-        return part
 
     def _open(self, path: str | Path) -> int:
         self._descriptors.append(os.open(path, os.O_RDONLY))

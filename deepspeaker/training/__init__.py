@@ -1,6 +1,6 @@
 """Losses, samplers and the training loop."""
 
-from deepspeaker.training.batches import Batch, BatchLoader, Sampler, SpeakerSampler, UtteranceSampler, part_of
+from deepspeaker.training.batches import Batch, BatchLoader, Sampler, SpeakerSampler, UtteranceSampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseError, CollapseWatch, DivergedError, all_finite
 from deepspeaker.training.distributed import (
@@ -46,7 +46,6 @@ __all__ = [
     "gradient_sync",
     "launch",
     "learning_rate",
-    "part_of",
     "process_group",
     "rank",
     "shard",

@@ -191,39 +191,6 @@ class SpeakerSampler:
         return np.asarray((starts + 0.5) / (frames - self.crop_frames + 1))
 
 
-def part_of(index: FeatureIndex, speakers: float, utterances: float, seed: int) -> FeatureIndex:
-    """Return a share of the speakers, and of the utterances of each; at least two of both.
-
-    A smaller share with the same seed is a part of a larger one.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from deepspeaker.kaldi import ArkWriter, write_table
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> ids = [f"{speaker}-{number}" for speaker in "abcd" for number in range(4)]
-    >>> with ArkWriter(folder / "1.ark", folder / "feats.scp") as writer:
-    ...     for utterance in ids:
-    ...         writer.write(utterance, np.zeros((5, 2), dtype=np.float32))
-    >>> write_table(folder / "utt2spk", {utterance: utterance[0] for utterance in ids})
-    >>> write_table(folder / "utt2num_frames", dict.fromkeys(ids, "5"))
-    >>> part = part_of(FeatureIndex(folder), speakers=0.75, utterances=0.5, seed=0)
-    >>> part.of_speaker.sizes().tolist()
-    [2, 2, 2]
-    """
-    if speakers == utterances == 1:
-        return index
-    generator = np.random.default_rng(np.random.SeedSequence([seed, 2]))
-    order = generator.permutation(len(index.speakers))
-    shuffled = [generator.permutation(of) for of in index.of_speaker]
-    chosen = [
-        shuffled[speaker][: max(2, round(utterances * len(shuffled[speaker])))]
-        for speaker in order[: max(2, round(speakers * len(order)))]
-    ]
-    return index.part(np.sort(np.concatenate(chosen)))
-
-
 class BatchLoader:
     """Read the crops that a sampler chooses, one batch ahead of the network.
 

@@ -23,7 +23,7 @@ from deepspeaker.models import (
     save_checkpoint,
 )
 from deepspeaker.stages import flattened, with_defaults
-from deepspeaker.training.batches import SpeakerSampler, UtteranceSampler, part_of
+from deepspeaker.training.batches import SpeakerSampler, UtteranceSampler
 from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
 from deepspeaker.training.collapse import all_finite
 from deepspeaker.training.distributed import check_agreement, check_batch, rank, world_size
@@ -80,7 +80,7 @@ def train_softmax(
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "softmax"
-        index, dev_index = _open_features(data_dir, config.softmax, seed)
+        index, dev_index = _open_features(data_dir, config.softmax.patience)
         options, begun = _resolve_precision(config.softmax, folder, torch_device)
         check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
@@ -121,7 +121,7 @@ def train_triplet(
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "triplet"
-        index, dev_index = _open_features(data_dir, config.triplet, seed)
+        index, dev_index = _open_features(data_dir, config.triplet.patience)
         options, begun = _resolve_precision(config.triplet, folder, torch_device)
         start, reason = choose_checkpoint(exp_dir / "softmax", "auto")
         network = network_of(_compatible_checkpoint(start, config, index))
@@ -164,15 +164,12 @@ def train_triplet(
         _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
 
 
-def _open_features(
-    data_dir: Path, options: Softmax | Triplet, seed: int
-) -> tuple[FeatureIndex, FeatureIndex | None]:
+def _open_features(data_dir: Path, patience: int) -> tuple[FeatureIndex, FeatureIndex | None]:
     """Return the features of the training speakers and, if there are any, of the development speakers."""
     index = FeatureIndex(data_dir / "train_nosil")
     _check_spk2utt(index)
     if len(index.speakers) < 2:
         raise InputError(f"{index.data_dir}: training needs two speakers at least, there is one")
-    index = part_of(index, options.speakers, options.utterances, seed)
     single = int((index.of_speaker.sizes() == 1).sum())
     _report(
         f"{len(index.speakers)} speakers ({single} with a single utterance), {len(index)} utterances, "
@@ -182,7 +179,7 @@ def _open_features(
     if dev_index is not None and dev_index.feature_dim != index.feature_dim:
         raise InputError(f"{dev_index.data_dir}: has {dev_index.feature_dim} bins, training {index.feature_dim}")
     if dev_index is None or len(dev_index.speakers) < 2 or (dev_index.of_speaker.sizes() < 2).all():
-        effect = ", and patience has no effect" if options.patience else ""
+        effect = ", and patience has no effect" if patience else ""
         _report(f"too few development speakers for a development EER; checkpoint_best is the last one{effect}")
     return index, dev_index
 

@@ -27,7 +27,6 @@
 #   --config FILE               configuration (default: conf/demo.yaml for demo, else conf/default.yaml)
 #   --set section.key=value     override a configuration key; may be repeated
 #   --exp NAME                  folder of the experiment in exp/ (default: CORPUS_CONFIG)
-#   --data NAME                 folder of the data in data/ (default: the name of the corpus)
 #   --overwrite true            replace a network that was trained with other settings
 #   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
 #   --trials FILE               an additional trial list; may be repeated
@@ -56,7 +55,7 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [data]='' [data_seed]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [data_seed]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=()
 . utils/parse_options.sh

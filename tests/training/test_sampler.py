@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
-from deepspeaker.training import Batch, SpeakerSampler, UtteranceSampler, part_of
+from deepspeaker.training import Batch, SpeakerSampler, UtteranceSampler
 
 Utterances = list[NDArray[np.int32]]
 
@@ -202,22 +201,3 @@ def test_vtlp_copies_are_equally_frequent_and_change_nothing_else(kind: str) -> 
             assert (three.copies.reshape(3, 4) == three.copies.reshape(3, 4)[:, :1]).all()
     assert len(counts) == 3
     assert (abs(counts / counts.sum() - 1 / 3) < 0.05).all()
-
-
-def test_a_smaller_share_of_the_data_is_part_of_a_larger_one(
-    tmp_path: Path, write_features: Callable[..., Path]
-) -> None:
-    whole = FeatureIndex(write_features(tmp_path / "train", 12, 8))
-    assert part_of(whole, 1.0, 1.0, seed=3) is whole
-    quarter, half = (part_of(whole, share, 1.0, seed=3) for share in (0.25, 0.5))
-    assert (len(quarter.speakers), len(half.speakers)) == (3, 6)
-    assert set(quarter.speakers) < set(half.speakers) < set(whole.speakers)
-    assert quarter.of_speaker.sizes().tolist() == [8] * 3
-    assert set(part_of(whole, 0.25, 1.0, seed=4).speakers) != set(quarter.speakers)
-    fewer, more = (part_of(whole, 1.0, share, seed=3) for share in (0.1, 0.5))
-    assert fewer.of_speaker.sizes().tolist() == [2] * 12  # at least two utterances
-    assert set(fewer.utterances) < set(more.utterances)
-    names = whole.utterances
-    for row, name in enumerate(more.utterances):
-        assert more.speakers[more.speaker[row]] == name.split("-")[0]
-        np.testing.assert_array_equal(more.read(row), whole.read(names.index(name)))
