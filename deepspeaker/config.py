@@ -33,7 +33,7 @@ class _Section(BaseModel):
 
 
 class Demo(_Section):
-    """Stage 0: the size of the synthetic demo corpus."""
+    """Stage 0: the synthetic demo corpus."""
 
     train_speakers: int = Field(100, ge=2)
     """Number of training speakers."""
@@ -43,6 +43,12 @@ class Demo(_Section):
     """Number of test speakers."""
     utterances: int = Field(12, ge=2)
     """Number of utterances per speaker."""
+    language: Literal["en", "de", "cmn"] = "en"
+    """Language: English, German or Mandarin. The voices that the seed chooses are the same in each."""
+    phrase: str = ""
+    """A phrase that every utterance says, such as a wake phrase; empty for sentences."""
+    sessions: int = Field(1, ge=1)
+    """Sessions per speaker. With several, each has another channel and noise, and changes rate and pitch of the voice."""
 
 
 class Vad(_Section):

@@ -13,6 +13,8 @@ from deepspeaker.kaldi import DataDir
 
 #: A speaker of Kaldi's LibriSpeech recipe: a reader and a chapter.
 _CHAPTER = re.compile(r"((?:lbi-)?\d+)-\d+")
+#: An utterance of LibriSpeech: a reader, a chapter and a number of four digits.
+_UTTERANCE = re.compile(r"(((?:lbi-)?\d+)-\d+)-\d{4}")
 
 
 def read_kaldi(folder: Path, allow_pipes: bool = True) -> dict[str, DataDir]:
@@ -108,3 +110,22 @@ def note_chapters(data: Mapping[str, DataDir], say: Callable[[str], None]) -> No
             f"note: the {len(speakers)} speakers look like chapters of {len(readers)} readers (first: "
             f"{min(speakers)}), as in Kaldi's LibriSpeech recipe; --merge-chapters true makes readers of them"
         )
+
+
+def chapters_as_sessions(utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """Return the chapter of each utterance of LibriSpeech, which was recorded in one session.
+
+    It is empty if a reader is not a speaker, no reader has two chapters, or an id has another form than LibriSpeech's.
+
+    Examples
+    --------
+    >>> chapters_as_sessions({"84-121123-0000": "84", "84-121550-0003": "84"})
+    {'84-121123-0000': '84-121123', '84-121550-0003': '84-121550'}
+    """
+    sessions: dict[str, str] = {}
+    for utterance, speaker in utt2spk.items():
+        match = _UTTERANCE.fullmatch(utterance)
+        if not match or match[2] != speaker:
+            return {}
+        sessions[utterance] = match[1]
+    return sessions if len(set(sessions.values())) > len(set(utt2spk.values())) else {}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepspeaker.audio import AudioInfo
-from deepspeaker.corpora.kaldi_corpus import note_chapters
+from deepspeaker.corpora.kaldi_corpus import chapters_as_sessions, note_chapters
 from deepspeaker.corpora.manifests import write_manifests
 from deepspeaker.corpora.partitions import PARTS, check_disjoint, split_off_dev
 from deepspeaker.corpora.usable import open_utterances, set_durations
@@ -61,7 +61,8 @@ def prepare(
     test_source
         A folder whose ``trials``, ``enrol_spk2utt`` and ``utt2X`` tables are copied to the test part.
     utt2session
-        The session of utterances of the test part, written there as ``utt2session``.
+        The session of utterances of the test part, written there as ``utt2session``. If there is none, neither here
+        nor in ``test_source``, chapters of LibriSpeech count as sessions.
     allow_speaker_overlap
         Whether a speaker may be in two parts.
     same_speakers
@@ -94,6 +95,12 @@ def prepare(
     written = {part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()}
     check_disjoint(written, allow_speaker_overlap or same_speakers)
     copy_test_tables(test_source, output / "test", usable["test"])
+    if not utt2session and not (output / "test" / "utt2session").is_file():
+        utt2session = chapters_as_sessions(usable["test"].utt2spk)
+        if utt2session:
+            say(
+                f"test/utt2session: {len(set(utt2session.values()))} chapters (ids reader-chapter-number) are the sessions"
+            )
     if utt2session:
         kept = {utterance: s for utterance, s in utt2session.items() if utterance in usable["test"].utt2spk}
         write_table(output / "test" / "utt2session", kept)

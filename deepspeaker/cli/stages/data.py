@@ -202,7 +202,7 @@ def prepare(
         frame_shift=config.features.frame_shift,
         allow_pipes=allow_pipes,
         say=print,
-        test_source=corpus_dir / "test" if corpus == "kaldi" else None,
+        test_source={"kaldi": corpus_dir / "test", "demo": corpus_dir / "demo-test"}.get(corpus),
         utt2session=utt2session,
         allow_speaker_overlap=allow_speaker_overlap,
         same_speakers=same_speakers,

@@ -1,41 +1,34 @@
-"""English sentences from word lists. Parts use different names, so they share no sentence."""
+"""Sentences from word lists, here of English. Parts use different names, so they share no sentence."""
 
 from __future__ import annotations
 
 import numpy as np
 
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-def _phrases(text: str) -> list[str]:
-    return text.split("|")
-
+from deepspeaker.corpora.demo.languages import LANGUAGES, phrases, words
 
 # Every sentence contains exactly one of these names, and no name is in two parts.
 NAMES = {
-    "demo-train": _words(
+    "demo-train": words(
         "Abigail Adrian Albert Barbara Bernard Bridget Cecil Charlotte Christopher Clara Conrad Cynthia "
         "Derek Dorothy Edgar Eleanor Ernest Felicity Florence Frederick Geoffrey Georgia Gilbert Harriet "
         "Herbert Imogen Isaac Janet Jasper Jonathan Josephine Judith Kenneth Laura Leonard Lydia Margaret "
         "Matthew Maurice Natalie Nicholas Oliver Patricia Philip Priscilla Raymond Roger Rosemary Samuel "
         "Sheila Stanley Theodore Timothy Ursula Valerie Vincent Walter Winifred Yolanda Zachary"
     ),
-    "demo-dev": _words("Agatha Benedict Camilla Douglas Francis Gloria Humphrey Marion Norman Penelope Quentin Sylvia"),
-    "demo-test": _words(
+    "demo-dev": words("Agatha Benedict Camilla Douglas Francis Gloria Humphrey Marion Norman Penelope Quentin Sylvia"),
+    "demo-test": words(
         "Alistair Beatrice Byron Cordelia Dominic Edith Fiona Gregory Hannah Hector Ingrid Jeremy Katherine "
         "Lawrence Matilda Nathan Olivia Percival Rebecca Sebastian Tabitha Victoria Wallace Yvonne"
     ),
 }
 
-_OPENINGS = _phrases(
+_OPENINGS = phrases(
     "yesterday|last winter|before breakfast|every morning|after the storm|long ago|on a rainy day|"
     "without a word|in the early spring|at noon|much later|as usual|to our surprise|one quiet evening|"
     "during the journey|just then"
 )
 
-_VERBS = _words(
+_VERBS = words(
     "admired bought borrowed brought carried caught chose cleaned counted described discovered drew dropped "
     "examined fetched followed forgot found gathered guarded hid imagined joined judged kept lifted lost "
     "measured mended moved noticed offered opened packed painted polished praised promised pushed reached "
@@ -43,7 +36,7 @@ _VERBS = _words(
     "touched trusted unlocked valued visited washed watched welcomed wrapped"
 )
 
-_ADJECTIVES = _words(
+_ADJECTIVES = words(
     "ancient awkward beautiful bitter blue brave bright broad broken calm careful cheap clever clumsy "
     "coloured crooked curious damp dark deep delicate dusty eager early elegant empty enormous faded famous "
     "fierce foreign fragile fresh gentle golden green grey happy heavy hollow honest huge humble joyful "
@@ -53,7 +46,7 @@ _ADJECTIVES = _words(
     "yellow young"
 )
 
-_NOUNS = _words(
+_NOUNS = words(
     "actor anchor apple armchair bakery balcony barrel basket bicycle blanket boat bottle bridge bucket "
     "butterfly cabin camera candle carpet castle cathedral cave chapel cheese chimney church circle clock "
     "coach coat cottage cousin curtain daughter desert doctor donkey doorway drawer engine farmer feather "
@@ -67,24 +60,26 @@ _NOUNS = _words(
     "wagon wall watch weaver wheel whistle willow window wizard workshop yard zebra"
 )
 
-_PREPOSITIONS = _phrases(
+_PREPOSITIONS = phrases(
     "above|across from|along with|among the things in|at the edge of|behind|below|beside|beyond|close to|"
     "far from|for|in front of|inside|instead of|near|next to|outside|over|past|through|towards|under|"
     "without"
 )
 
 
-def make_sentence(generator: np.random.Generator, part: str, letters: int) -> str:
-    """Return a sentence of a part, with at least ``letters`` characters, in lower case without punctuation.
+def make_sentence(generator: np.random.Generator, part: str, letters: int, language: str = "en") -> str:
+    """Return a sentence of a part, with at least ``letters`` characters, without punctuation; English in lower case.
 
     Examples
     --------
     >>> make_sentence(np.random.default_rng(0), "demo-dev", 30)
     'before breakfast quentin reached the famous barrel'
     """
+    if language != "en":
+        return LANGUAGES[language].make_sentence(generator, part, letters)
 
-    def one_of(words: list[str]) -> str:
-        return words[generator.integers(len(words))]
+    def one_of(choices: list[str]) -> str:
+        return choices[generator.integers(len(choices))]
 
     def thing() -> str:
         adjective = f"{one_of(_ADJECTIVES)} " if generator.random() < 0.6 else ""

@@ -41,7 +41,7 @@ _MAX_SPEAKERS = 9999 - _FIRST_READER + 1  # so that all reader numbers have four
 _PITCHES = (28.0, 72.0)
 
 # Each use of random numbers has a separate stream, so that a change of one does not affect the others.
-_VARIANT_STREAM, _SPEAKER_STREAM, CHANNEL_STREAM, UTTERANCE_STREAM = range(4)
+_VARIANT_STREAM, _SPEAKER_STREAM, CHANNEL_STREAM, UTTERANCE_STREAM, SESSION_STREAM = range(5)
 
 
 def random_stream(seed: int, *stream: int) -> np.random.Generator:
@@ -73,12 +73,13 @@ class DemoSpeaker:
 
 
 def plan_demo_corpus(
-    seed: int, *, train_speakers: int = 100, dev_speakers: int = 12, test_speakers: int = 30
+    seed: int, *, train_speakers: int = 100, dev_speakers: int = 12, test_speakers: int = 30, language: str = "en"
 ) -> list[DemoSpeaker]:
     """Choose the speakers, in the order train, dev, test, without making audio.
 
     Parts share no voice variant. Each test or development speaker has a different variant. Training speakers share the
-    remaining variants; speakers of one variant differ in accent (for up to eight speakers) and clearly in pitch.
+    remaining variants; speakers of one variant differ clearly in pitch and, in English, in accent (for up to eight
+    speakers). Another language changes nothing else: speakers have the same variant, rate, pitch and pitch range.
 
     Raises
     ------
@@ -105,13 +106,13 @@ def plan_demo_corpus(
     part_variants = dict(zip(PARTS, (train, dev, test), strict=True))
     speakers: list[DemoSpeaker] = []
     for part, count in counts.items():
-        for index, voice in enumerate(_plan_voices(seed, part, part_variants[part].tolist(), count)):
+        for index, voice in enumerate(_plan_voices(seed, part, part_variants[part].tolist(), count, language)):
             sex = "F" if voice.variant in FEMALE_VARIANTS else "M"
             speakers.append(DemoSpeaker(part, index, str(_FIRST_READER + len(speakers)), sex, voice))
     return speakers
 
 
-def _plan_voices(seed: int, part: str, variants: list[str], count: int) -> list[Voice]:
+def _plan_voices(seed: int, part: str, variants: list[str], count: int, language: str) -> list[Voice]:
     """Choose ``count`` different voices, taking the variants in turn."""
     rounds = -(-count // len(variants))
     band = (_PITCHES[1] - _PITCHES[0]) / rounds
@@ -125,7 +126,7 @@ def _plan_voices(seed: int, part: str, variants: list[str], count: int) -> list[
         generator = random_stream(seed, _SPEAKER_STREAM, PARTS.index(part), index)
         voices.append(
             Voice(
-                accent=ACCENTS[accent],
+                accent=ACCENTS[accent] if language == "en" else language,
                 variant=variants[variant],
                 rate=int(generator.integers(150, 196)),
                 # The middle half of the band, so that two speakers of a variant are half a band apart.
@@ -134,3 +135,13 @@ def _plan_voices(seed: int, part: str, variants: list[str], count: int) -> list[
             )
         )
     return voices
+
+
+def varied(voice: Voice, generator: np.random.Generator) -> Voice:
+    """Return a voice that speaks up to 8 % faster or slower, and a little higher or lower and more or less lively."""
+    return dataclasses.replace(
+        voice,
+        rate=round(voice.rate * generator.uniform(0.92, 1.08)),
+        pitch=round(voice.pitch + generator.uniform(-4, 4)),
+        pitch_range=round(voice.pitch_range + generator.uniform(-8, 8)),
+    )
