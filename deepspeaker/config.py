@@ -125,6 +125,8 @@ class GRUModel(_Section):
     """Dimension of the embeddings."""
     batch_norm: BatchNorm = "sequence"
     """One scale and shift for each channel (``channel``), or for each channel and frequency bin (``sequence``)."""
+    recurrence: Literal["torch", "deep_speech_2"] = "torch"
+    """The GRU layers: torch's, or with batch norm of each layer's input products and clipped ReLU (Deep Speech 2)."""
 
 
 _MODELS: dict[str, type[_Section]] = {"rescnn": ResCNNModel, "gru": GRUModel}
@@ -195,6 +197,10 @@ class Softmax(_Training):
 class Triplet(_Training):
     """Stage 4: training with the triplet loss on cosine similarity."""
 
+    sampler: Literal["speakers", "pairs"] = "speakers"
+    """A batch: ``speakers_per_batch`` x ``utterances_per_speaker`` utterances, or ``pairs_per_batch`` pairs (paper)."""
+    pairs_per_batch: int = Field(64, gt=1)
+    """Anchors with a positive each, over all processes; a batch has twice as many utterances."""
     speakers_per_batch: int = Field(16, gt=1)
     """Speakers per batch, over all processes."""
     utterances_per_speaker: int = Field(4, gt=1)

@@ -48,7 +48,7 @@ class Stage:
     mark_dir
         The folder of the mark.
     required
-        Files that must exist for the stage to count as finished.
+        Files that must exist for the stage to count as finished, or a function that returns them, given the options.
     stale
         Patterns of an earlier run's files, which are removed before the stage starts from the beginning.
     in_shards
@@ -70,7 +70,7 @@ class Stage:
     after: tuple[str, ...] = ()
     extra: Callable[[Config | None, Mapping[str, Any]], Mapping[str, object]] | None = None
     mark_dir: str = "."
-    required: tuple[str, ...] = ()
+    required: tuple[str, ...] | Callable[[Mapping[str, Any]], Sequence[str]] = ()
     stale: tuple[str, ...] = ()
     in_shards: bool = False
     each: str = ""

@@ -44,6 +44,7 @@ def _options_of_stages(function: Function) -> Function:
 @click.option("--trials", multiple=True)
 @click.option("--enrolment", default="")
 @click.option("--init-from", default="")
+@click.option("--pretraining", type=click.Choice(["true", "false"]), default="true")
 @process_options
 def check_run(
     origin: Path,

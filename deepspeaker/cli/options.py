@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -111,6 +111,11 @@ trial_options = _together(
 training_options = _together(
     seed_option, process_options, device_option, progress_option, data_dir_option, exp_dir_option
 )
+
+
+def has_pretraining(options: Mapping[str, Any]) -> bool:
+    """Return whether stage 4 starts from the network of stage 3, given its options."""
+    return bool(options.get("pretraining", True)) and not options.get("init_from")
 
 
 def load(config: Path, overrides: tuple[str, ...]) -> Config:

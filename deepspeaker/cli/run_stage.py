@@ -221,7 +221,8 @@ def _part_to_do(commands: Sequence[StageCommand], if_needed: bool, overwrite: bo
     settings = settings_of(commands)
     mark = Mark(folder, stage.number)
     reason = mark.reason_to_run(settings)
-    missing = [path for name in stage.required if not (path := root / name.format(**options)).exists()]
+    required = stage.required(options) if callable(stage.required) else stage.required
+    missing = [path for name in required if not (path := root / name.format(**options)).exists()]
     if reason is None and missing:
         reason = f"{missing[0]} is missing"
     part = _Part(commands, folder, mark, settings, f": {reason}" if reason else "")

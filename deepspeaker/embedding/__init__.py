@@ -11,6 +11,7 @@ from deepspeaker.embedding.shard import (
     embeddings_dir,
     read_network,
     record_network,
+    systems_of,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "read_network",
     "record_network",
     "speaker_means",
+    "systems_of",
 ]

@@ -28,6 +28,12 @@ CHOOSING_SPEAKERS = 20
 SYSTEMS = ("untrained", "softmax", "triplet")
 
 
+def systems_of(exp_dir: Path) -> list[str]:
+    """Return the systems of an experiment: all of ``SYSTEMS``, but "softmax" only if it has such a network."""
+    pretrained = (exp_dir / "softmax" / "checkpoint_last.pt").is_file()
+    return [system for system in SYSTEMS if system != "softmax" or pretrained]
+
+
 def embeddings_dir(exp_dir: Path, system: str, part: str) -> Path:
     """Return the folder of a part's embeddings by a system."""
     return exp_dir / system / f"embeddings_{part}"
@@ -70,7 +76,7 @@ def embed_systems(
         if not (data_dir / f"{part}_nosil").is_dir():
             remedy = f"; {DEV_REMEDY}" if part == "dev" else ""
             raise InputError(f"{data_dir}/{part}_nosil: no such part, but scoring.backends train on it{remedy}")
-    for system in SYSTEMS:
+    for system in systems_of(exp_dir):
         checkpoint, reason = choose_checkpoint(exp_dir / system, which)
         if job == 1:
             record_network(checkpoint, reason)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepspeaker.models.build import parameter_count
+from deepspeaker.models.deep_speech_2 import DeepSpeech2Layer
 from deepspeaker.models.layers import Downsampling, ResidualBlock
 from deepspeaker.models.network import Network
 
@@ -52,6 +53,11 @@ def describe(network: Network, frames: int) -> list[Layer]:
                 shape = tuple(output[0].shape[1:])
                 rows.append(Layer(f"gru{module.hidden_size}", shape, sum(p.numel() for p in weights), products))
             return
+        if isinstance(module, DeepSpeech2Layer):
+            frames, _, hidden = output.shape
+            products = frames * (module.weight_ih.numel() + module.weight_hh.numel())
+            rows.append(Layer(f"gru{hidden}", (frames, hidden), parameter_count(module), products))
+            return
         name = "affine"
         if isinstance(module, Downsampling):
             name = f"conv{output.shape[1]}-s 5x5, stride 2"
@@ -64,7 +70,7 @@ def describe(network: Network, frames: int) -> list[Layer]:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             hooks.append(module.register_forward_hook(count))
-        if isinstance(module, Downsampling | ResidualBlock | nn.GRU | nn.Linear):
+        if isinstance(module, Downsampling | ResidualBlock | nn.GRU | DeepSpeech2Layer | nn.Linear):
             hooks.append(module.register_forward_hook(add_row))
     mode = network.training
     try:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from deepspeaker.models.deep_speech_2 import DeepSpeech2GRU
 from deepspeaker.models.layers import Downsampling, ResidualBlock, SequenceBatchNorm
 from deepspeaker.models.network import Network
 
@@ -36,7 +37,8 @@ def folded(network: Network) -> Network:
     """Return a copy in evaluation mode that computes the same embeddings faster; it cannot be trained.
 
     A batch norm with one scale per channel becomes part of the convolution before it. One with a scale per channel and
-    bin becomes a product and a sum. The embeddings differ by rounding errors.
+    bin becomes a product and a sum. One of a recurrent layer becomes part of its matrix. The embeddings differ by
+    rounding errors.
 
     Parameters
     ----------
@@ -58,6 +60,8 @@ def folded(network: Network) -> Network:
         elif isinstance(module, ResidualBlock):
             module.conv1, module.norm1 = _folded(module.conv1, module.norm1)
             module.conv2, module.norm2 = _folded(module.conv2, module.norm2)
+        elif isinstance(module, DeepSpeech2GRU):
+            module.fold()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 

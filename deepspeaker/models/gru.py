@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from deepspeaker.errors import InputError
+from deepspeaker.models.deep_speech_2 import DeepSpeech2GRU
 from deepspeaker.models.layers import Downsampling, average_over_time
 from deepspeaker.models.network import Network
 
@@ -27,6 +29,9 @@ class GRU(Network):
         The size of an embedding.
     batch_norm
         "sequence" or "channel", see ``deepspeaker.models.batch_norm``.
+    recurrence
+        "torch": the layers of ``torch.nn.GRU``. "deep_speech_2": batch norm of each layer's input products, and a
+        clipped ReLU instead of the hyperbolic tangent.
 
     Notes
     -----
@@ -41,22 +46,29 @@ class GRU(Network):
         layers: int = 3,
         embedding_dim: int = 512,
         batch_norm: str = "sequence",
+        recurrence: str = "torch",
     ) -> None:
         super().__init__(feature_dim, embedding_dim)
         bins = (feature_dim + 1) // 2
         self.conv = Downsampling(1, channels, bins, batch_norm)
-        self.gru = nn.GRU(channels * bins, hidden, layers, batch_first=True)
+        self.gru: nn.Module
+        if recurrence == "torch":
+            self.gru = nn.GRU(channels * bins, hidden, layers, batch_first=True)
+        elif recurrence == "deep_speech_2":
+            self.gru = DeepSpeech2GRU(channels * bins, hidden, layers)
+        else:
+            raise InputError(f"model.recurrence: {recurrence} is unknown; use torch or deep_speech_2")
         self.affine = nn.Linear(hidden, embedding_dim, bias=False)
         nn.init.kaiming_normal_(self.conv.conv.weight, mode="fan_out", nonlinearity="relu")
         for name, parameter in self.gru.named_parameters():
             # Initialise the matrix of each gate separately. An orthogonal one keeps the norm of the state.
-            if name.startswith("weight_hh"):
+            if "weight_hh" in name:
                 for gate in parameter.data.chunk(3):
                     nn.init.orthogonal_(gate)
-            elif name.startswith("weight_ih"):
+            elif "weight_ih" in name:
                 for gate in parameter.data.chunk(3):
                     nn.init.xavier_uniform_(gate)
-            else:
+            elif "bias" in name:
                 nn.init.zeros_(parameter)
 
     def outputs(self, features: Tensor, lengths: Tensor | None) -> Tensor:

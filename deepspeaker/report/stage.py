@@ -161,7 +161,8 @@ def _histories(exp_dir: Path) -> Iterator[tuple[str, list[dict[str, str]]]]:
 def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     """Yield shell commands that reproduce the results, and check them in other ways, from the recipe's directory."""
     made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
-    trained, scored = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / ".done.6")
+    pretrained, tuned = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / "triplet" / ".done.4")
+    scored = options_of(exp_dir / ".done.6")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
     options = ["--corpus", str(prepared.get("corpus", "demo"))]
     if made.get("parts") == "mini":
@@ -171,13 +172,15 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     for source, names in (
         (prepared, ("train_parts", "dev_parts", "test_parts")),
         (prepared, ("merge_chapters", "allow_pipes", "max_skipped")),
-        (trained, ("init_from", "nproc", "nnodes")),
+        (pretrained or tuned, ("init_from", "nproc", "nnodes")),
         (scored, ("allow_speaker_overlap",)),
     ):
         for name in names:
             value = source.get(name)
             if value not in (None, "", False, _DEFAULTS.get(name)):
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
+    if tuned and not pretrained:
+        options += ["--pretraining", "false"]
     usual = "mini_librispeech" if made.get("parts") == "mini" else Path(prepared.get("corpus_dir", "")).resolve().name
     if prepared.get("name", usual) not in (usual, prepared.get("corpus")):
         options += ["--data", str(prepared["name"])]

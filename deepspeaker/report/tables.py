@@ -52,7 +52,7 @@ def result_tables(results: Results, brief: bool = False) -> Iterator[Table]:
     columns += [
         ("Cllr", lambda s: _number(s.cllr)),
         ("minCllr", lambda s: _number(s.min_cllr)),
-        ("rank-1 %", lambda s: MISSING if s.rank1 is None else f"{100 * s.rank1:.1f}"),
+        ("ACC %", lambda s: MISSING if s.rank1 is None else f"{100 * s.rank1:.1f}"),
     ]
     for name, info in results.trials.items():
         systems = [system for system in results.systems if system.trials == name]
@@ -70,7 +70,7 @@ def comparison_table(results: Results) -> Table | None:
 
 
 def enrolment_tables(results: Results, brief: bool = False) -> Iterator[Table]:
-    """Yield EER and rank-1 accuracy by number of enrolment utterances, one row per system.
+    """Yield EER and ACC by number of enrolment utterances, one row per system.
 
     ``brief`` puts both into one table, for the featured systems only and without intervals, to fit the screen.
     """
@@ -83,10 +83,10 @@ def enrolment_tables(results: Results, brief: bool = False) -> Iterator[Table]:
             found.setdefault((row.name, row.backend, row.enrolment), {})[row.utterances] = row
     cells: dict[str, Callable[[EnrolmentResult], str]] = {
         "EER % [95 %]": lambda row: format_rate(row.eer, row.eer_ci95),
-        "Rank-1 %": lambda row: f"{100 * row.rank1:.1f}",
+        "ACC %": lambda row: f"{100 * row.rank1:.1f}",
     }
     if brief:
-        cells = {"EER % / rank-1 %": lambda row: f"{100 * row.eer:.2f} / {100 * row.rank1:.1f}"}
+        cells = {"EER % / ACC %": lambda row: f"{100 * row.eer:.2f} / {100 * row.rank1:.1f}"}
     for metric, cell in cells.items():
         rows = [
             [*system, *(cell(by_count[count]) if count in by_count else MISSING for count in counts)]

@@ -34,7 +34,7 @@ _MEANINGS = {
         "cost of log-likelihood ratios over all operating points, in bits. minCllr is the same cost after the best"
         " calibration. The excess of Cllr over minCllr is the calibration loss."
     ),
-    "rank-1": "the fraction of rows (one target, 99 non-targets) in which the target scores highest.",
+    "ACC": "accuracy: the share of rows (one target, 99 non-targets) in which the target scores highest.",
     "[low, high]": "95 % confidence interval from a bootstrap over speakers: how much results vary with the speakers.",
 }
 
@@ -45,7 +45,7 @@ def meanings(results: Results) -> dict[str, str]:
     if all(system.act_dcf is None for system in results.systems):
         left_out.add("actDCF(p)")
     if all(system.rank1 is None for system in results.systems):
-        left_out.add("rank-1")
+        left_out.add("ACC")
     shown = {name: meaning for name, meaning in _MEANINGS.items() if name not in left_out}
     if any(condition.eer_ci95 for system in results.systems for condition in system.conditions):
         shown["[low, high]"] += f" Intervals by condition use at most {CONDITION_DRAWS} draws."
@@ -122,6 +122,11 @@ def summary(results: Results, exp_dir: Path) -> str:
         for system in reversed(systems)
         if system.backend == backend
     ]
+    accuracies = [
+        f"; ACC {100 * system.rank1:.1f} % after {system.name}, {system.trials}"
+        for system in results.systems
+        if system.rank1 is not None and (system.name, system.backend) == (last.name, backend)
+    ]
     by_name = {system.name: system.eer for system in systems if system.backend == last.backend}
     if len(by_name) > 1 and by_name[last.name] > 0.75 * by_name[results.systems[0].name]:
         advice = "more steps (--set softmax.epochs=N --exp NAME) or more training speakers, as training hardly helped"
@@ -131,7 +136,7 @@ def summary(results: Results, exp_dir: Path) -> str:
         advice = "a larger network on a GPU: --config conf/librispeech.yaml; another seed: --seed 1 --exp NAME"
     return (
         f"result: EER {', '.join(rates)}; {results.title}, "
-        f"{results.first_list}, {describe_speakers(results, results.first_list)}\n"
+        f"{results.first_list}, {describe_speakers(results, results.first_list)}{''.join(accuracies)}\n"
         f"files: {exp_dir}/ (report.html, RESULTS.md, results.json, det.png, triplet/embeddings_test/xvector.scp)\n"
         f"try next: {advice}"
     )

@@ -1,6 +1,6 @@
 """Losses, samplers and the training loop."""
 
-from deepspeaker.training.batches import Batch, BatchLoader, Sampler, SpeakerSampler, UtteranceSampler
+from deepspeaker.training.batches import Batch, PairSampler, Sampler, SpeakerSampler, UtteranceSampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseError, CollapseWatch, DivergedError, all_finite
 from deepspeaker.training.distributed import (
@@ -12,6 +12,7 @@ from deepspeaker.training.distributed import (
     synchronise_batch_norm,
     world_size,
 )
+from deepspeaker.training.loading import BatchLoader
 from deepspeaker.training.loop import build_optimizer, gradient_sync, learning_rate, train
 from deepspeaker.training.losses import TripletLoss, choose_negatives, triplet_loss
 from deepspeaker.training.monitoring import Development
@@ -29,6 +30,7 @@ __all__ = [
     "DivergedError",
     "Interrupted",
     "Objective",
+    "PairSampler",
     "Sampler",
     "SoftmaxObjective",
     "SpeakerSampler",

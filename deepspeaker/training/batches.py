@@ -1,22 +1,17 @@
-"""Samplers choose the utterances of each training step; a loader reads their crops.
+"""Samplers choose the utterances of each training step, and where their crops begin.
 
 A batch is a pure function of the seed and the step, so a training can resume at any step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deepspeaker.errors import InputError
-from deepspeaker.features import FeatureIndex, vtlp_matrix
-from deepspeaker.training.distributed import shard
 
 
 class Batch(NamedTuple):
@@ -54,6 +49,15 @@ class _Passes:
             self._latest = (number, _generator(self.seed, 0, number).permutation(np.arange(self.items, dtype=np.int32)))
         return self._latest[1]
 
+    def stretch(self, first: int, count: int) -> NDArray[np.int32]:
+        """Return ``count`` things from position ``first`` on, shape (count,)."""
+        found: list[NDArray[np.int32]] = []
+        while count:
+            number, begin = divmod(first, self.items)
+            found.append(self.order(number)[begin : begin + count])
+            first, count = first + len(found[-1]), count - len(found[-1])
+        return np.concatenate(found)
+
 
 class UtteranceSampler:
     """Sample utterances for softmax training: each one once per pass, in random order, as a random VTLP copy.
@@ -82,15 +86,10 @@ class UtteranceSampler:
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
-        chosen: list[NDArray[np.int32]] = []
-        first, missing = step * self.batch_size, self.batch_size
-        while missing:
-            number, begin = divmod(first, self._passes.items)
-            chosen.append(self._passes.order(number)[begin : begin + missing])
-            first, missing = first + len(chosen[-1]), missing - len(chosen[-1])
+        chosen = self._passes.stretch(step * self.batch_size, self.batch_size)
         generator = _generator(self.seed, 1, step)
         positions = generator.random(self.batch_size)
-        return Batch(np.concatenate(chosen), positions, generator.integers(self.copies, size=self.batch_size))
+        return Batch(chosen, positions, generator.integers(self.copies, size=self.batch_size))
 
 
 class SpeakerSampler:
@@ -153,16 +152,10 @@ class SpeakerSampler:
     ) -> None:
         self.of_speaker, self.frames, self.crop_frames = of_speaker, frames, crop_frames
         self.seed, self.copies = seed, copies
-        usable = [n for n, found in enumerate(of_speaker) if len(found) > 1 or frames[found[0]] >= 2 * crop_frames]
-        self.usable = np.array(usable, dtype=np.int32)
-        self.left_out = len(of_speaker) - len(usable)
-        if len(usable) < 2:
-            raise InputError(
-                f"triplets need two speakers with two utterances, or one of {2 * crop_frames} frames, each; there are "
-                f"{len(usable)} of {len(of_speaker)}"
-            )
-        self.speakers, self.per_speaker = min(speakers, len(usable)), utterances
-        self._passes = _Passes(len(usable), seed)
+        self.usable = _usable_speakers(of_speaker, frames, crop_frames)
+        self.left_out = len(of_speaker) - len(self.usable)
+        self.speakers, self.per_speaker = min(speakers, len(self.usable)), utterances
+        self._passes = _Passes(len(self.usable), seed)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0; the K utterances of a speaker are consecutive."""
@@ -175,99 +168,107 @@ class SpeakerSampler:
         for place, utterances in enumerate(chosen):
             if len(self.of_speaker[speakers[place]]) == 1:
                 rows = slice(place * self.per_speaker, (place + 1) * self.per_speaker)
-                positions[rows] = self._disjoint(positions[rows], int(self.frames[utterances[0]]))
+                positions[rows] = _disjoint(positions[rows], int(self.frames[utterances[0]]), self.crop_frames)
         return Batch(np.concatenate(chosen), positions, copies)
 
     def _choose(self, utterances: NDArray[np.int32], generator: np.random.Generator) -> NDArray[np.int32]:
         rounds = -(-self.per_speaker // len(utterances))
         return np.concatenate([generator.permutation(utterances) for _ in range(rounds)])[: self.per_speaker]
 
-    def _disjoint(self, uniform: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
-        """Return positions of crops that share no frame; if too few fit, they are used in turn."""
-        count = min(len(uniform), frames // self.crop_frames)
-        spare = frames - count * self.crop_frames
-        gaps = np.sort((uniform[:count] * (spare + 1)).astype(int))
-        starts = (gaps + np.arange(count) * self.crop_frames)[np.arange(len(uniform)) % count]
-        return np.asarray((starts + 0.5) / (frames - self.crop_frames + 1))
 
+class PairSampler:
+    """Sample N anchors with a positive each, for triplet training as in the Deep Speaker paper.
 
-class BatchLoader:
-    """Read the crops that a sampler chooses, one batch ahead of the network.
+    Each utterance is an anchor once per pass, in random order; a batch may reach from one pass into the next. The
+    positive is another utterance of the anchor's speaker, drawn at random. A speaker may have several pairs in a batch.
+    Both utterances of a pair are of one random VTLP copy of the speaker. A speaker with a single utterance contributes
+    disjoint crops of it, and is left out if the utterance is shorter than two crops.
 
     Parameters
     ----------
-    sampler
-        Chooses the utterances.
-    index
-        The features.
-    crop_frames
-        Length of a crop in frames.
-    vtlp
-        Warp factors. Copy ``n`` of a speaker is warped by ``vtlp[n - 1]`` and counts as another speaker.
-    band
-        Lowest and highest frequency of the bins in Hz (see ``vtlp_matrix``).
-    device
-        Where the features go.
+    of_speaker
+        For each speaker, the numbers of its utterances, ascending.
+    speaker
+        The speaker of each utterance, shape (utterances,).
+    pairs
+        N.
+    seed, copies, frames, crop_frames
+        As for ``SpeakerSampler``, as are the attributes and errors.
+
+    Notes
+    -----
+    If all anchors of a batch are of one speaker, an utterance of another one replaces the last, so that every anchor
+    has a negative. This is rare unless one speaker has most of the utterances.
+
+    Examples
+    --------
+    >>> of_speaker = [np.array([0, 1], dtype=np.int32), np.array([2, 3], dtype=np.int32)]
+    >>> speaker, frames = np.array([0, 0, 1, 1], dtype=np.int32), np.full(4, 300, dtype=np.int32)
+    >>> sampler = PairSampler(of_speaker, speaker, pairs=4, seed=0, frames=frames, crop_frames=160)
+    >>> anchors, positives = sampler.batch(0).utterances.reshape(4, 2).T
+    >>> sorted(zip(anchors.tolist(), positives.tolist()))
+    [(0, 1), (1, 0), (2, 3), (3, 2)]
     """
 
     def __init__(
         self,
-        sampler: Sampler,
-        index: FeatureIndex,
+        of_speaker: Sequence[NDArray[np.int32]],
+        speaker: NDArray[np.int32],
+        pairs: int,
+        seed: int,
+        copies: int = 1,
+        *,
+        frames: NDArray[np.int32],
         crop_frames: int,
-        vtlp: Sequence[float],
-        band: tuple[float, float],
-        device: torch.device,
     ) -> None:
-        self.sampler, self.index, self.crop_frames, self.device = sampler, index, crop_frames, device
-        warps = [vtlp_matrix(factor, index.feature_dim, *band) for factor in (1.0, *vtlp)]
-        self._warps = torch.from_numpy(np.stack(warps)).to(device)
+        self.of_speaker, self.speaker, self.frames, self.crop_frames = of_speaker, speaker, frames, crop_frames
+        self.pairs, self.seed, self.copies = pairs, seed, copies
+        self.usable = _usable_speakers(of_speaker, frames, crop_frames)
+        self.left_out = len(of_speaker) - len(self.usable)
+        self._anchors = np.flatnonzero(np.isin(speaker, self.usable)).astype(np.int32)
+        self._passes = _Passes(len(self._anchors), seed)
 
-    def load(self, first: int, end: int) -> Generator[tuple[Tensor, Tensor]]:
-        """Yield the batches ``first`` to ``end`` - 1.
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0: anchor, positive, anchor, positive, and so on."""
+        anchors = self._anchors[self._passes.stretch(step * self.pairs, self.pairs)]
+        generator = _generator(self.seed, 1, step)
+        first = self.speaker[anchors[0]]
+        if (self.speaker[anchors] == first).all():
+            anchors[-1] = generator.choice(self.of_speaker[generator.choice(self.usable[self.usable != first])])
+        positives = [self._positive(anchor, generator) for anchor in anchors]
+        utterances = np.stack([anchors, positives], axis=1, dtype=np.int32)
+        positions = generator.random((self.pairs, 2))
+        for row in np.flatnonzero(utterances[:, 0] == utterances[:, 1]):
+            positions[row] = _disjoint(positions[row], int(self.frames[anchors[row]]), self.crop_frames)
+        copies = np.repeat(generator.integers(self.copies, size=self.pairs), 2)
+        return Batch(utterances.ravel(), positions.ravel(), copies)
 
-        Yields
-        ------
-        features : Tensor, shape (rows, frames, bins)
-            This rank's shard of the batch, on the device.
-        speakers : Tensor, shape (batch,)
-            Speaker numbers of the whole batch, on the CPU.
-
-        Raises
-        ------
-        InputError
-            If a crop cannot be read or has values that are not finite. The line names the utterance.
-        """
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self._read, first) if first < end else None
-            for number in range(first, end):
-                assert ahead is not None
-                batch, crops = ahead.result()
-                ahead = reader.submit(self._read, number + 1) if number + 1 < end else None
-                features = crops.to(self.device, non_blocking=True)
-                speakers = torch.from_numpy(self.index.speaker[batch.utterances]).long()
-                if len(self._warps) > 1:
-                    copies = torch.from_numpy(batch.copies)
-                    features = features @ self._warps[copies[shard(len(copies))].to(self.device, non_blocking=True)]
-                    speakers = speakers + copies * len(self.index.speakers)
-                yield features, speakers
-
-    def _read(self, number: int) -> tuple[Batch, Tensor]:
-        """Return the batch and this rank's crops."""
-        batch = self.sampler.batch(number)
-        rows = shard(len(batch.utterances))
-        utterances = batch.utterances[rows]
-        crops = self.index.crops(utterances, batch.crop_positions[rows], self.crop_frames)
-        # The sum of a crop is finite if and only if its values are; they are far from the limits of float32.
-        for row in np.flatnonzero(~np.isfinite(crops.sum(axis=(1, 2)))):
-            raise not_finite_error(self.index, int(utterances[row]))
-        tensor = torch.from_numpy(crops)
-        return batch, tensor.pin_memory() if self.device.type == "cuda" else tensor
+    def _positive(self, anchor: np.int32, generator: np.random.Generator) -> np.int32:
+        """Return another utterance of the anchor's speaker, or the anchor if there is none."""
+        utterances = self.of_speaker[self.speaker[anchor]]
+        if len(utterances) == 1:
+            return anchor
+        place = int(generator.integers(len(utterances) - 1))
+        return np.int32(utterances[place + (utterances[place] >= anchor)])
 
 
-def not_finite_error(index: FeatureIndex, utterance: int) -> InputError:
-    """Return the error that names an utterance with values that are not finite."""
-    return InputError(
-        f"{index.data_dir}/feats.scp: {index.utterance_id(utterance)} has values that are not finite numbers; make its "
-        "features again (stage 2) or remove it"
-    )
+def _usable_speakers(
+    of_speaker: Sequence[NDArray[np.int32]], frames: NDArray[np.int32], crop_frames: int
+) -> NDArray[np.int32]:
+    """Return the speakers with two utterances, or with one that holds two crops."""
+    usable = [n for n, found in enumerate(of_speaker) if len(found) > 1 or frames[found[0]] >= 2 * crop_frames]
+    if len(usable) < 2:
+        raise InputError(
+            f"triplets need two speakers with two utterances, or one of {2 * crop_frames} frames, each; there are "
+            f"{len(usable)} of {len(of_speaker)}"
+        )
+    return np.array(usable, dtype=np.int32)
+
+
+def _disjoint(uniform: NDArray[np.float64], frames: int, crop_frames: int) -> NDArray[np.float64]:
+    """Return positions of crops that share no frame; if too few fit, they are used in turn."""
+    count = min(len(uniform), frames // crop_frames)
+    spare = frames - count * crop_frames
+    gaps = np.sort((uniform[:count] * (spare + 1)).astype(int))
+    starts = (gaps + np.arange(count) * crop_frames)[np.arange(len(uniform)) % count]
+    return np.asarray((starts + 0.5) / (frames - crop_frames + 1))

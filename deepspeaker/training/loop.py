@@ -16,10 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deepspeaker.config import Softmax, Triplet
 from deepspeaker.features import FeatureIndex
-from deepspeaker.training.batches import BatchLoader, Sampler
+from deepspeaker.training.batches import Sampler
 from deepspeaker.training.checkpoints import Checkpoints
 from deepspeaker.training.collapse import CollapseWatch
 from deepspeaker.training.distributed import all_reduce, rank, synchronise_batch_norm, world_size
+from deepspeaker.training.loading import BatchLoader
 from deepspeaker.training.monitoring import Development, Monitor
 from deepspeaker.training.objectives import Objective
 from deepspeaker.training.processes import Interrupted, stop_signals

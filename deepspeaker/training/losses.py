@@ -29,14 +29,16 @@ def triplet_loss(
     margin: float = 0.1,
     negatives: Negatives = "hardest",
     *,
+    pairs: tuple[Tensor, Tensor] | None = None,
     memory: Tensor | None = None,
     memory_speakers: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> TripletLoss:
     r"""Compute the triplet loss on cosine similarity.
 
-    Every ordered pair of two utterances of one speaker is an anchor :math:`a` with a positive :math:`p`. With the
-    chosen negative :math:`n` and the cosines :math:`s`, the loss is the mean over all pairs of
+    Every ordered pair of two utterances of one speaker, or only each of the given ``pairs``, is an anchor :math:`a`
+    with a positive :math:`p`. With the chosen negative :math:`n`, an utterance of another speaker, and the cosines
+    :math:`s`, the loss is the mean over all pairs of
 
     .. math:: \max(0, s_{an} - s_{ap} + \text{margin}).
 
@@ -52,6 +54,9 @@ def triplet_loss(
         The margin.
     negatives
         How each pair's negative is chosen; see ``choose_negatives``.
+    pairs : Tensor, shapes (pairs,) and (pairs,)
+        Rows of the anchors and of their positives, on the CPU. All other utterances of other speakers are candidates
+        for negatives, those of the anchor's own speaker never are.
     memory, memory_speakers : Tensor, shapes (candidates, dim) and (candidates,)
         Embeddings of past batches as further candidates for negatives (cross-batch memory [2]_).
     generator
@@ -79,11 +84,12 @@ def triplet_loss(
     (1.0, 0.5, 0.75)
     """
     same = speakers[:, None] == speakers[None, :]
-    pair = same & ~torch.eye(len(speakers), dtype=torch.bool, device=same.device)
-    if not pair.any() or same.all():
+    if pairs is None:
+        pairs = (same & ~torch.eye(len(speakers), dtype=torch.bool, device=same.device)).nonzero(as_tuple=True)
+    if not len(pairs[0]) or same.all():
         raise ValueError("a batch needs two speakers and two utterances of one of them")
     device = embeddings.device
-    anchor, positive = (rows.to(device, non_blocking=True) for rows in pair.nonzero(as_tuple=True))
+    anchor, positive = (rows.to(device, non_blocking=True) for rows in pairs)
     other = ~same.to(device, non_blocking=True)
     cosine = embeddings @ embeddings.T
     s_ap = cosine[anchor, positive]

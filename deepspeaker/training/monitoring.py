@@ -20,8 +20,8 @@ from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
 from deepspeaker.metrics import det_points, equal_error_rate, rank1
 from deepspeaker.models import Network
-from deepspeaker.training.batches import not_finite_error
 from deepspeaker.training.distributed import all_gather, rank, shard
+from deepspeaker.training.loading import not_finite_error
 from deepspeaker.trials import ROW
 
 #: Most utterances of each development speaker, evenly spread over their sorted ids.

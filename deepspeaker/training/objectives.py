@@ -152,6 +152,9 @@ class TripletObjective(Objective):
         How negatives are chosen: by ``early_negatives`` in the first ``early_steps`` batches, then by ``negatives``.
     early_steps
         Number of early batches.
+    sampled_pairs
+        Whether the rows of a batch are anchor, positive, anchor, positive and so on (``PairSampler``), and only these
+        pairs count. Otherwise all ordered pairs of one speaker count.
     cross_batch_memory
         Number of past embeddings that are further candidates for negatives; they are part of the module's state.
     embedding_dim
@@ -184,13 +187,14 @@ class TripletObjective(Objective):
         *,
         early_negatives: Negatives = "semi-hard",
         early_steps: int = 0,
+        sampled_pairs: bool = False,
         cross_batch_memory: int = 0,
         embedding_dim: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(network)
         self.margin, self.negatives, self.seed = margin, negatives, seed
-        self.early_negatives, self.early_steps = early_negatives, early_steps
+        self.early_negatives, self.early_steps, self.sampled_pairs = early_negatives, early_steps, sampled_pairs
         self.register_buffer("cross_batch_embeddings", torch.zeros(cross_batch_memory, embedding_dim))
         self.register_buffer("cross_batch_speakers", torch.full((cross_batch_memory,), -1))
 
@@ -199,11 +203,13 @@ class TripletObjective(Objective):
         embeddings = all_gather(length_normalised(self.outputs(features)), len(speakers))
         # All batches have one size, so the step tells how much of the memory is filled.
         filled = min(step * len(speakers), len(self.cross_batch_speakers))
+        rows = torch.arange(len(speakers))
         result = triplet_loss(
             embeddings,
             speakers,
             self.margin,
             self.early_negatives if step < self.early_steps else self.negatives,
+            pairs=(rows[::2], rows[1::2]) if self.sampled_pairs else None,
             memory=self.cross_batch_embeddings[:filled] if filled else None,
             memory_speakers=self.cross_batch_speakers[:filled] if filled else None,
             generator=torch.Generator().manual_seed(_seed_of_step(self.seed, step)),

@@ -23,7 +23,7 @@ from deepspeaker.models import (
     save_checkpoint,
 )
 from deepspeaker.stages import flattened, with_defaults
-from deepspeaker.training.batches import SpeakerSampler, UtteranceSampler
+from deepspeaker.training.batches import PairSampler, SpeakerSampler, UtteranceSampler
 from deepspeaker.training.checkpoints import Checkpoints, digest_of_weights
 from deepspeaker.training.collapse import all_finite
 from deepspeaker.training.distributed import check_agreement, check_batch, rank, world_size
@@ -84,19 +84,13 @@ def train_softmax(
         options, begun = _resolve_precision(config.softmax, folder, torch_device)
         check_batch(options.batch_size, "softmax.batch_size")
         copies = 1 + len(options.vtlp)
-        torch.manual_seed(seed)
-        network = build_model(index.feature_dim, **config.model.model_dump())
+        network = _starting_network(config, index, seed, init_from)
         objective = SoftmaxObjective(
             network, network.embedding_dim, len(index.speakers) * copies, options.head, options.scale, options.margin
         )
-        if init_from is not None:
-            network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
-            _report(f"starts from the weights of {init_from}")
         initial = None if init_from is None else network
         checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, initial, begun)
-        if rank() == 0:
-            untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
-            save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
+        _save_untrained(exp_dir, checkpoints, network)
         sampler = UtteranceSampler(len(index), options.batch_size, seed, copies)
         band = (config.features.low_freq, config.features.high_freq)
         _report(_summary(config, options, network, torch_device))
@@ -111,57 +105,107 @@ def train_triplet(
     seed: int,
     device: str,
     progress: bool,
+    init_from: Path | None = None,
+    pretraining: bool = True,
     record: dict[str, Any] | None = None,
 ) -> None:
-    """Run stage 4: train the network of ``exp_dir/softmax`` with the triplet loss.
+    """Run stage 4: train a network with the triplet loss.
 
-    It starts from the checkpoint that ``embedding.checkpoint: auto`` would choose. The result goes to
-    ``exp_dir/triplet``. Parameters and errors are those of ``train_softmax``; the section ``triplet`` is read instead
-    of ``softmax``.
+    It starts from the network of ``exp_dir/softmax``, from the checkpoint that ``embedding.checkpoint: auto`` would
+    choose. Without pre-training it starts from ``init_from`` or from fresh weights, and the network before training
+    goes to ``exp_dir/untrained``. The result goes to ``exp_dir/triplet``.
+
+    Parameters
+    ----------
+    config, data_dir, exp_dir, seed, device, progress, record
+        As for ``train_softmax``. The section ``triplet`` is read instead of ``softmax``.
+    init_from
+        A checkpoint to start from instead of that of ``exp_dir/softmax``. Its speakers may differ.
+    pretraining
+        Whether to start from ``exp_dir/softmax``. No effect if there is ``init_from``.
+
+    Raises
+    ------
+    InputError
+        If something does not fit. Nothing is written before.
     """
     with process_group(torch_device := local_device(choose_device(device))):
         folder = exp_dir / "triplet"
         index, dev_index = _open_features(data_dir, config.triplet.patience)
         options, begun = _resolve_precision(config.triplet, folder, torch_device)
-        start, reason = choose_checkpoint(exp_dir / "softmax", "auto")
-        network = network_of(_compatible_checkpoint(start, config, index))
-        _report(f"starts from {start} ({reason})")
-        sampler = SpeakerSampler(
-            index.of_speaker,
-            options.speakers_per_batch,
-            options.utterances_per_speaker,
-            seed,
-            1 + len(options.vtlp),
-            frames=index.frames,
-            crop_frames=options.crop_frames,
-        )
-        check_batch(sampler.speakers * sampler.per_speaker, "triplet.speakers_per_batch, utterances_per_speaker")
-        if sampler.left_out:
-            _report(
-                f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
-                f"of {options.crop_frames} frames"
-            )
-        if sampler.speakers < options.speakers_per_batch:
-            _report(
-                f"triplet.speakers_per_batch is {options.speakers_per_batch}, there are {sampler.speakers} speakers: a "
-                f"batch has all of them, {sampler.speakers} x {options.utterances_per_speaker} utterances"
-            )
-            options = options.model_copy(update={"speakers_per_batch": sampler.speakers})
+        alone = init_from is not None or not pretraining
+        if alone:
+            network = _starting_network(config, index, seed, init_from)
+        else:
+            start, reason = choose_checkpoint(exp_dir / "softmax", "auto")
+            network = network_of(_compatible_checkpoint(start, config, index))
+            _report(f"starts from {start} ({reason})")
+        sampler, options = _triplet_sampler(options, index, seed)
         objective = TripletObjective(
             network,
             options.margin,
             options.negatives,
             early_negatives=options.early_negatives,
             early_steps=options.early_steps * options.accumulate,
+            sampled_pairs=options.sampler == "pairs",
             cross_batch_memory=options.cross_batch_memory,
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
-        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, network, begun)
+        initial = None if alone and init_from is None else network
+        checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, initial, begun)
+        if alone:
+            _save_untrained(exp_dir, checkpoints, network)
         band = (config.features.low_freq, config.features.high_freq)
         _report(_summary(config, options, network, torch_device))
         train(objective, sampler, index, dev_index, options, band, checkpoints, device=torch_device, progress=progress)
         _report(f"wrote {folder}/checkpoint_last.pt, checkpoint_best.pt, checkpoint_average.pt, train.csv")
+
+
+def _starting_network(config: Config, index: FeatureIndex, seed: int, init_from: Path | None) -> Network:
+    """Return a network with fresh weights, decided by the seed, or with those of a checkpoint."""
+    torch.manual_seed(seed)
+    network = build_model(index.feature_dim, **config.model.model_dump())
+    if init_from is not None:
+        network.load_state_dict(_compatible_checkpoint(init_from, config, index)["network"])
+        _report(f"starts from the weights of {init_from}")
+    return network
+
+
+def _save_untrained(exp_dir: Path, checkpoints: Checkpoints, network: Network) -> None:
+    if rank() == 0:
+        untrained = {**checkpoints.about, "stage": "untrained", "network": network.state_dict()}
+        save_checkpoint(exp_dir / "untrained" / "checkpoint_last.pt", untrained)
+
+
+def _triplet_sampler(
+    options: Triplet, index: FeatureIndex, seed: int
+) -> tuple[SpeakerSampler | PairSampler, Triplet]:
+    """Return the sampler, and the options with the number of speakers that a batch really has."""
+    sampler: SpeakerSampler | PairSampler
+    copies, crop = 1 + len(options.vtlp), options.crop_frames
+    if options.sampler == "pairs":
+        pairs, of_speaker = options.pairs_per_batch, index.of_speaker
+        sampler = PairSampler(of_speaker, index.speaker, pairs, seed, copies, frames=index.frames, crop_frames=crop)
+        check_batch(2 * pairs, "triplet.pairs_per_batch")
+    else:
+        wanted, each = options.speakers_per_batch, options.utterances_per_speaker
+        sampler = SpeakerSampler(
+            index.of_speaker, wanted, each, seed, copies, frames=index.frames, crop_frames=crop
+        )
+        check_batch(sampler.speakers * each, "triplet.speakers_per_batch, utterances_per_speaker")
+        if sampler.speakers < wanted:
+            _report(
+                f"triplet.speakers_per_batch is {wanted}, there are {sampler.speakers} speakers: a batch has all of "
+                f"them, {sampler.speakers} x {each} utterances"
+            )
+            options = options.model_copy(update={"speakers_per_batch": sampler.speakers})
+    if sampler.left_out:
+        _report(
+            f"{sampler.left_out} of {len(index.speakers)} speakers left out: one utterance, shorter than two crops "
+            f"of {crop} frames"
+        )
+    return sampler, options
 
 
 def _open_features(data_dir: Path, patience: int) -> tuple[FeatureIndex, FeatureIndex | None]:

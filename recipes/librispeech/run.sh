@@ -29,6 +29,7 @@
 #   --exp NAME                  folder of the experiment in exp/ (default: CORPUS_CONFIG)
 #   --overwrite true            replace a network that was trained with other settings
 #   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
+#   --pretraining false         leave stage 3 out: triplet training starts from --init-from, or from fresh weights
 #   --trials FILE               an additional trial list; may be repeated
 #   --enrolment FILE            enrolment models of these lists, as a spk2utt file
 #   --fuse exp/OTHER            export the networks of two experiments as one model
@@ -55,7 +56,7 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [data_seed]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [pretraining]=true [data_seed]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=()
 . utils/parse_options.sh
@@ -97,12 +98,13 @@ if runs 2; then
     "$data/train" "${dev[@]}" "$data/test"
 fi
 
-if runs 3; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training
+if runs 3 && [ "$pretraining" = true ]; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training
   local/3_softmax.sh "${common[@]}" "${training[@]}" --init-from "$init_from" "$data" "$exp"
 fi
 
 if runs 4; then  # demo: EER 3.28 % [1.59, 6.67] after triplet training
-  local/4_triplet.sh "${common[@]}" "${training[@]}" "$data" "$exp"
+  if [ "$pretraining" = true ]; then start=(); else start=(--pretraining false --init-from "$init_from"); fi
+  local/4_triplet.sh "${common[@]}" "${training[@]}" "${start[@]}" "$data" "$exp"
 fi
 
 if runs 5; then

@@ -61,7 +61,7 @@ def test_the_page_holds_all_tables(results: Results, report_data: ReportData) ->
         ["untrained", "cosine", "34.10 [17.05, 51.15]", *costs, "0.125"],
         ["triplet", "cosine", "4.22 [2.11, 6.33]", *costs, "0.125"],
     ]
-    assert page.rows[3] == [*head, "rank-1 %"]
+    assert page.rows[3] == [*head, "ACC %"]
     for row in (
         ["triplet", "untrained", "trials_all", "−29.88 [−35.00, −25.00]", "< 0.001"],
         ["triplet", "cosine", "average", "4.12 [2.06, 6.18]", "3.12 [1.56, 4.68]"],

@@ -23,7 +23,7 @@ def test_each_scored_list_has_a_table(results: Results) -> None:
         ["untrained", "cosine", "34.10 [17.05, 51.15]", *COSTS, "0.125"],
         ["triplet", "cosine", "4.22 [2.11, 6.33]", *COSTS, "0.125"],
     ]
-    assert second.head[-1] == "rank-1 %" and second.rows[0][-1] == "93.3"
+    assert second.head[-1] == "ACC %" and second.rows[0][-1] == "93.3"
 
 
 def test_empty_columns_are_left_out(results: Results) -> None:

@@ -24,7 +24,7 @@ def test_the_tables_on_the_screen(results: Results) -> None:
     end = head.index("EER %") + len("EER %")
     assert all(row[:end].endswith("]") for row in rows[:2])
     assert any(line.split() == ["triplet", "untrained", "trials_all", *DIFFERENCE] for line in lines)
-    assert "EER % / rank-1 % by number of enrolment utterances (intervals: RESULTS.md)" in lines
+    assert "EER % / ACC % by number of enrolment utterances (intervals: RESULTS.md)" in lines
     enrolled = "triplet cosine average 4.12 / 90.0 3.12 / 90.0"
     assert any(" ".join(line.split()) == enrolled for line in lines)
     assert lines[-1].startswith("Note: trials_1p99 has only 30 speakers")
@@ -68,7 +68,7 @@ def test_the_markdown_page(results: Results) -> None:
     for heading in ("Enrolment", "Conditions", "Thresholds", "Trials", "Commands", "Training"):
         assert f"\n## {heading}\n" in page
     assert "a" * 64 in page
-    assert "\n- rank-1: the fraction" in page and "\n- actDCF(p): " not in page
+    assert "\n- ACC: accuracy: the share" in page and "\n- actDCF(p): " not in page
     assert "- network: rescnn, 1,234,567 parameters\n- seed: 7\n- model: name=rescnn\n" in page
     assert "- training: loss.hard=true, loss.margin=0.1, steps=300\n" in page
     odd = results.model_copy(update={"corpus": "a|b", "config": {"part": ["x", None]}})
@@ -95,7 +95,8 @@ def test_the_number_of_draws_for_conditions_is_stated(results: Results) -> None:
 def test_the_summary_has_three_lines(results: Results) -> None:
     result, files, advice = summary(results, Path("exp/demo")).split("\n")
     assert result == (
-        "result: EER 4.22 % after triplet, 34.10 % untrained; demo (synthetic speech), trials_all, 30 unseen speakers"
+        "result: EER 4.22 % after triplet, 34.10 % untrained; demo (synthetic speech), trials_all, 30 unseen speakers; "
+        "ACC 93.3 % after triplet, trials_1p99"
     )
     assert files.startswith("files: exp/demo/ (")
     assert "report.html" in files
@@ -105,6 +106,9 @@ def test_the_summary_has_three_lines(results: Results) -> None:
 def test_the_summary_of_real_speech_gives_other_advice(results: Results) -> None:
     real = results.model_copy(update={"synthetic": False, "corpus": "librispeech"})
     result, _, advice = summary(real, Path("exp/x")).split("\n")
+    assert "; librispeech, trials_all, 30 unseen speakers; ACC 93.3 % after triplet" in result
+    without = [system.model_copy(update={"rank1": None}) for system in real.systems]
+    result, _, _ = summary(real.model_copy(update={"systems": without}), Path("exp/x")).split("\n")
     assert result.endswith("; librispeech, trials_all, 30 unseen speakers")
     assert advice.startswith("try next: ")
     assert "real speech" not in advice

@@ -17,6 +17,7 @@ from deepspeaker.cli.options import (
     device_option,
     embedded_parts_option,
     exp_dir_option,
+    has_pretraining,
     load,
     max_skipped_option,
     num_jobs_option,
@@ -25,7 +26,7 @@ from deepspeaker.cli.options import (
     stage,
     trial_options,
 )
-from deepspeaker.stages import Stage, digest_of
+from deepspeaker.stages import Stage, digest_of, options_of
 
 if TYPE_CHECKING:
     from deepspeaker.config import Config
@@ -42,6 +43,23 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
     print(" ".join(["test", *needed_parts(load(config, overrides).scoring.backends)]))
 
 
+def _systems(options: Mapping[str, Any]) -> list[str]:
+    """Return the systems of an experiment, whose stage 4 tells whether it has pre-training."""
+    trained = options_of(options["exp_dir"] / "triplet" / ".done.4")
+    return ["untrained", *(["softmax"] if has_pretraining(trained) else []), "triplet"]
+
+
+def _stage_3(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    if "softmax" not in _systems(options):
+        return {}
+    return {"stage 3 (softmax)": digest_of(options["exp_dir"] / "softmax" / ".done.3")}
+
+
+def _embeddings(options: Mapping[str, Any]) -> list[str]:
+    files = ("embeddings_test/xvector.scp", "network.json")
+    return [f"{system}/{name}" for system in _systems(options) for name in files]
+
+
 @commands.command("embed-systems")
 @shard_options
 @device_option
@@ -54,12 +72,9 @@ def parts_to_embed(config: Path, overrides: tuple[str, ...]) -> None:
         root="{exp_dir}",
         keys=("embedding", "scoring.training_utterances"),
         options=("parts",),
-        after=("{data_dir}/test/.done.2", "{exp_dir}/softmax/.done.3", "{exp_dir}/triplet/.done.4"),
-        required=tuple(
-            f"{system}/{name}"
-            for system in ("untrained", "softmax", "triplet")
-            for name in ("embeddings_test/xvector.scp", "network.json")
-        ),
+        after=("{data_dir}/test/.done.2", "{exp_dir}/triplet/.done.4"),
+        extra=_stage_3,
+        required=_embeddings,
         stale=("*/embeddings_*/.shards", "*/embeddings_*/xvector.scp"),
         in_shards=True,
         input_dir="{data_dir}",
@@ -70,7 +85,8 @@ def embed_systems(
 ) -> None:
     """Stage 5: embed one shard with every system.
 
-    The systems are the network before training, after softmax and after triplet training.
+    The systems are the network before training, after softmax (unless it was trained without) and after triplet
+    training.
     """
     from deepspeaker.embedding import embed_systems as embed
 
@@ -97,9 +113,9 @@ def collect_systems(num_jobs: int, parts: str, data_dir: Path, exp_dir: Path) ->
 
     The mean embedding of each speaker is written too.
     """
-    from deepspeaker.embedding import SYSTEMS, collect_embeddings, embeddings_dir, read_network
+    from deepspeaker.embedding import collect_embeddings, embeddings_dir, read_network, systems_of
 
-    for system in SYSTEMS:
+    for system in systems_of(exp_dir):
         network = read_network(exp_dir / system)
         for part in parts.split():
             output = embeddings_dir(exp_dir, system, part)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepspeaker.cli.options import commands, init_from_option, stage, training_options
+import click
+
+from deepspeaker.cli.options import commands, has_pretraining, init_from_option, stage, training_options
 from deepspeaker.errors import InputError
 from deepspeaker.stages import Stage, digest_of
 
@@ -31,6 +33,33 @@ def _dev_mark(config: Config | None, options: Mapping[str, Any]) -> dict[str, ob
     return {"stage 2 (dev)": digest_of(data_dir / "dev" / ".done.2")}
 
 
+def _softmax_inputs(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    softmax, triplet = _networks(options["exp_dir"])
+    if triplet and not softmax:
+        raise InputError(
+            f"{options['exp_dir']}: has a network that was trained without pre-training; name another --exp, or add "
+            "--pretraining false"
+        )
+    return _dev_mark(config, options)
+
+
+def _triplet_inputs(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    """Return the network that stage 4 starts from, or the data if it starts without pre-training."""
+    exp_dir, data_dir = options["exp_dir"], options["data_dir"]
+    if has_pretraining(options):
+        return {"stage 3 (softmax)": digest_of(exp_dir / "softmax" / ".done.3")}
+    if _networks(exp_dir)[0]:
+        raise InputError(f"{exp_dir}: has a network with pre-training; name another --exp for one without")
+    train_mark = {"stage 2 (train)": digest_of(data_dir / "train" / ".done.2")}
+    return {"--pretraining": False, **train_mark, **_dev_mark(config, options)}
+
+
+def _networks(exp_dir: Path) -> tuple[bool, bool]:
+    """Return whether there is a network of stage 3, and one of stage 4."""
+    softmax, triplet = ((exp_dir / name / "checkpoint_last.pt").is_file() for name in ("softmax", "triplet"))
+    return softmax, triplet
+
+
 @train.command()
 @init_from_option
 @training_options
@@ -42,7 +71,7 @@ def _dev_mark(config: Config | None, options: Mapping[str, Any]) -> dict[str, ob
         keys=("model", "softmax", "features.low_freq", "features.high_freq"),
         options=("seed", "init_from"),
         after=("{data_dir}/train/.done.2",),
-        extra=_dev_mark,
+        extra=_softmax_inputs,
         required=("softmax/checkpoint_last.pt",),
         stale=("softmax", "untrained"),
         input_dir="{data_dir}",
@@ -55,6 +84,8 @@ def softmax(config: Config, **options: Any) -> None:
 
 
 @train.command()
+@click.option("--pretraining", type=bool, default=True, help="start from the network of stage 3")
+@init_from_option
 @training_options
 @stage(
     Stage(
@@ -62,8 +93,8 @@ def softmax(config: Config, **options: Any) -> None:
         root="{exp_dir}",
         mark_dir="triplet",
         keys=("model", "triplet", "features.low_freq", "features.high_freq"),
-        options=("seed",),
-        after=("{exp_dir}/softmax/.done.3",),
+        options=("seed", "init_from"),
+        extra=_triplet_inputs,
         required=("triplet/checkpoint_last.pt",),
         stale=("triplet",),
         input_dir="{data_dir}",
@@ -71,7 +102,10 @@ def softmax(config: Config, **options: Any) -> None:
     )
 )
 def triplet(config: Config, **options: Any) -> None:
-    """Stage 4: train the network of stage 3 with the triplet loss."""
+    """Stage 4: train a network with the triplet loss.
+
+    It starts from the network of stage 3, from --init-from, or with --pretraining false from fresh weights.
+    """
     _train("triplet", config, **options)
 
 
