@@ -157,7 +157,9 @@ def _fulfils(condition: str, test_dir: Path, lists: Path, trials: _Trials) -> ND
     value = sessions(test_dir) if what == "session" else phrases(test_dir)
     value = value | {model: value[first] for model, first in _first_utterances(lists).items() if first in value}
     sides = ([value.get(name) for name in ids] for ids in (trials.enrolment, trials.test))
-    fulfils = np.array([one is not None and (one == other) == (wanted == "same") for one, other in zip(*sides)])
+    fulfils = np.array(
+        [one is not None and (one == other) == (wanted == "same") for one, other in zip(*sides, strict=True)]
+    )
     return fulfils | ~trials.is_target if what == "session" else fulfils
 
 

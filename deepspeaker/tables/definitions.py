@@ -128,7 +128,7 @@ def _enrolments() -> Iterator[Row]:
 
 def _adapted(corpus: str) -> Iterator[Row]:
     figures = {"phrase": paper.PHRASE, "language": paper.LANGUAGE}[corpus]
-    for trained_on, shown in (("it", "trained on it"), ("other", "trained on other data only"), ("tuned", "fine-tuned")):
+    for trained_on, shown in {"it": "trained on it", "other": "trained on other data", "tuned": "fine-tuned"}.items():
         for system, name in SYSTEMS.items():
             cell = adapted_cell(system, corpus, trained_on)
             if cell is not None or (system, trained_on) in figures:
@@ -171,8 +171,9 @@ def orderings() -> list[Ordering]:
         cell = {key: main_cell(*key, last) for key in ((n, t) for n in NETWORKS for t in TRAININGS)}
         parts = []
         for network, shown in NETWORKS.items():
-            parts.append(_before(f"{shown}: softmax + triplet before triplet", cell[network, "both"], cell[network, "triplet"]))
-            parts.append(_before(f"{shown}: triplet before softmax", cell[network, "triplet"], cell[network, "softmax"]))
+            softmax, triplet, both = (cell[network, training] for training in TRAININGS)
+            parts.append(_before(f"{shown}: softmax + triplet before triplet", both, triplet))
+            parts.append(_before(f"{shown}: triplet before softmax", triplet, softmax))
         parts.append(_before("GRU before ResCNN after softmax", cell["gru", "softmax"], cell["rescnn", "softmax"]))
         parts.append(_before("ResCNN before GRU after softmax + triplet", cell["rescnn", "both"], cell["gru", "both"]))
         parts.append(_before("ResCNN before GRU after triplet", cell["rescnn", "triplet"], cell["gru", "triplet"]))
@@ -202,7 +203,8 @@ def orderings() -> list[Ordering]:
     found.append(Ordering("4", "more training data, lower EER", 7, amounts))
     found.append(Ordering("5", "more enrolment utterances, lower EER, each step less", 8, tuple(_steps())))
     found.append(Ordering("6", _TEXT_DEPENDENT, 9, tuple(_text_dependent())))
-    found.append(Ordering("7", "a network of another language is usable, and fine-tuning it is best", 10, tuple(_foreign())))
+    text = "a network of another language is usable, and fine-tuning it is best"
+    found.append(Ordering("7", text, 10, tuple(_foreign())))
     spans = tuple(
         _before(
             f"{shown}: same session before another",

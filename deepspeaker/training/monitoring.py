@@ -171,6 +171,7 @@ class Monitor:
         self._bar.clear()
         print(", ".join([*shown, self._pace()]), flush=True)
         self._last_line = time.monotonic()
+        self._seen = deque([(self._last_line, self._seen[-1][1])], maxlen=self._seen.maxlen)  # leave development out
 
     def _scalars(self, kind: str, metrics: Mapping[str, float]) -> None:
         if self._first:
