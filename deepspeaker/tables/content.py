@@ -131,7 +131,7 @@ def _row(row: Row, measurements: Measurements) -> tuple[list[str], dict[str, Any
     measured = row.reason if row.cell is None else measurements(row.cell)
     if isinstance(measured, str):
         return [*row.labels, *figures, f"left out: {measured}", MISSING, MISSING], record | {"left_out": measured}
-    eer, acc = interval_of(measured.eer), measured.acc and interval_of(measured.acc)
+    eer, acc = interval_of(measured.eer), None if measured.acc is None else interval_of(measured.acc)
     single = ", ".join(f"{100 * value:.2f}" for value in measured.eer.values)
     shown = [_rate(eer), MISSING if acc is None else _rate(acc), single]
     record |= {"cell": asdict(row.cell) if row.cell else None, "eer": _record(measured.eer, eer)}
@@ -196,7 +196,7 @@ def _describe(table: int, name: str, variants: dict[str, dict[str, Any]], measur
     used: Config = load_config(measurements.root / measurements.setting.configs[name])
     count = parameter_count(build_model(bins, **used.model.model_dump()))
     note = (
-        "Output: channels x frames x bins. Scales and shifts of the batch norm are counted with their layer. The network "
+        "Output: channels x frames x bins. The batch norm counts with its layer. The network "
         f"of these experiments ({Path(measurements.setting.configs[name]).name}) has {count:,} parameters."
     )
     data = [dict(zip(head, row, strict=True)) for row in rows]

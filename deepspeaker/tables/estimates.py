@@ -188,4 +188,4 @@ def _half_width(drawn: NDArray[np.float64], values: NDArray[np.float64], speaker
     if variance == 0:
         return 0.0
     freedom = variance**2 / (of_speakers**2 / (speakers - 1) + (of_seeds**2 / (count - 1) if count > 1 else 0.0))
-    return float(stdtrit(freedom, (1 + level) / 2)) * variance**0.5
+    return float(stdtrit(freedom, (1 + level) / 2) * np.sqrt(variance))

@@ -21,16 +21,16 @@ _SYNTHETIC = (
 _READING = (
     f"The paper's figures are those of {paper.SOURCE}, on data that are not public, so only orderings can be compared. "
     "Ours are means over the seeds, with 95 % intervals in brackets: for other test speakers (bootstrap) and, with "
-    "several seeds, for other trainings. Trials are the paper's, one target and 99 non-targets for each utterance; ACC is "
-    "the share of these utterances whose target ranks first.",
-    "A part of an ordering held if the interval of its paired difference in EER lies below 0, and was reversed if it lies "
-    "above. An ordering held if all its parts did, and was reversed if one part was. There is no correction for the "
-    "number of comparisons.",
+    "several seeds, for other trainings. Trials are the paper's, one target and 99 non-targets for each utterance; ACC "
+    "is the share of these utterances whose target ranks first.",
+    "A part of an ordering held if the interval of its paired difference in EER lies below 0, and was reversed if it "
+    "lies above. An ordering held if all its parts did, and was reversed if one part was. There is no correction for "
+    "the number of comparisons.",
 )
 _ONE_SEED = "There is one seed, so intervals and decisions do not cover the variation between trainings."
 _IVECTOR = (
-    "The i-vector system takes its posteriors from a Gaussian mixture (UBM). The paper's come from the senone network of "
-    "a speech recogniser, which needs transcribed speech."
+    "The i-vector system takes its posteriors from a Gaussian mixture (UBM). The paper's come from the senone network "
+    "of a speech recogniser, which needs transcribed speech."
 )
 _NOTES = {
     5: [_IVECTOR],
