@@ -19,7 +19,18 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PositiveInt, T
 from deepspeaker.errors import InputError
 
 BackEnd = Literal[
-    "cosine", "mean-subtracted", "plda", "plda-adapted", "z-norm", "t-norm", "s-norm", "as-norm", "calibrated", "fused"
+    "cosine",
+    "mean-subtracted",
+    "plda",
+    "plda-adapted",
+    "z-norm",
+    "t-norm",
+    "s-norm",
+    "as-norm",
+    "calibrated",
+    "fused",
+    "embedding-sum",
+    "score-sum",
 ]
 BatchNorm = Literal["channel", "sequence"]
 Compression = Literal["none", "speech-feature", "two-byte", "one-byte"]

@@ -254,3 +254,47 @@ def test_a_training_depends_on_its_section_of_the_configuration(tmp_path: Path, 
         settings(*words)
     mark(tmp_path / "data" / "dev", 2)
     assert differing(before, settings(*words)) == {"stage 2 (dev)"}
+
+
+def test_triplet_training_depends_on_what_it_starts_from(tmp_path: Path, config: Path) -> None:
+    data, exp, weights = tmp_path / "data", tmp_path / "exp", tmp_path / "weights.pt"
+    mark(data / "train", 2)
+    weights.write_bytes(b"1")
+    folders = ("--config", config, "--data-dir", data, "--exp-dir", exp)
+    words = ("train", "triplet", *folders)
+    with pytest.raises(InputError, match="softmax: stage 3 has not finished"):
+        settings(*words)
+    fresh, given = settings(*words, "--pretraining", "false"), settings(*words, "--init-from", weights)
+    assert differing(fresh, given) == {"--init-from"}
+    assert given == settings(*words, "--pretraining", "false", "--init-from", weights)
+    mark(data / "train", 2, "other speakers")
+    assert differing(fresh, settings(*words, "--pretraining", "false")) == {"stage 2 (train)"}
+    weights.write_bytes(b"2")
+    assert "--init-from" in differing(given, settings(*words, "--init-from", weights))
+    # Neither kind of experiment becomes the other.
+    (exp / "triplet").mkdir(parents=True)
+    (exp / "triplet" / "checkpoint_last.pt").touch()
+    with pytest.raises(InputError, match="was trained without pre-training; name another --exp, or add --pretraining"):
+        settings("train", "softmax", *folders)
+    mark(exp / "softmax", 3)
+    (exp / "softmax" / "checkpoint_last.pt").touch()
+    with pytest.raises(InputError, match="has a network with pre-training; name another --exp"):
+        settings(*words, "--pretraining", "false")
+    assert differing(fresh, settings(*words)) == {"--pretraining", "stage 2 (train)", "stage 3 (softmax)"}
+
+
+def test_embeddings_depend_on_pre_training_if_there_was_one(tmp_path: Path, config: Path) -> None:
+    data, exp = tmp_path / "data", tmp_path / "exp"
+    mark(data / "test", 2)
+    words = ("embed-systems", "--config", config, "--data-dir", data, "--exp-dir", exp)
+    for given, label in (({}, True), ({"pretraining": True, "init_from": None}, True), ({"pretraining": False}, False)):
+        Mark(exp / "triplet", 4).end({}, given)
+        if label:
+            with pytest.raises(InputError, match="softmax: stage 3 has not finished"):
+                settings(*words)
+            mark(exp / "softmax", 3)
+        assert ("stage 3 (softmax)" in settings(*words)) == label
+        (exp / "softmax" / ".done.3").unlink(missing_ok=True)
+        parsed = StageCommand.parse(["deepspeaker", *map(str, words)])
+        assert callable(parsed.stage.required)
+        assert ("softmax/network.json" in parsed.stage.required(parsed.options)) == label

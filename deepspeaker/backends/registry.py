@@ -86,6 +86,8 @@ class Definition:
     """Whether its scores are log-likelihood ratios."""
     plda: bool = False
     """Whether it contains a PLDA model."""
+    fusion: bool = False
+    """Whether it adds several networks, so that it is for a fusion only."""
 
 
 def needed_parts(backends: Iterable[str]) -> list[str]:
@@ -156,6 +158,46 @@ def _cosine(dimensions: slice = slice(None)) -> BackEnd:
     return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors[:, dimensions], enrolment, test))
 
 
+def _networks(dims: Sequence[int]) -> list[slice]:
+    """Return where each network's embedding is in the concatenation."""
+    ends = np.cumsum(dims).tolist()
+    return [slice(first, end) for first, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _embedding_sum(dims: Sequence[int]) -> BackEnd:
+    """Add the networks' embeddings, each of unit length, and scale the sum to unit length; cosine."""
+    if len(set(dims)) > 1:
+        raise InputError(
+            f"embedding-sum: embeddings of {' and '.join(map(str, dims))} dimensions cannot be added; train both "
+            "networks with one model.embedding_dim, or use score-sum"
+        )
+    cosine = _cosine()
+
+    def scores(trials: EmbeddedTrials) -> NDArray[np.float32]:
+        total = np.sum([length_normalised(trials.vectors[:, network]) for network in _networks(dims)], axis=0)
+        return cosine(trials._replace(vectors=length_normalised(total).astype(np.float32)))
+
+    return scores
+
+
+def _score_sum(dims: Sequence[int]) -> BackEnd:
+    """Add the networks' cosines, each normalised by its mean and standard deviation over all scored trials."""
+
+    def scores(trials: EmbeddedTrials) -> NDArray[np.float32]:
+        exists = trials.vectors.any(axis=1)
+        scored = trials.models.complete(exists)[trials.enrolment] & exists[trials.test]
+        total = np.zeros(len(scored))
+        for number, network in enumerate(_networks(dims), 1):
+            cosines = _cosine(network)(trials).astype(np.float64)
+            deviation = cosines[scored].std()
+            if not deviation:
+                raise InputError(f"score-sum: all scores of network {number} are equal; leave score-sum out")
+            total += (cosines - cosines[scored].mean()) / deviation
+        return total.astype(np.float32)
+
+    return scores
+
+
 def _mean_subtracted(parts: Mapping[str, Embeddings], options: Options) -> BackEnd:
     mean = parts["train"].vectors.mean(axis=0)
     return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test))
@@ -212,8 +254,7 @@ def _plda(training: Embeddings, options: Options, adapt_to: NDArray[np.float32] 
 def _calibrated(parts: Mapping[str, Embeddings], options: Options, others: Sequence[BackEnd] = ()) -> BackEnd:
     """Fuse each network's cosine, the scores of other back ends and the durations of both sides."""
     development = parts["dev"]
-    ends = np.cumsum(options.dims or [development.vectors.shape[1]]).tolist()
-    scored = [_cosine(slice(first, end)) for first, end in zip([0, *ends[:-1]], ends, strict=True)]
+    scored = [_cosine(network) for network in _networks(options.dims or [development.vectors.shape[1]])]
     scored += others
     durations = _averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
 
@@ -280,4 +321,7 @@ BACKENDS: dict[str, Definition] = {
     "calibrated": Definition(_calibrated, ("dev",), llr=True),
     # logistic regression of the cosine, as-norm, plda and both durations
     "fused": Definition(_fused, ("dev", "train"), llr=True, plda=True),
+    # the fusions of the Deep Speaker paper (arXiv 1705.02304, table 6)
+    "embedding-sum": Definition(lambda parts, options: _embedding_sum(options.dims), fusion=True),
+    "score-sum": Definition(lambda parts, options: _score_sum(options.dims), fusion=True),
 }

@@ -95,6 +95,7 @@ def evaluate(
     if not names:
         raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
     check_embedded(exp_dir, data_dir, names, options.backends)
+    fusion = fuse(exp_dir, options, names)
     lists = [read_list(path, utt2spk) for path in paths]
     if CHOOSER in names and options.hard_nontargets:
         hard = _make_hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
@@ -108,8 +109,10 @@ def evaluate(
     table: list[EnrolmentResult] = []
     replicates: dict[tuple[str, str, str], Replicates] = {}
     trained_with: dict[str, Any] = {}
-    for name in [*names, *([FUSION] if options.fuse_with else [])]:
-        system, networks = _read_system(name, names, config, data_dir, exp_dir)
+    for name in [*names, *([FUSION] if fusion else [])]:
+        folders, dims = fusion if fusion and name == FUSION else ((exp_dir / name,), ())
+        networks = [read_network(folder) for folder in folders]
+        system = read_system(name, exp_dir, data_dir, networks, options, dims)
         # Stage 1 has told the user if there were too few speakers for two parts.
         check_overlap(system, utt2spk, allow_speaker_overlap or corpus.get("same_speakers", False))
         if name != FUSION:
@@ -169,19 +172,6 @@ def _read_test(
         trials.name: trial_conditions(conditions, trials) for trials in lists if not enrolment_utterances(trials.name)
     }
     return _Test(config.scoring, seed, max_skipped, frames, lists, of_lists)
-
-
-def _read_system(
-    name: str, names: list[str], config: Config, data_dir: Path, exp_dir: Path
-) -> tuple[System, list[dict[str, Any]]]:
-    """Return a system, which is made here if it is the fusion, and the description of its networks."""
-    options = config.scoring
-    folders: tuple[Path, ...] = (exp_dir / name,)
-    dims: tuple[int, ...] = ()
-    if name == FUSION:
-        folders, dims = fuse(exp_dir, Path(options.fuse_with), names, ["test", *needed_parts(options.backends)])
-    networks = [read_network(folder) for folder in folders]
-    return read_system(name, exp_dir, data_dir, networks, options, dims), networks
 
 
 def _add_configuration(trained_with: dict[str, Any], network: dict[str, Any]) -> None:

@@ -114,6 +114,8 @@ def read_system(
             )
     backends: dict[tuple[str, PldaEnrolment], BackEnd] = {}
     for backend in scoring.backends:
+        if BACKENDS[backend].fusion and len(networks) == 1:
+            continue
         for enrolment in _ways_of_enrolment(backend, scoring):
             options = Options(
                 lda_dim=scoring.lda_dim,

@@ -25,7 +25,7 @@ class SequenceBatchNorm(nn.Module):
 
     Notes
     -----
-    With this norm, every row of the Deep Speaker paper's parameter table matches.
+    This is the Deep Speaker paper's norm: with it, every row of its parameter table matches.
 
     References
     ----------

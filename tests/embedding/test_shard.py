@@ -19,6 +19,7 @@ from deepspeaker.embedding import (
     embed_utterances,
     embeddings_dir,
     read_network,
+    systems_of,
 )
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, mean_variance_normalised
@@ -195,6 +196,16 @@ def test_an_interrupted_job_keeps_finished_shards(tmp_path: Path, data_dir: Path
     assert [shard.stat().st_mtime_ns == old for shard, old in zip(shards, times, strict=True)] == [True, False, True]
     with pytest.raises(InputError, match=r"dev_nosil: no such part, but scoring\.backends train.*; .* speakers"):
         embed_systems(tmp_path, tmp_path / "exp", ["dev"], 1, 2, device="cpu")
+
+
+def test_an_experiment_without_pre_training_has_no_softmax_system(tmp_path: Path, data_dir: Path) -> None:
+    for system in ("untrained", "triplet"):
+        for which in ("last", "best"):
+            write_checkpoint(tmp_path / "exp" / system / f"checkpoint_{which}.pt")
+    (tmp_path / "exp" / "softmax" / "log").mkdir(parents=True)
+    embed_systems(tmp_path, tmp_path / "exp", ["test"], 1, 1, device="cpu")
+    assert systems_of(tmp_path / "exp") == ["untrained", "triplet"]
+    assert sorted(path.parent.name for path in (tmp_path / "exp").glob("*/embeddings_test")) == ["triplet", "untrained"]
 
 
 def test_the_averaged_checkpoint_can_be_embedded(tmp_path: Path, data_dir: Path) -> None:

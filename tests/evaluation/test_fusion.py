@@ -16,12 +16,12 @@ from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table
 from tests.evaluation.made_up import CONFIG, NOISE
 
 
-def other_experiment(root: Path) -> Path:
-    """A copy whose networks hear the same speakers with noise of their own, in five dimensions."""
+def other_experiment(root: Path, dim: int = 5) -> Path:
+    """A copy whose networks hear the same speakers with noise of their own, by default in five dimensions."""
     other = root / "other"
     shutil.copytree(root / "exp", other)
     generator = np.random.default_rng(11)
-    turn = generator.normal(size=(6, 5))
+    turn = generator.normal(size=(6, dim))
     for folder in other.glob("*/embeddings_*"):
         vectors = {u: read_vector(p) for u, p in read_table(folder / "xvector.scp").items()}
         with ArkWriter(folder / "xvector.1.ark", folder / "xvector.scp") as writer:
@@ -104,3 +104,56 @@ def test_what_cannot_be_fused_is_named(root: Path) -> None:
     write_table(table, {u[1:]: place for u, place in read_table(table).items() if u != "xr00-00"})
     scored(root, fuse_with=str(other))
     assert read_table(root / "exp" / "fusion" / "missing_trials_all") == {"r00-00": "has no embedding"}
+
+
+def test_the_papers_fusions_against_loops_over_trials(root: Path) -> None:
+    """Embeddings added and length-normalised, and scores normalised over the list and added (table 6)."""
+    other = other_experiment(root, dim=6)
+    results = scored(root, fuse_with=str(other), backends=["cosine", "embedding-sum", "score-sum"])
+    named = [(s["name"], s["backend"]) for s in results["systems"] if s["trials"] == "trials_all"]
+    sums = [("fusion", backend) for backend in ("cosine", "embedding-sum", "score-sum")]
+    assert named == [*((name, "cosine") for name in NOISE), *sums]
+    tables = [read_table(exp / "triplet" / "embeddings_test" / "xvector.scp") for exp in (root / "exp", other)]
+    added = {}
+    for utterance in tables[0]:
+        one, two = (read_vector(table[utterance]).astype(np.float64) for table in tables)
+        total = one / np.sqrt(one @ one) + two / np.sqrt(two @ two)
+        added[utterance] = total / np.sqrt(total @ total)
+    pairs = [line.split(" ") for line in (root / "data/test/trials_all").read_text(encoding="utf-8").splitlines()]
+    expected = [added[one] @ added[other_side] for one, other_side, _ in pairs]
+    np.testing.assert_allclose(scores_of(root / "exp", "fusion", "embedding-sum"), expected, atol=1e-5)
+    total = np.zeros(len(pairs))
+    for exp in (root / "exp", other):
+        values = cosines(root, exp)
+        mean = sum(values) / len(values)
+        total += (values - mean) / np.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+    np.testing.assert_allclose(scores_of(root / "exp", "fusion", "score-sum"), total, atol=1e-3)
+
+
+def test_trials_without_an_embedding_do_not_shift_the_normalisation(root: Path) -> None:
+    other = other_experiment(root, dim=6)
+    options = {"fuse_with": str(other), "backends": ["cosine", "score-sum"]}
+    scored(root, **options)
+    everything = scores_of(root / "exp", "fusion", "score-sum")
+    table = other / "triplet" / "embeddings_test" / "xvector.scp"
+    write_table(table, {u: place for u, place in read_table(table).items() if u != "r00-00"})
+    scored(root, **options)
+    kept = scores_of(root / "exp", "fusion", "score-sum")
+    lines = (root / "data/test/trials_all").read_text(encoding="utf-8").splitlines()
+    both = everything[["r00-00" not in line.split(" ") for line in lines]]
+    assert len(kept) == len(both) < len(everything)
+    assert abs(kept.mean()) < 1e-5  # each network's scores have the mean 0
+    np.testing.assert_allclose(np.corrcoef(kept, both)[0, 1], 1, atol=1e-4)
+
+
+def test_sums_that_are_impossible_are_named_before_anything_is_scored(root: Path) -> None:
+    other = other_experiment(root, dim=5)
+    for options, problem in (
+        ({"fuse_with": str(other)}, r"embeddings of 6 and 5 dimensions cannot be added; train both networks with one"),
+        ({}, r"scoring\.backends: embedding-sum is for two networks; name the other experiment by scoring\.fuse_with"),
+    ):
+        with pytest.raises(InputError, match=problem) as caught:
+            scored(root, backends=["cosine", "embedding-sum"], **options)
+        assert "\n" not in str(caught.value)
+        assert not list((root / "exp").glob("*/scores_*"))
+    scored(root, fuse_with=str(other), backends=["cosine", "score-sum"])

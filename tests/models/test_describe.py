@@ -11,6 +11,7 @@ from deepspeaker.models import build_model, describe, description, parameter_cou
     "options",
     [
         {"name": "rescnn", "batch_norm": "sequence"},
+        {"name": "gru", "channels": 4, "hidden": 6, "embedding_dim": 5, "recurrence": "deep_speech_2"},
         {"name": "rescnn", "channels": [4, 6], "blocks": 2, "embedding_dim": 5, "batch_norm": "channel"},
     ],
 )

@@ -12,6 +12,7 @@ from deepspeaker.models import Network, SequenceBatchNorm, build_model, folded
 NETWORKS = {
     "rescnn": {"channels": [4, 8], "blocks": 2},
     "gru": {"name": "gru", "channels": 4, "hidden": 8, "layers": 1},
+    "deep_speech_2": {"name": "gru", "channels": 4, "hidden": 8, "layers": 2, "recurrence": "deep_speech_2"},
 }
 
 

@@ -215,6 +215,7 @@ def test_options_in_any_order_and_help_from_any_folder(finished: Recipe) -> None
         (["--seed"], "--seed needs a value"),
         (["--seed", "x"], "'--seed': 'x' is not a valid integer range"),
         (["--max-skipped", "200"], "'--max-skipped': 200.0 is not in the range"),
+        (["--pretraining", "no"], "'--pretraining': 'no' is not one of 'true', 'false'"),
         (["--mini", "maybe"], "'--mini': 'maybe' is not a valid boolean"),
         (["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["--corpus", "timit"], "'timit' is not one of 'demo', 'librispeech'"),

@@ -121,6 +121,35 @@ def test_a_network_is_replaced_when_the_user_asks_for_it(copied: Recipe) -> None
     assert networks(exp)["triplet/checkpoint_last.pt"] != before["triplet/checkpoint_last.pt"]
 
 
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_triplets_alone_make_an_experiment_of_two_systems(finished: Recipe, recipe: Recipe, pretrained: bool) -> None:
+    (recipe.folder / "data").mkdir()
+    (recipe.folder / "data/demo").symlink_to(finished.folder / "data/demo")
+    options = ["--exp", "alone", "--pretraining", "false"]
+    start = finished.folder / EXP / "softmax/checkpoint_last.pt"
+    if pretrained:
+        options += ["--init-from", str(start)]
+    done = recipe.run(*options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    exp = recipe.folder / "exp/alone"
+    assert "stage 3" not in done.stdout and not (exp / "softmax").exists()
+    results = json.loads((exp / "results.json").read_text())
+    assert [s["name"] for s in results["systems"] if s["trials"] == "trials_all"] == ["untrained", "triplet"]
+    first = start if pretrained else finished.folder / EXP / "untrained/checkpoint_last.pt"
+    weights = [torch.load(p, weights_only=True)["network"] for p in (first, exp / "untrained/checkpoint_last.pt")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert (exp / "model/model.json").is_file() and (exp / "report.html").is_file()
+    assert "--pretraining false" in (exp / "RESULTS.md").read_text()
+    again = recipe.run(*options)
+    assert again.stdout.count("finished already, skipped") == 10
+    other = recipe.run("--exp", "alone")
+    assert other.returncode == 1
+    assert other.stderr == (
+        "deepspeaker: exp/alone: has a network that was trained without pre-training; name another --exp, or add "
+        "--pretraining false\n"
+    )
+
+
 # ---- odd names -------------------------------------------------------------------------------------------
 
 

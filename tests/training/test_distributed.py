@@ -53,12 +53,16 @@ def objective_of(name: str, network: nn.Module) -> Objective:
         return SoftmaxObjective(network, 6, 5, name, 10.0, 0.2)
     if name == "memory":
         return TripletObjective(network, 0.3, "hardest", cross_batch_memory=9, embedding_dim=6)
+    if name == "pairs":
+        return TripletObjective(network, 0.3, sampled_pairs=True)
     return TripletObjective(network, 0.3, name)  # type: ignore[arg-type]
 
 
 def network_of(kind: str) -> Network:
-    name, norm = kind.split("-")
+    name, norm, *recurrence = kind.split("-")
     sizes: dict[str, Any] = {"channels": [3, 4], "blocks": 1} if name == "rescnn" else {"channels": 3, "hidden": 5}
+    if recurrence:
+        sizes["recurrence"] = recurrence[0]
     return build_model(7, name, **sizes, embedding_dim=6, batch_norm=norm).double()
 
 
@@ -80,9 +84,12 @@ def train_five_steps(kind: str, objective_name: str) -> dict[str, Any]:
         for micro in range(2):
             others = torch.randint(0, 5, (BATCH - 10,), generator=generator)
             speakers = torch.cat([torch.arange(5), torch.arange(5), others])
-            features = torch.randn(BATCH, 12, 7, generator=generator, dtype=torch.float64) + speakers[:, None, None] / 3
+            if objective_name == "pairs":
+                speakers = torch.arange(7).repeat_interleave(2) % 5  # shards divide pairs
+            batch = len(speakers)
+            features = torch.randn(batch, 12, 7, generator=generator, dtype=torch.float64) + speakers[:, None, None] / 3
             with gradient_sync(model, micro == 1):
-                loss, metrics = model(features[shard(BATCH)], speakers, 2 * step + micro)
+                loss, metrics = model(features[shard(batch)], speakers, 2 * step + micro)
                 (loss * world_size() / 2).backward()
             losses.append(metrics[0])
         if step == 0:
@@ -91,8 +98,9 @@ def train_five_steps(kind: str, objective_name: str) -> dict[str, Any]:
     return {"losses": torch.stack(losses), "gradients": gradients, "weights": [*objective.state_dict().values()]}
 
 
-KINDS = ["rescnn-channel", "rescnn-sequence", "gru-sequence"]
-OBJECTIVES = ["affine", "additive_margin", "additive_angular_margin", "hardest", "semi-hard", "random", "memory"]
+KINDS = ["rescnn-channel", "rescnn-sequence", "gru-sequence", "gru-sequence-deep_speech_2"]
+OBJECTIVES = ["affine", "additive_margin", "additive_angular_margin"]
+OBJECTIVES += ["hardest", "semi-hard", "random", "memory", "pairs"]
 
 
 def train_all(folder: Path) -> None:

@@ -214,11 +214,12 @@ def test_a_finished_training_stays_as_it_is(data_dir: Path, tmp_path: Path) -> N
     assert_same_training(tmp_path / "one", tmp_path / "again")
 
 
-@pytest.mark.parametrize("section", ["softmax", "triplet"])
-def test_accumulation_cross_batch_memory_and_bfloat16_are_resumed(data_dir: Path, tmp_path: Path, section: str) -> None:
+@pytest.mark.parametrize("sampler", ["", "speakers", "pairs"])
+def test_accumulation_cross_batch_memory_and_bfloat16_are_resumed(data_dir: Path, tmp_path: Path, sampler: str) -> None:
     options: dict[str, Any] = {"accumulate": 2, "precision": "bfloat16", "epochs": 3}
-    if section == "triplet":
-        options |= {"cross_batch_memory": 20, "early_steps": 6}
+    section = "triplet" if sampler else "softmax"
+    if sampler:
+        options |= {"cross_batch_memory": 20, "early_steps": 6, "sampler": sampler, "pairs_per_batch": 5}
     train_once(data_dir, tmp_path / "straight", section, **options)
     for batch in (9, 13, 21):
         folder = tmp_path / f"stopped_{batch}"

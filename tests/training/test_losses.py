@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepspeaker.config import Negatives
-from deepspeaker.training import choose_negatives, triplet_loss
+from deepspeaker.training import TripletObjective, choose_negatives, triplet_loss
 from tests.training.tiny import all_triplets
 
 
@@ -66,6 +66,29 @@ def test_loss_metrics_and_gradient_against_all_triplets(kind: Negatives, seed: i
     expected = (losses.mean(), (losses > 0).double().mean(), positives.mean(), negatives.mean())
     assert [value.item() for value in ours] == pytest.approx([value.item() for value in expected], abs=1e-6)
     assert ours.loss.item() == pytest.approx(expected[0].item(), abs=1e-12)
+    torch.testing.assert_close(leaf.grad, reference.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["hardest", "semi-hard"])
+@pytest.mark.parametrize("seed", range(10))
+def test_only_the_sampled_pairs_count_and_no_negative_is_of_the_speaker(kind: Negatives, seed: int) -> None:
+    """Anchor, positive, anchor, positive and so on; speakers have several pairs."""
+    generator = torch.Generator().manual_seed(seed)
+    speakers = torch.cat([torch.tensor([0, 1]), torch.randint(0, 3, (5,), generator=generator)]).repeat_interleave(2)
+    raw = torch.randn(14, 3, generator=generator, dtype=torch.float64)
+    leaf, reference = raw.clone().requires_grad_(), raw.clone().requires_grad_()
+    objective = TripletObjective(torch.nn.Identity(), 0.3, kind, sampled_pairs=True)
+    loss, _ = objective(leaf, speakers, 0)
+    loss.backward()
+    rows, losses = F.normalize(reference, dim=1), []
+    for a in range(0, 14, 2):
+        s_ap = rows[a] @ rows[a + 1]
+        found = [rows[a] @ rows[n] for n in range(14) if speakers[n] != speakers[a]]
+        easier = [s_an for s_an in found if kind == "hardest" or s_an < s_ap]
+        losses.append(torch.relu((max(easier) if easier else min(found)) - s_ap + 0.3))
+    expected = torch.stack(losses).mean()
+    expected.backward()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), abs=1e-12)
     torch.testing.assert_close(leaf.grad, reference.grad, rtol=0, atol=1e-12)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex
-from deepspeaker.training import Batch, SpeakerSampler, UtteranceSampler
+from deepspeaker.training import Batch, PairSampler, Sampler, SpeakerSampler, UtteranceSampler
 
 Utterances = list[NDArray[np.int32]]
 
@@ -29,17 +29,27 @@ def speaker_sampler(
     return SpeakerSampler(speakers_of(sizes), speakers, per_speaker, seed, copies, frames=of_all, crop_frames=100)
 
 
-def make(kind: str, seed: int) -> UtteranceSampler | SpeakerSampler:
+def pair_sampler(sizes: list[int], pairs: int, seed: int, copies: int = 1, frames: int = 400) -> PairSampler:
+    """All utterances have ``frames`` frames, and crops have 100."""
+    owner, of_all = np.repeat(np.arange(len(sizes)), sizes), np.full(sum(sizes), frames, dtype=np.int32)
+    return PairSampler(
+        speakers_of(sizes), owner.astype(np.int32), pairs, seed, copies, frames=of_all, crop_frames=100
+    )
+
+
+def make(kind: str, seed: int, copies: int = 1) -> Sampler:
     if kind == "utterance":
-        return UtteranceSampler(23, 7, seed)
-    return speaker_sampler([3, 1, 9, 4, 2, 6, 5], 3, 4, seed)
+        return UtteranceSampler(23, 7, seed, copies)
+    if kind == "pair":
+        return pair_sampler([3, 1, 9, 4, 2, 6, 5], 6, seed, copies)
+    return speaker_sampler([3, 1, 9, 4, 2, 6, 5], 3, 4, seed, copies)
 
 
 def equal(one: Batch, other: Batch) -> bool:
     return all(map(np.array_equal, one, other))
 
 
-@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+@pytest.mark.parametrize("kind", ["utterance", "speaker", "pair"])
 def test_a_batch_is_a_function_of_seed_and_step_alone(kind: str) -> None:
     in_order = make(kind, 5)
     batches = [in_order.batch(step) for step in range(40)]
@@ -51,7 +61,7 @@ def test_a_batch_is_a_function_of_seed_and_step_alone(kind: str) -> None:
     assert equal(make(kind, 5).batch(10**9), make(kind, 5).batch(10**9))
 
 
-@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+@pytest.mark.parametrize("kind", ["utterance", "speaker", "pair"])
 def test_seeds_and_steps_give_different_batches(kind: str) -> None:
     sampler = make(kind, 5)
     batches = [sampler.batch(step) for step in range(20)] + [make(kind, seed).batch(0) for seed in (0, 1, 2, 6)]
@@ -150,12 +160,67 @@ def test_a_speaker_with_one_utterance_contributes_disjoint_crops_or_is_left_out(
     assert seen == {1, 2, 3, 4, 5}
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.integers(2, 9), st.integers(0, 3))
+def test_each_utterance_is_an_anchor_once_per_pass_with_a_positive_of_its_speaker(
+    sizes: list[int], pairs: int, seed: int
+) -> None:
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    sampler, passes = pair_sampler(sizes, pairs, seed), 3
+    anchors, replaced = [], []
+    for step in range(-(-passes * len(owner) // pairs)):
+        batch = sampler.batch(step)
+        assert batch.utterances.shape == batch.crop_positions.shape == batch.copies.shape == (2 * pairs,)
+        anchor, positive = batch.utterances.reshape(pairs, 2).T
+        assert (owner[anchor] == owner[positive]).all()
+        assert ((anchor != positive) == (np.array(sizes)[owner[anchor]] > 1)).all()
+        assert len(set(owner[anchor])) > 1  # so each anchor has a negative
+        if len(set(owner[anchor[:-1]])) == 1:  # the last may stand for one of the same speaker
+            replaced.append(len(anchors) + pairs - 1)
+        anchors += anchor.tolist()
+    for number in range(passes):
+        places = range(number * len(owner), (number + 1) * len(owner))
+        kept = [anchors[place] for place in places if place not in replaced]
+        assert len(kept) == len(set(kept))
+        if len(kept) == len(owner):
+            assert sorted(kept) == list(range(len(owner)))
+
+
+def test_all_other_utterances_of_the_speaker_are_equally_likely_positives() -> None:
+    sampler, counts = pair_sampler([4, 3, 2], 9, 0), np.zeros((9, 9))
+    for step in range(2000):
+        np.add.at(counts, tuple(sampler.batch(step).utterances.reshape(9, 2).T), 1)
+    expected = np.zeros((9, 9))
+    for first, size in ((0, 4), (4, 3), (7, 2)):
+        expected[first : first + size, first : first + size] = (1 - np.eye(size)) / (size - 1)
+    assert np.abs(counts / counts.sum(axis=1, keepdims=True) - expected).max() < 0.05
+
+
+def test_a_pair_of_a_single_utterance_has_disjoint_crops() -> None:
+    frames = np.array([199, 200, 437, 50, 60], dtype=np.int32)
+    owner = np.array([0, 1, 2, 3, 3], dtype=np.int32)
+    sampler = PairSampler(speakers_of([1, 1, 1, 2]), owner, 4, 0, frames=frames, crop_frames=100)
+    assert sampler.left_out == 1
+    seen = set()
+    for step in range(200):
+        batch = sampler.batch(step)
+        places = batch.crop_positions.reshape(4, 2)
+        for (anchor, positive), place in zip(batch.utterances.reshape(4, 2).tolist(), places, strict=True):
+            seen.add(anchor)
+            if anchor == positive:
+                one, other = sorted((place * (frames[anchor] - 100 + 1)).astype(int).tolist())
+                assert one >= 0 and one + 100 <= other and other + 100 <= frames[anchor]
+    assert seen == {1, 2, 3, 4}
+
+
 def test_too_few_speakers_for_triplets_are_an_error() -> None:
+    with pytest.raises(InputError, match=r"triplets need two speakers .* of 200 frames, each; there are 1 of 3"):
+        pair_sampler([1, 1, 2], 5, 0, frames=100)
     with pytest.raises(InputError, match=r"triplets need two speakers .* of 200 frames, each; there are 1 of 3"):
         speaker_sampler([1, 1, 2], 5, 4, 0, frames=100)
 
 
-@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+@pytest.mark.parametrize("kind", ["utterance", "speaker", "pair"])
 def test_crop_positions_are_uniform(kind: str) -> None:
     sampler = make(kind, 0)
     positions = np.concatenate([sampler.batch(step).crop_positions for step in range(300)])
@@ -183,21 +248,18 @@ def test_crops_are_consecutive_frames_of_their_utterance(data_dir: Path) -> None
     assert len(starts) > 10
 
 
-@pytest.mark.parametrize("kind", ["utterance", "speaker"])
+@pytest.mark.parametrize("kind", ["utterance", "speaker", "pair"])
 def test_vtlp_copies_are_equally_frequent_and_change_nothing_else(kind: str) -> None:
-    def of(copies: int) -> UtteranceSampler | SpeakerSampler:
-        if kind == "utterance":
-            return UtteranceSampler(23, 7, 5, copies)
-        return speaker_sampler([3, 1, 9, 4, 2, 6, 5], 3, 4, 5, copies)
-
     counts = np.zeros(3)
     for step in range(600):
-        one, three = of(1).batch(step), of(3).batch(step)
+        one, three = make(kind, 5, 1).batch(step), make(kind, 5, 3).batch(step)
         assert not one.copies.any()
         np.testing.assert_array_equal(one.utterances, three.utterances)
         np.testing.assert_array_equal(one.crop_positions, three.crop_positions)
         counts += np.bincount(three.copies, minlength=3)
         if kind == "speaker":
             assert (three.copies.reshape(3, 4) == three.copies.reshape(3, 4)[:, :1]).all()
+        if kind == "pair":
+            assert (three.copies[::2] == three.copies[1::2]).all()
     assert len(counts) == 3
     assert (abs(counts / counts.sum() - 1 / 3) < 0.05).all()

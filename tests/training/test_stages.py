@@ -47,8 +47,8 @@ def softmax(data_dir: Path, exp_dir: Path, config: Config = CONFIG, seed: int = 
     train_softmax(config, data_dir, exp_dir, seed, "auto" if not torch.cuda.is_available() else "cpu", False)
 
 
-def triplet(data_dir: Path, exp_dir: Path, config: Config = CONFIG, seed: int = 1) -> None:
-    train_triplet(config, data_dir, exp_dir, seed, "cpu", False)
+def triplet(data_dir: Path, exp_dir: Path, config: Config = CONFIG, seed: int = 1, **start: Any) -> None:
+    train_triplet(config, data_dir, exp_dir, seed, "cpu", False, **start)
 
 
 def test_both_stages_write_the_files_of_the_design(
@@ -82,6 +82,37 @@ def test_the_untrained_network_is_kept(data_dir: Path, tmp_path: Path) -> None:
     assert all(torch.equal(content["network"][name], tensor) for name, tensor in fresh.items())
     trained = load_checkpoint(tmp_path / "softmax" / "checkpoint_last.pt")["network"]
     assert not torch.equal(trained["affine.weight"], fresh["affine.weight"])
+
+
+def test_triplets_alone_start_from_fresh_weights_or_from_another_trainings(
+    data_dir: Path, tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    options = {"sampler": "pairs", "pairs_per_batch": 5, "early_steps": 2, "vtlp": [0.9]}
+    config = config_with(triplet=options)
+    triplet(data_dir, tmp_path / "fresh", config, seed=7, pretraining=False)
+    torch.manual_seed(7)
+    fresh = build_model(8, **CONFIG.model.model_dump()).state_dict()
+    content = load_checkpoint(tmp_path / "fresh" / "untrained" / "checkpoint_last.pt")
+    assert content["stage"] == "untrained" and content["origin"] == ""
+    assert all(torch.equal(content["network"][name], tensor) for name, tensor in fresh.items())
+    assert not (tmp_path / "fresh" / "softmax").exists()
+    last = tmp_path / "fresh" / "triplet" / "checkpoint_last.pt"
+    trained = load_checkpoint(last)
+    assert trained["config"]["triplet"]["sampler"] == "pairs"
+    assert not torch.equal(trained["network"]["affine.weight"], fresh["affine.weight"])
+    # Fine-tuning on other speakers.
+    write_features(tmp_path / "other" / "train_nosil", 5, 3, prefix="x")
+    triplet(tmp_path / "other", tmp_path / "tuned", config_with(triplet={"epochs": 0}), init_from=last)
+    for name in ("untrained", "triplet"):
+        content = load_checkpoint(tmp_path / "tuned" / name / "checkpoint_last.pt")
+        assert all(torch.equal(content["network"][key], tensor) for key, tensor in trained["network"].items())
+        assert content["speakers"] == [f"x{number:02d}" for number in range(5)]
+        assert len(content["origin"]) == 64
+    line = refusal(
+        lambda: triplet(data_dir, tmp_path / "none", config_with(model={"blocks": 2}), init_from=last)
+    )
+    assert line.startswith(f"{last}: its model differs from this configuration's")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(("enough", "which"), [(5, "best"), (6, "last")])

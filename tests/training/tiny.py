@@ -22,6 +22,7 @@ from deepspeaker.models import build_model, load_checkpoint
 from deepspeaker.training import (
     Checkpoints,
     Objective,
+    PairSampler,
     Sampler,
     SoftmaxObjective,
     SpeakerSampler,
@@ -118,18 +119,16 @@ def train_once(
             options.negatives,
             early_negatives=options.early_negatives,
             early_steps=options.early_steps * options.accumulate,
+            sampled_pairs=options.sampler == "pairs",
             cross_batch_memory=options.cross_batch_memory,
             embedding_dim=network.embedding_dim,
             seed=seed,
         )
-        sampler = SpeakerSampler(
-            index.of_speaker,
-            options.speakers_per_batch,
-            options.utterances_per_speaker,
-            seed,
-            frames=index.frames,
-            crop_frames=options.crop_frames,
-        )
+        crops = {"frames": index.frames, "crop_frames": options.crop_frames}
+        speakers, each = options.speakers_per_batch, options.utterances_per_speaker
+        sampler = SpeakerSampler(index.of_speaker, speakers, each, seed, **crops)
+        if options.sampler == "pairs":
+            sampler = PairSampler(index.of_speaker, index.speaker, options.pairs_per_batch, seed, **crops)
     forward = objective.forward
 
     def watched(features: Tensor, speakers: Tensor, step: int) -> Any:
