@@ -237,6 +237,54 @@ class Embedding(_Section):
     """Lowest development EER, last epoch, average of the last ones; ``auto``: best if 20 or more speakers chose it."""
 
 
+class Mfcc(_Section):
+    """The features of the i-vector system: MFCCs with delta and acceleration of the speech frames."""
+
+    num_ceps: int = Field(20, gt=0)
+    """Number of coefficients, with the log-energy as the first."""
+    num_bins: int = Field(30, gt=0)
+    """Number of mel bins that the coefficients are computed from; ``features`` has their band."""
+    cmvn: Literal["sliding", "utterance", "none"] = "sliding"
+    """Subtract the mean of a window (``sliding``), or give each utterance zero mean and unit variance."""
+    cmvn_window: int = Field(300, gt=0)
+    """Length of the window, in frames."""
+
+    @model_validator(mode="after")
+    def _bins_suffice(self) -> Mfcc:
+        if self.num_ceps > self.num_bins:
+            raise ValueError("num_ceps must not exceed num_bins")
+        return self
+
+
+class IVector(_Section):
+    """Stage 5: the i-vector baseline (``--ivector true``)."""
+
+    mfcc: Mfcc = Mfcc()
+    """Features."""
+    components: int = Field(512, gt=0)
+    """Components of the UBM; the paper has 1024. Posteriors from elsewhere (``--posteriors``) decide it themselves."""
+    full_covariance: bool = False
+    """Whether the components have full covariances; four iterations then follow those with diagonal ones."""
+    ubm_iterations: int = Field(10, gt=0)
+    """Iterations of EM for the UBM, after k-means."""
+    variance_floor: float = Field(1e-3, gt=0, lt=1)
+    """Minimum variance of a component, relative to that of all frames."""
+    dim: int = Field(200, gt=0)
+    """Dimension of the i-vectors; the paper has 400."""
+    iterations: int = Field(10, gt=0)
+    """Iterations of EM for the total variability matrix."""
+    backends: list[BackEnd] = Field(["plda"], min_length=1)
+    """The back ends that score i-vectors, in the place of ``scoring.backends``."""
+    lda_dim: int = Field(100, gt=0)
+    """Dimension that LDA keeps before PLDA, in the place of ``scoring.lda_dim``; fewer if speakers are too few."""
+
+    @model_validator(mode="after")
+    def _dim_fits(self) -> IVector:
+        if self.dim > 3 * self.mfcc.num_ceps * self.components:
+            raise ValueError("dim must not exceed 3 * mfcc.num_ceps * components")
+        return self
+
+
 class Scoring(_Section):
     """Stage 6: scoring and evaluation."""
 
@@ -289,6 +337,8 @@ class Config(_Section):
     """Stage 4: triplet training."""
     embedding: Embedding = Embedding()
     """Stage 5: embeddings."""
+    ivector: IVector = IVector()
+    """Stage 5: the i-vector baseline."""
     scoring: Scoring = Scoring()
     """Stage 6: scoring and evaluation."""
 

@@ -101,13 +101,13 @@ class SystemResult(_Record):
     """The metrics of one model with one back end on one trial list. Rates are fractions."""
 
     name: str
-    """The source of the embeddings: ``untrained``, ``softmax``, ``triplet`` ..."""
+    """The source of the embeddings: ``untrained``, ``softmax``, ``triplet``, ``ivector`` ..."""
     model: str
-    """Kind of network: ``rescnn`` or ``gru``, or both for a fusion."""
+    """Kind of network: ``rescnn`` or ``gru``, or both for a fusion; or ``ivector``."""
     parameters: Count
-    """Number of parameters of the network."""
+    """Number of parameters of the network, or of UBM and total variability matrix."""
     backend: str
-    """The back end, as in ``scoring.backends``."""
+    """The back end, as in ``scoring.backends``, or ``ivector.backends``."""
     trials: str
     """Key of the trial list in `Results.trials`."""
     eer: Fraction
@@ -215,7 +215,7 @@ class Results(_Record):
     systems: Annotated[list[SystemResult], Field(min_length=1)]
     """One record for each system, back end and trial list, in the order of the tables."""
     comparisons: list[Comparison] = []
-    """Each trained system against the one before it, and each back end of the last system against the first."""
+    """Each trained network against the one before it and against i-vectors, and the back ends of the last system."""
     enrolment_table: list[EnrolmentResult] = []
     """One record for each cell of the enrolment table, by system, back end, enrolment and number of utterances."""
 
@@ -244,10 +244,19 @@ class Results(_Record):
         """The main trial list: the one that plots show."""
         return self.systems[0].trials
 
+    def is_leading(self, row: SystemResult | EnrolmentResult) -> bool:
+        """Return whether a result is of its system's first back end, and of averaged enrolment."""
+        first = next((system.backend for system in self.systems if system.name == row.name), None)
+        return row.backend == first and (isinstance(row, SystemResult) or row.enrolment == "average")
+
+    def label(self, row: SystemResult | EnrolmentResult) -> str:
+        """Return the name of the system, with its back end unless that is the first one of all."""
+        return row.name if row.backend == self.systems[0].backend else f"{row.name}, {row.backend}"
+
     def featured(self, trials: str) -> list[SystemResult]:
-        """Return the systems that plots show: all with the first back end, and the last one with all back ends."""
+        """Return the systems that plots show: all with their first back end, and the last one with all back ends."""
         systems = [system for system in self.systems if system.trials == trials]
-        return [s for s in systems if s.backend == systems[0].backend or s.name == systems[-1].name]
+        return [system for system in systems if self.is_leading(system) or system.name == systems[-1].name]
 
     def write(self, path: str | Path) -> None:
         """Write the file atomically. Equal results give equal bytes.

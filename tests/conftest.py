@@ -57,3 +57,17 @@ def copied(finished: Recipe, recipe: Recipe) -> Recipe:
     (recipe.folder / "data/demo").symlink_to(finished.folder / "data/demo")
     shutil.copytree(finished.folder / EXP, recipe.folder / EXP)
     return recipe
+
+
+@pytest.fixture
+def linked(finished: Recipe, recipe: Recipe) -> Recipe:
+    """A recipe with links to the finished one's data, to which parts can be added, and a copy of its experiment."""
+    data = recipe.folder / "data/demo"
+    data.mkdir(parents=True)
+    for path in (finished.folder / "data/demo").iterdir():
+        if path.is_dir():
+            (data / path.name).symlink_to(path)
+        else:
+            shutil.copy(path, data / path.name)
+    shutil.copytree(finished.folder / EXP, recipe.folder / EXP)
+    return recipe

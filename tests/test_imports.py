@@ -47,6 +47,7 @@ COMMANDS = [
     (("parts-to-embed", *DATA), (*HEAVY, "scipy.linalg", "polars")),
     (EMBED, (*TRAINING, "lhotse")),
     (("collect-systems", "--num-jobs", "1", "--parts", "test", *EXP), TABLES),
+    (("ivector", "check", *DATA, "--set", "ivector.dim=5", "data/demo"), (*HEAVY, "polars")),
     (("score", *DATA, *EXP), HEAVY),
     (("report", *EXP), ("torch", "lhotse", "tensorboard")),
     (("summary", "exp/demo_demo"), TABLES),

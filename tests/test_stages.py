@@ -81,6 +81,13 @@ def test_all_stages_are_declared() -> None:
         "collect-fbank": 2,
         "train softmax": 3,
         "train triplet": 4,
+        "ivector mfcc": 5,
+        "ivector collect-mfcc": 5,
+        "ivector accumulate": 5,
+        "ivector update": 5,
+        "ivector statistics": 5,
+        "ivector extract": 5,
+        "ivector collect": 5,
         "embed-systems": 5,
         "collect-systems": 5,
         "score": 6,
@@ -124,6 +131,7 @@ WITHOUT_EFFECT = {
     *("config", "overrides", "data_dir", "exp_dir", "output", "folder", "corpus_dir"),
     *("job", "num_jobs", "jobs", "device", "nproc", "nnodes", "rdzv_endpoint", "progress"),
     *("mirror", "md5sums", "allow_pipes"),
+    *("model", "iteration"),  # which step of a training
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def _options_of_stages(function: Function) -> Function:
 @click.option("--enrolment", default="")
 @click.option("--init-from", default="")
 @click.option("--pretraining", type=click.Choice(["true", "false"]), default="true")
+@click.option("--ivector", type=bool, default=False)
+@click.option("--posteriors", default="")
 @process_options
 def check_run(
     origin: Path,
@@ -64,6 +67,8 @@ def check_run(
     trials: tuple[str, ...],
     enrolment: str,
     init_from: str,
+    ivector: bool,
+    posteriors: str,
     nnodes: int,
     rdzv_endpoint: str,
     **_: Any,
@@ -71,7 +76,7 @@ def check_run(
     """Check the options of run.sh and print what it runs with.
 
     The lines are: the folder of the corpus, the parts to download, the configuration, the folder of the data, that of
-    the experiment, the initial checkpoint, the enrolment models, and a line for each trial list.
+    the experiment, the initial checkpoint, the enrolment models, the posteriors, and a line for each trial list.
     """
     for option, value in click.get_current_context().params.items():
         for word in value if isinstance(value, tuple) else (value,):
@@ -99,23 +104,29 @@ def check_run(
             f"--session-level {session_level} is for --corpus folder, not for {corpus}",
         ),
         (enrolment and not trials, f"--enrolment {enrolment} needs --trials, the lists that use these models"),
+        (posteriors and not ivector, f"--posteriors {posteriors} needs --ivector true"),
         (not shutil.which(cmd.partition(" ")[0]), f"--cmd {cmd}: no such program"),
     ):
         if wrong:
             raise click.UsageError(message)
 
-    def path(option: str, given: str, folder: bool = False) -> str:
+    def path(option: str, given: str, exists: Callable[[Path], bool] = Path.is_file) -> str:
         """Return an existing path, relative to the folder that run.sh was called from or else to the recipe's."""
         if not given:
             return ""
         found = origin / given if (origin / given).exists() else Path(given)
-        if not (found.is_dir() if folder else found.is_file()):
-            raise InputError(f"--{option} {given}: no such {'folder' if folder else 'file'}")
+        if not exists(found):
+            raise InputError(f"--{option} {given}: no such {'folder' if exists is Path.is_dir else 'file'}")
         return str(found if found == Path(given) else found.resolve())
 
-    corpus_dir = path("corpus-dir", corpus_dir, folder=True)
+    corpus_dir = path("corpus-dir", corpus_dir, Path.is_dir)
     config = path("config", config) or f"conf/{'demo' if corpus == 'demo' else 'default'}.yaml"
     load(Path(config), overrides)
+    if ivector and corpus == "kaldi" and not Path(corpus_dir, "train", "wav.scp").is_file():
+        raise InputError(
+            f"--ivector true: {corpus_dir}/train has no wav.scp, but the MFCCs of i-vectors are computed from audio; "
+            "add it, or leave out --ivector"
+        )
     name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse", "folder") else corpus
     name = "mini_librispeech" if mini else name
     if corpus_dir and Path(corpus_dir).resolve() == Path("data", name).resolve():
@@ -128,5 +139,6 @@ def check_run(
     print(f"exp/{exp or f'{name}_{Path(config).stem}'}")
     print(path("init-from", init_from))
     print(path("enrolment", enrolment))
+    print(path("posteriors", posteriors, Path.exists))
     for name in trials:
         print(path("trials", name))

@@ -27,6 +27,15 @@ class _OptionalPath(click.Path):
         return None if value == "" else super().convert(value, param, ctx)
 
 
+
+class _Scp(_OptionalPath):
+    """An scp, or a folder that contains ``posteriors.scp``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        return path / "posteriors.scp" if path is not None and path.is_dir() else path
+
+
 FILE = _OptionalPath(path_type=Path, dir_okay=False)
 CORPORA = ["demo", "librispeech", "kaldi", "lhotse", "folder"]
 
@@ -74,6 +83,13 @@ exp_dir_option = click.option("--exp-dir", type=FOLDER, required=True, help="fol
 embedded_parts_option = click.option(
     "--parts", default="test", show_default=True, help="parts to embed, such as 'test train dev'"
 )
+posteriors_option = click.option(
+    "--posteriors",
+    type=_Scp(path_type=Path),
+    default=None,
+    help="frame posteriors of all utterances: an scp, or a folder with posteriors.scp",
+)
+data_dirs_argument = click.argument("data_dir", type=FOLDER, nargs=-1, required=True, metavar="DATA_DIR...")
 num_jobs_option = click.option(
     "--num-jobs", type=click.IntRange(1), default=1, show_default=True, help="number of shards"
 )

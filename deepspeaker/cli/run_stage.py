@@ -205,7 +205,7 @@ def run_stage(if_needed: bool, overwrite: bool, words: tuple[str, ...]) -> None:
                     if status in _STOPPED:
                         name = signal.Signals(_STOPPED[status]).name
                         print(f"{part.title}: stopped by {name}; the same command continues", file=sys.stderr)
-                    elif status and stage.in_shards and not command.array:
+                    elif status and stage.in_shards and not command.array and command is parsed[-1]:
                         part.mark.begun.unlink()  # the shards could not be joined: start from the beginning next time
                     elif not status and command is parsed[-1]:
                         part.mark.end(part.settings, _all_options(part.commands))

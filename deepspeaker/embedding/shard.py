@@ -12,7 +12,7 @@ import numpy as np
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.embedding.extractor import embed_features, evenly_spaced, speaker_means
 from deepspeaker.errors import InputError
-from deepspeaker.features import FeatureIndex, check_normalised, shard_of
+from deepspeaker.features import FeatureIndex, check_normalised, join_tables, shard_of
 from deepspeaker.files import atomic_write, remove_folder
 from deepspeaker.kaldi import ArkWriter, read_table, read_vector, write_table, write_vector
 
@@ -208,11 +208,7 @@ def collect_embeddings(data_dir: Path, output: Path, num_jobs: int) -> str:
         A shard is missing.
     """
     shards = output / _SHARDS
-    locations: dict[str, str] = {}
-    for job in range(1, num_jobs + 1):
-        if not (shards / f"xvector.{job}").is_file():
-            raise InputError(f"{shards}/xvector.{job}: shard {job} of {num_jobs} is missing; run stage 5 again")
-        locations.update(read_table(shards / f"xvector.{job}"))
+    locations = join_tables(shards, "xvector", num_jobs, stage=5)
     write_table(output / "xvector.scp", locations)
     utt2spk = read_table(data_dir / "utt2spk")
     speakers = sorted({utt2spk[utterance] for utterance in locations})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,25 @@ from deepspeaker.backends import BACKENDS, BackEnd, EmbeddedTrials, PldaEnrolmen
 from deepspeaker.config import Config, Scoring
 from deepspeaker.embedding import SYSTEMS, read_network
 from deepspeaker.errors import InputError
+from deepspeaker.evaluation.comparisons import comparisons_of
 from deepspeaker.evaluation.conditions import TrialConditions, read_conditions, trial_conditions
 from deepspeaker.evaluation.figures import Rates, Scored, condition_figures, system_figures
 from deepspeaker.evaluation.fusion import FUSION, fuse
 from deepspeaker.evaluation.hard import CHOOSER, CHOSEN_BY, write_trials_hard
 from deepspeaker.evaluation.lists import ALL, HARD, ROWS, enrolment_utterances, find_lists, list_info, read_list
-from deepspeaker.evaluation.systems import System, check_embedded, check_overlap, read_frames, read_system, read_vectors
+from deepspeaker.evaluation.systems import (
+    System,
+    check_embedded,
+    check_overlap,
+    read_frames,
+    read_system,
+    read_vectors,
+    scoring_of_ivectors,
+)
+from deepspeaker.ivector import IVECTOR
 from deepspeaker.kaldi import read_table
-from deepspeaker.metrics import Replicates, paired_difference, rank1
-from deepspeaker.results import Comparison, EnrolmentResult, Results, SystemResult, TrialListInfo, format_rate
+from deepspeaker.metrics import Replicates, rank1
+from deepspeaker.results import EnrolmentResult, Results, SystemResult, format_rate
 from deepspeaker.skipped import report_skipped
 from deepspeaker.trials import ROW, TrialList, write_scores
 
@@ -91,11 +100,15 @@ def evaluate(
     options = config.scoring
     paths = find_lists(data_dir, exp_dir, given_lists, enrolment)
     utt2spk = read_table(data_dir / "test" / "utt2spk")
-    names = [name for name in SYSTEMS if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
+    known = (SYSTEMS[0], IVECTOR, *SYSTEMS[1:])  # the baseline before the trained networks
+    names = [name for name in known if (exp_dir / name / "embeddings_test" / "xvector.scp").is_file()]
+    networks = [name for name in names if name != IVECTOR]
     if not names:
         raise InputError(f"{exp_dir}: no system has embeddings of the test part; run stage 5")
-    check_embedded(exp_dir, data_dir, names, options.backends)
-    fusion = fuse(exp_dir, options, names)
+    check_embedded(exp_dir, data_dir, networks, options.backends)
+    if IVECTOR in names:
+        check_embedded(exp_dir, data_dir, [IVECTOR], config.ivector.backends)
+    fusion = fuse(exp_dir, options, networks)
     lists = [read_list(path, utt2spk) for path in paths]
     if CHOOSER in names and options.hard_nontargets:
         hard = _make_hard_list(exp_dir, data_dir, utt2spk, options.hard_nontargets)
@@ -111,12 +124,13 @@ def evaluate(
     trained_with: dict[str, Any] = {}
     for name in [*names, *([FUSION] if fusion else [])]:
         folders, dims = fusion if fusion and name == FUSION else ((exp_dir / name,), ())
-        networks = [read_network(folder) for folder in folders]
-        system = read_system(name, exp_dir, data_dir, networks, options, dims)
+        described = [read_network(folder) for folder in folders]
+        scoring = scoring_of_ivectors(config, described[0]) if name == IVECTOR else options
+        system = read_system(name, exp_dir, data_dir, described, scoring, dims)
         # Stage 1 has told the user if there were too few speakers for two parts.
         check_overlap(system, utt2spk, allow_speaker_overlap or corpus.get("same_speakers", False))
         if name != FUSION:
-            _add_configuration(trained_with, networks[0])
+            _add_configuration(trained_with, described[0])
         for result, drawn in _results(system, test):
             if isinstance(result, EnrolmentResult):
                 table.append(result)
@@ -124,8 +138,10 @@ def evaluate(
             systems.append(result)
             if drawn is not None:
                 replicates[result.name, result.backend, result.trials] = drawn
+    if IVECTOR in names:
+        trained_with[IVECTOR] |= config.ivector.model_dump(include={"backends", "lda_dim"})
     info = {trials.name: list_info(trials, CHOSEN_BY if trials.name == HARD else None) for trials in lists}
-    backends: list[str] = list(options.backends)
+    backends: list[str] = list(dict.fromkeys([*options.backends, *config.ivector.backends]))
     order = {name: number for number, name in enumerate([*names, FUSION])}
     results = Results(
         corpus=corpus["corpus"],
@@ -134,7 +150,7 @@ def evaluate(
         config=trained_with | {"embedding": config.embedding.model_dump(), "scoring": options.model_dump()},
         trials=info,
         systems=systems,
-        comparisons=_comparisons(systems, replicates, info),
+        comparisons=comparisons_of(systems, replicates, info),
         enrolment_table=sorted(
             table, key=lambda row: (order[row.name], backends.index(row.backend), row.enrolment, row.utterances)
         ),
@@ -304,34 +320,3 @@ def _rank1(trials: TrialList, scores: _Scores) -> float:
     usable = (scores.scored.reshape(-1, ROW) & is_target).any(axis=1)
     ranked = np.where(scores.scored, scores.scores, -np.inf).reshape(-1, ROW)
     return rank1(ranked[usable], is_target[usable])
-
-
-def _comparisons(
-    systems: list[SystemResult], replicates: dict[tuple[str, str, str], Replicates], info: dict[str, TrialListInfo]
-) -> list[Comparison]:
-    """Compare each system with the one before it, and the back ends of the last system with the first back end."""
-    comparisons = []
-    for trials in info:
-        comparable = [s for s in systems if s.trials == trials and (s.name, s.backend, trials) in replicates]
-        if not comparable:
-            continue
-        first_backend, last_system = comparable[0].backend, comparable[-1].name
-        pairs = list(pairwise(s for s in comparable if s.backend == first_backend))
-        of_last = [s for s in comparable if s.name == last_system]
-        pairs += [(of_last[0], other) for other in of_last[1:]]
-        for before, after in pairs:
-            after_drawn, before_drawn = (replicates[s.name, s.backend, trials].eer for s in (after, before))
-            difference, interval, p_value = paired_difference(
-                (after.eer, before.eer), (after_drawn, before_drawn), info[trials].speakers
-            )
-            comparisons.append(
-                Comparison(
-                    systems=[after.name, before.name],
-                    backends=[after.backend, before.backend],
-                    trials=trials,
-                    eer_difference=difference,
-                    ci95=list(interval),
-                    p_value=p_value,
-                )
-            )
-    return comparisons

@@ -20,7 +20,7 @@ from deepspeaker.backends import (
     needed_parts,
     train_backend,
 )
-from deepspeaker.config import Scoring
+from deepspeaker.config import Config, Scoring
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import read_table, read_vector, write_table
@@ -31,12 +31,12 @@ _MAX_NAMED = 10
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A network, or two fused ones, with embeddings of the test part and trained back ends."""
+    """A network, two fused ones, or an i-vector extractor, with embeddings of the test part and trained back ends."""
 
     name: str
     folder: Path
     model: str
-    """The kind of network, as in the configuration."""
+    """The kind of network, as in the configuration, or ``ivector``."""
     parameters: int
     vectors: dict[str, NDArray[np.float32]]
     """The embedding of each test utterance."""
@@ -130,7 +130,7 @@ def read_system(
     return System(
         name=name,
         folder=folder,
-        model=" + ".join(network["config"]["model"]["name"] for network in networks),
+        model=" + ".join(network.get("model") or network["config"]["model"]["name"] for network in networks),
         parameters=sum(network["parameters"] for network in networks),
         vectors=vectors,
         backends=backends,
@@ -140,6 +140,16 @@ def read_system(
             for backend in scoring.backends
         },
     )
+
+
+def scoring_of_ivectors(config: Config, network: dict[str, Any]) -> Scoring:
+    """Return the configuration of back ends for i-vectors, given the ``read_network`` of the system.
+
+    LDA keeps as many dimensions as the training speakers and the i-vectors allow.
+    """
+    options = config.ivector
+    most = min(len(network["speakers"]) - 1, network["config"]["ivector"]["dim"])
+    return config.scoring.model_copy(update={"backends": options.backends, "lda_dim": min(options.lda_dim, most)})
 
 
 def _ways_of_enrolment(backend: str, scoring: Scoring) -> tuple[PldaEnrolment, ...]:

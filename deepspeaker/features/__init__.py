@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from deepspeaker.features.crops import FeatureIndex, UtterancesBySpeaker
 from deepspeaker.features.fbank import FbankExtractor
 from deepspeaker.features.normalisation import check_normalised, mean_variance_normalised
-from deepspeaker.features.shard import collect_shards, compute_shard, nosil_dir, shard_of
+from deepspeaker.features.shard import (
+    collect_shards,
+    compute_shard,
+    join_tables,
+    load_utterance,
+    nosil_dir,
+    shard_of,
+)
 from deepspeaker.features.vad import energy_vad
 from deepspeaker.features.vtlp import vtlp_matrix
 
@@ -23,6 +30,8 @@ __all__ = [
     "collect_shards",
     "compute_shard",
     "energy_vad",
+    "join_tables",
+    "load_utterance",
     "mean_variance_normalised",
     "nosil_dir",
     "shard_of",

@@ -159,7 +159,7 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     shards = data_dir / _SHARDS
     names = ["skipped", "num_frames", "num_speech", "nosil", "converted", *([] if given else ["feats", "vad"])]
     try:
-        tables = {name: _join_tables(shards, name, num_jobs) for name in names}
+        tables = {name: join_tables(shards, name, num_jobs) for name in names}
         label = f"utterances of {data_dir}"
         report_skipped(data_dir / "skipped", tables["skipped"], len(data.utt2spk), label, max_skipped)
     except InputError:
@@ -185,11 +185,18 @@ def collect_shards(data_dir: Path, num_jobs: int, max_skipped: float) -> str:
     return "\n".join(lines)
 
 
-def _join_tables(shards: Path, name: str, num_jobs: int) -> dict[str, str]:
+def join_tables(shards: Path, name: str, num_jobs: int, stage: int = 2) -> dict[str, str]:
+    """Return the entries of ``shards/NAME.JOB`` of all jobs of a stage.
+
+    Raises
+    ------
+    InputError
+        A shard is missing.
+    """
     table: dict[str, str] = {}
     for job in range(1, num_jobs + 1):
         if not (shards / f"{name}.{job}").is_file():
-            raise InputError(f"{shards / name}.{job}: shard {job} of {num_jobs} is missing; run stage 2 again")
+            raise InputError(f"{shards / name}.{job}: shard {job} of {num_jobs} is missing; run stage {stage} again")
         table.update(read_table(shards / f"{name}.{job}"))
     return table
 
@@ -221,18 +228,32 @@ def _remove_old_arks(folder: Path, num_jobs: int) -> None:
             ark.unlink()
 
 
-def _compute_features(
-    data: DataDir, utterance: str, extractor: FbankExtractor, sampling_rate: int, vad: dict[str, Any], allow_pipes: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32], AudioInfo]:
-    """Return the features, the VAD decisions, and the properties of the recording."""
+def load_utterance(
+    data: DataDir, utterance: str, sampling_rate: int, minimum_samples: int, allow_pipes: bool
+) -> tuple[NDArray[np.float32], AudioInfo]:
+    """Return the samples of an utterance of a data directory, (samples,), and the properties of the recording.
+
+    Raises
+    ------
+    InputError
+        It has no audio, fewer than ``minimum_samples``, or cannot be read.
+    """
     segment = data.segment_of(utterance)
     if segment is None:
         raise InputError("is not in segments" if data.segments else "is not in wav.scp")
     location = data.wav_scp[segment.recording]
     bounds = (segment.start, segment.end) if data.segments else None
     samples, info = load_audio(location, sampling_rate, allow_pipes, bounds)
-    if len(samples) < extractor.minimum_samples:
+    if len(samples) < minimum_samples:
         raise InputError(f"{location}: has {len(samples)} samples, less than one frame")
+    return samples, info
+
+
+def _compute_features(
+    data: DataDir, utterance: str, extractor: FbankExtractor, sampling_rate: int, vad: dict[str, Any], allow_pipes: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32], AudioInfo]:
+    """Return the features, the VAD decisions, and the properties of the recording."""
+    samples, info = load_utterance(data, utterance, sampling_rate, extractor.minimum_samples, allow_pipes)
     feats, log_energy = extractor(samples)
     _check_finite(feats)  # the squares of large samples overflow
     return feats, energy_vad(log_energy, **vad), info

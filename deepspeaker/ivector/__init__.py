@@ -5,6 +5,7 @@ Training goes through shards. Each job calls ``accumulate_*`` on its utterances,
 """
 
 from deepspeaker.ivector.arrays import add, load_arrays, save_arrays
+from deepspeaker.ivector.checks import check_data
 from deepspeaker.ivector.extractor import (
     Extractor,
     ExtractorStatistics,
@@ -17,6 +18,7 @@ from deepspeaker.ivector.extractor import (
 )
 from deepspeaker.ivector.initialisation import initial_ubm, sample_rows
 from deepspeaker.ivector.mfcc import MfccExtractor, sliding_cmvn, speech_features, with_deltas
+from deepspeaker.ivector.mfcc_shard import collect_mfcc_shards, compute_mfcc_shard, has_audio, mfcc_dir
 from deepspeaker.ivector.mixture import Ubm, check_posteriors, frame_posteriors
 from deepspeaker.ivector.statistics import (
     UtteranceStatistics,
@@ -24,12 +26,16 @@ from deepspeaker.ivector.statistics import (
     statistics_of_given,
     utterance_statistics,
 )
+from deepspeaker.ivector.steps import IVECTOR, IVectorTraining, Model
 from deepspeaker.ivector.ubm import UbmStatistics, accumulate_given, accumulate_ubm, update_ubm
 
 __all__ = [
+    "IVECTOR",
     "Extractor",
     "ExtractorStatistics",
+    "IVectorTraining",
     "MfccExtractor",
+    "Model",
     "Ubm",
     "UbmStatistics",
     "UtteranceStatistics",
@@ -37,12 +43,17 @@ __all__ = [
     "accumulate_given",
     "accumulate_ubm",
     "add",
+    "check_data",
     "check_posteriors",
+    "collect_mfcc_shards",
+    "compute_mfcc_shard",
     "frame_posteriors",
+    "has_audio",
     "initial_extractor",
     "initial_ubm",
     "ivectors",
     "load_arrays",
+    "mfcc_dir",
     "posteriors",
     "read_posteriors",
     "sample_rows",

@@ -172,7 +172,12 @@ def _window_sums(values: NDArray[np.float64], first: NDArray[np.int64], width: i
 
 
 def speech_features(
-    mfcc: NDArray[np.float32], *, cmvn: Cmvn = "sliding", window: int = 300, vad: dict[str, Any] | None = None
+    mfcc: NDArray[np.float32],
+    speech: NDArray[np.bool_] | None = None,
+    *,
+    cmvn: Cmvn = "sliding",
+    window: int = 300,
+    vad: dict[str, Any] | None = None,
 ) -> NDArray[np.float32]:
     """Return normalised MFCCs with delta and acceleration of the speech frames of an utterance.
 
@@ -180,13 +185,15 @@ def speech_features(
     ----------
     mfcc
         All frames of `MfccExtractor`, (frames, num_ceps); column 0 is the raw log-energy.
+    speech
+        Which frames are speech, (frames,). Default: `deepspeaker.features.energy_vad` decides.
     cmvn
         ``sliding`` subtracts the mean of a window (see `sliding_cmvn`) from all frames. ``utterance`` gives the speech
         frames zero mean and unit variance.
     window
         For ``sliding``, in frames.
     vad
-        Options of `deepspeaker.features.energy_vad`.
+        Options of `deepspeaker.features.energy_vad`, if it decides.
 
     Returns
     -------
@@ -196,13 +203,16 @@ def speech_features(
     Raises
     ------
     InputError
-        There is no frame, no speech frame, or a value that is not finite.
+        There is no frame, no speech frame, or a value that is not finite, or ``speech`` has another length.
     """
     if not len(mfcc):
         raise InputError("has no frame")
     if not np.isfinite(mfcc).all():
         raise InputError("has features that are not finite numbers")
-    speech = energy_vad(mfcc[:, 0], **(vad or {})) > 0
+    if speech is None:
+        speech = energy_vad(mfcc[:, 0], **(vad or {})) > 0
+    if len(speech) != len(mfcc):
+        raise InputError(f"has {len(mfcc)} frames and {len(speech)} VAD decisions; run stage 2 again")
     if not speech.any():
         raise InputError("has no speech frame")
     features = with_deltas(mfcc)

@@ -23,11 +23,11 @@ Curves = dict[str, list[EnrolmentResult]]
 
 
 def enrolment_curves(results: Results) -> Curves:
-    """Return the rows of the enrolment table with the first back end and averaged enrolment, by system."""
+    """Return the rows of the enrolment table with each system's first back end and averaged enrolment, by system."""
     curves: Curves = {}
     for row in results.enrolment_table:
-        if row.backend == results.systems[0].backend and row.enrolment == "average":
-            curves.setdefault(row.name, []).append(row)
+        if results.is_leading(row):
+            curves.setdefault(results.label(row), []).append(row)
     return {name: sorted(rows, key=lambda row: row.utterances) for name, rows in curves.items()}
 
 

@@ -63,7 +63,7 @@ def results_page(results: Results, data: ReportData) -> str:
     enrolled = enrolment_curves(results)
     first = results.first_list
     featured = results.featured(first)
-    last = [system for system in featured if system.backend == featured[0].backend][-1]
+    last = [system for system in featured if results.is_leading(system)][-1]
     return render(
         "page.html.jinja",
         results=results,

@@ -59,11 +59,10 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
             raise InputError(f"{path}: has scores of trials that are not in {trials}; run stage 6 again")
         scores = read.scores.astype(np.float32)  # as stage 6 computed them
         targets, nontargets = scores[read.is_target], scores[~read.is_target]
-        points[system.name, system.backend] = det_points(targets, nontargets)
-        name = system.name if system.backend == featured[0].backend else f"{system.name}, {system.backend}"
-        densities[name] = score_densities(targets, nontargets, system.eer_threshold)
-    systems = {name: curve for (name, backend), curve in points.items() if backend == featured[0].backend}
-    backends = {backend: curve for (name, backend), curve in points.items() if name == featured[-1].name}
+        points[results.label(system)] = det_points(targets, nontargets)
+        densities[results.label(system)] = score_densities(targets, nontargets, system.eer_threshold)
+    systems = {results.label(s): points[results.label(s)] for s in featured if results.is_leading(s)}
+    backends = {s.backend: points[results.label(s)] for s in featured if s.name == featured[-1].name}
     groups = {f"Systems (back end: {featured[0].backend})": systems}
     if len(backends) > 1:
         groups[f"Back ends (system: {featured[-1].name})"] = backends
@@ -189,6 +188,11 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     for name, info in results.trials.items():
         if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of the user's lists
             options += ["--trials", f"{exp}/trials/{name}"]
+    baseline = options_of(exp_dir / "ivector" / ".done.5")
+    if baseline:
+        options += ["--ivector", "true"]
+        if baseline["posteriors"]:
+            options += ["--posteriors", str(Path(baseline["posteriors"]).resolve())]
     options += ["--seed", str(results.seed), "--config", f"{exp}/config.yaml", "--exp", f"{exp_dir.name}_again"]
     yield "cd recipes/librispeech"
     yield f"# repeat the experiment (bit-identical on the same machine); {exp}/config.yaml is the configuration below"

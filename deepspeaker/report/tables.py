@@ -106,8 +106,8 @@ def condition_tables(results: Results) -> Iterator[Table]:
     featured = results.featured(broken_down[0].trials)
     first, last = featured[0].backend, featured[-1].name
     for caption, group in (
-        (f"by system (back end: {first})", {s.name: s for s in featured if s.backend == first}),
-        (f"by back end (system: {last})", {s.backend: s for s in featured if s.backend != first}),
+        (f"by system (back end: {first})", {results.label(s): s for s in featured if results.is_leading(s)}),
+        (f"by back end (system: {last})", {s.backend: s for s in featured if not results.is_leading(s)}),
     ):
         keys = list(dict.fromkeys((c.by, c.value) for system in group.values() for c in system.conditions))
         rows = []

@@ -104,8 +104,9 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
                 lines += markdown(table)
     if commands:
         lines += ["## Commands", "", *(f"    {line}" for line in commands), ""]
-    model = results.systems[0]
-    lines += ["## Training", "", f"- network: {escaped(model.model)}, {model.parameters:,} parameters"]
+    lines += ["## Training", ""]
+    sizes = {system.model: f"{system.parameters:,} parameters" for system in results.systems}
+    lines += [f"- {'' if model == 'ivector' else 'network: '}{escaped(model)}, {size}" for model, size in sizes.items()]
     lines.append(f"- seed: {results.seed}")
     for section, value in sorted(results.config.items()):
         settings = ", ".join(_settings(value)) if isinstance(value, Mapping) else _show(value)
@@ -115,17 +116,17 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
 
 def summary(results: Results, exp_dir: Path) -> str:
     """Return the three lines at the end of a run: the main result, the files and what to try next."""
-    backend, last = results.systems[0].backend, results.systems[-1]
+    last = results.systems[-1]
     systems = [system for system in results.systems if system.trials == results.first_list]
     rates = [
-        f"{100 * system.eer:.2f} % {'after ' if system.name != 'untrained' else ''}{system.name}"
+        f"{100 * system.eer:.2f} % {'' if system.name in ('untrained', 'ivector') else 'after '}{system.name}"
         for system in reversed(systems)
-        if system.backend == backend
+        if results.is_leading(system)
     ]
     accuracies = [
         f"; ACC {100 * system.rank1:.1f} % after {system.name}, {system.trials}"
         for system in results.systems
-        if system.rank1 is not None and (system.name, system.backend) == (last.name, backend)
+        if system.rank1 is not None and system.name == last.name and results.is_leading(system)
     ]
     by_name = {system.name: system.eer for system in systems if system.backend == last.backend}
     if len(by_name) > 1 and by_name[last.name] > 0.75 * by_name[results.systems[0].name]:

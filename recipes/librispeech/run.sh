@@ -32,6 +32,8 @@
 #   --pretraining false         leave stage 3 out: triplet training starts from --init-from, or from fresh weights
 #   --trials FILE               an additional trial list; may be repeated
 #   --enrolment FILE            enrolment models of these lists, as a spk2utt file
+#   --ivector true              also train and test i-vectors, the paper's baseline
+#   --posteriors PATH           frame posteriors for the i-vectors: an scp, or a folder with posteriors.scp
 #   --fuse exp/OTHER            export the networks of two experiments as one model
 #   --licence NAME              licence of the exported model, for its card
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
@@ -56,7 +58,8 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [pretraining]=true [data_seed]='' [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [pretraining]=true [data_seed]='' [session_level]='' [fuse]='' [licence]='' [ivector]=false [posteriors]=''
+  [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=()
 . utils/parse_options.sh
@@ -67,7 +70,7 @@ utils/setup.sh
 plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
-enrolment=${plan[6]:-} trials=("${plan[@]:7}")
+enrolment=${plan[6]:-} posteriors=${plan[7]:-} trials=("${plan[@]:8}")
 if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # use exactly the downloaded parts
   train_parts=${train_parts:-train-clean-100} dev_parts=${dev_parts:-dev-clean} test_parts=${test_parts:-test-clean}
 fi
@@ -98,6 +101,10 @@ if runs 2; then
     "$data/train" "${dev[@]}" "$data/test"
 fi
 
+if runs 5 && [ "$ivector" = true ]; then  # complain before the networks are trained
+  deepspeaker ivector check --config "$config" "${overrides[@]}" --posteriors "$posteriors" "$data" >/dev/null
+fi
+
 if runs 3 && [ "$pretraining" = true ]; then  # demo: EER 35.81 % untrained, 4.22 % [2.26, 7.72] after softmax pre-training
   local/3_softmax.sh "${common[@]}" "${training[@]}" --init-from "$init_from" "$data" "$exp"
 fi
@@ -109,6 +116,10 @@ fi
 
 if runs 5; then
   local/5_embed.sh "${common[@]}" --nj "$nj" --device "$device" "$data" "$exp"
+  if [ "$ivector" = true ]; then
+    local/5_ivector.sh "${common[@]}" --seed "$seed" --nj "$nj" --posteriors "$posteriors" --max-skipped "$max_skipped" \
+      --allow-pipes "$allow_pipes" "$data" "$exp"
+  fi
 fi
 
 if runs 6; then

@@ -230,6 +230,8 @@ def test_options_in_any_order_and_help_from_any_folder(finished: Recipe) -> None
         (["--cmd", "nothere.pl"], "--cmd nothere.pl: no such program"),
         (["--nnodes", "2"], "--nnodes 2 needs --rdzv-endpoint"),
         (["--enrolment", "x"], "--enrolment x needs --trials"),
+        (["--posteriors", "x"], "--posteriors x needs --ivector true"),
+        (["--ivector", "maybe"], "'--ivector': 'maybe' is not a valid boolean"),
         (["exp"], "unexpected argument exp"),
     ],
 )

@@ -15,6 +15,7 @@ from deepspeaker.cli.options import (
     allow_pipes_option,
     commands,
     corpus_option,
+    data_dirs_argument,
     max_skipped_option,
     merge_chapters_option,
     mirror_option,
@@ -210,8 +211,6 @@ def prepare(
 
 
 # ---- stage 2: features -----------------------------------------------------------------------------------
-
-data_dirs_argument = click.argument("data_dir", type=FOLDER, nargs=-1, required=True, metavar="DATA_DIR...")
 
 
 def _data_dir_content(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:

@@ -175,11 +175,16 @@ def collect_embeddings(num_jobs: int, data_dir: Path, output: Path) -> None:
 # ---- stages 6 and 7: scores and report -------------------------------------------------------------------
 
 
-def _models_and_fusion(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
-    """Return digests of the enrolment models beside each trial list and of the experiment to fuse with."""
+def _inputs_of_scoring(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    """Return digests of the embeddings, the enrolment models beside each trial list and the experiment to fuse with."""
     from deepspeaker.files import sha256_of
 
+    networks, ivectors = options["exp_dir"] / ".done.5", options["exp_dir"] / "ivector" / ".done.5"
     found: dict[str, object] = {}
+    if ivectors.is_file():
+        found["stage 5 (ivector)"] = digest_of(ivectors)
+    if networks.is_file() or not found:
+        found["stage 5"] = digest_of(networks)
     for path in options["trials"] if options["enrolment"] is None else ():
         models = path.with_name(f"{path.name}.spk2utt")
         if models.is_file():
@@ -200,10 +205,10 @@ def _models_and_fusion(config: Config | None, options: Mapping[str, Any]) -> dic
     Stage(
         6,
         root="{exp_dir}",
-        keys=("scoring", "embedding", "features.frame_shift"),
+        keys=("scoring", "ivector.backends", "ivector.lda_dim", "embedding", "features.frame_shift"),
         options=("seed", "max_skipped", "trials", "enrolment", "allow_speaker_overlap"),
-        after=("{data_dir}/.done.1", "{exp_dir}/.done.5"),
-        extra=_models_and_fusion,
+        after=("{data_dir}/.done.1",),
+        extra=_inputs_of_scoring,
         required=("results.json",),
         stale=("*/scores_*", "*/missing_*"),
         input_dir="{data_dir}",
