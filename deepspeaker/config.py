@@ -59,7 +59,7 @@ class Demo(_Section):
     phrase: str = ""
     """A phrase that every utterance says, such as a wake phrase; empty for sentences."""
     sessions: int = Field(1, ge=1)
-    """Sessions per speaker. With several, each has another channel and noise, and changes rate and pitch of the voice."""
+    """Sessions per speaker. Each of several has its own channel, noise, and rate and pitch of the voice."""
 
 
 class Vad(_Section):

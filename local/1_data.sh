@@ -7,7 +7,8 @@
 # data/C/test/trials_all, trials_1p99 and trials_enrol_1 to trials_enrol_5.
 # The parts have different speakers. Without a development part, some training speakers become development speakers.
 # The files test/trials, test/enrol_spk2utt and test/utt2X of a Kaldi corpus are copied.
-# A folder of recordings without folders train and test is divided by the seed. --session-level writes test/utt2session.
+# A folder of recordings without folders train and test is divided by the seed. --session-level writes test/utt2session. It is
+# also written for LibriSpeech's ids, reader-chapter-number, where chapters count as sessions.
 # --merge-chapters merges the speakers [lbi-]reader-chapter of Kaldi's LibriSpeech recipe by reader.
 declare -A default=([corpus]=demo [corpus_dir]='')
 # shellcheck source=utils/stage.sh

@@ -196,3 +196,24 @@ def test_the_stage_command(tmp_path: Path, config: Path) -> None:
     assert one_line(failed, 1, f"{corpus}: has no part none (--test-parts)"), failed.stderr
     assert f"stage 1 ({data}): starts: it did not finish\n" in stage("--seed", 1).stdout.replace("continues", "starts")
     assert one_line(stage("--sed", 1), 2, "--sed", "--seed")
+
+
+def checked(*options: str) -> list[str]:
+    """Return the lines of ``check-run``, the plan of run.sh."""
+    command = [sys.executable, "-m", "deepspeaker", "check-run", "--from", ".", "--cmd", "bash", *options]
+    folder = ROOT / "recipes" / "librispeech"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_the_data_folder_is_named_after_the_corpus_or_by_the_user_and_a_share_has_its_own() -> None:
+    share = ("--train-speakers-share", "0.25", "--train-utterances-share", "0.5")
+    for options, data, exp, shared in (
+        ((), "data/demo", "exp/demo_demo", ""),
+        (("--data", "german"), "data/german", "exp/german_demo", ""),
+        (share, "data/demo", "exp/demo_speakers25_utterances50_demo", "data/demo_speakers25_utterances50"),
+        (("--data", "x", *share[:2], "--exp", "e"), "data/x", "exp/e", "data/x_speakers25"),
+    ):
+        plan = checked(*options)
+        assert (plan[3], plan[4], plan[7]) == (data, exp, shared)

@@ -179,9 +179,10 @@ def test_another_folder_of_the_same_name_does_not_replace_the_data(tmp_path: Pat
     assert settings(*prepare("kaldi", tmp_path / "one/../one/x"))
     with pytest.raises(InputError, match=rf"^{data}: has the data of another corpus, kaldi in "):
         settings(*prepare("kaldi", tmp_path / "two/x"))
-    Mark(data, 1).end({}, {"corpus": "demo", "corpus_dir": str(tmp_path / "one/x")})
-    with pytest.raises(InputError, match=r"demo in .*delete"):
-        settings(*prepare("kaldi", tmp_path / "one/x"))
+    for before, now in (("demo", "kaldi"), ("kaldi", "demo"), ("librispeech", "demo")):
+        Mark(data, 1).end({}, {"corpus": before, "corpus_dir": str(tmp_path / "one/x")})
+        with pytest.raises(InputError, match=rf"{before} in .*--data, or delete"):
+            settings(*prepare(now, tmp_path / "one/x"))
 
 
 def test_scores_depend_on_the_embeddings_of_the_experiment_to_fuse_with(tmp_path: Path, config: Path) -> None:

@@ -81,7 +81,9 @@ def _ascend(rows: NDArray[np.integer[Any]]) -> bool:
     return all(bool(np.all(piece[:-1] <= piece[1:])) for piece in pieces)
 
 
-def _pieces(begin: int, end: int, length: int, order: NDArray[np.int64] | None) -> Iterator[slice | NDArray[np.int64]]:
+def _pieces(
+    begin: int, end: int, length: int, order: NDArray[np.int64] | None
+) -> Iterator[slice | NDArray[np.int64]]:
     """Yield the pairs from ``begin`` to ``end`` of the order, ``length`` at a time."""
     for start in range(begin, end, length):
         pairs = slice(start, min(start + length, end))

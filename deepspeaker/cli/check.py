@@ -37,6 +37,7 @@ def _options_of_stages(function: Function) -> Function:
 @click.option("--mini", type=bool, default=False)
 @click.option("--config", default="")
 @click.option("--set", "overrides", multiple=True)
+@click.option("--data", default="")
 @click.option("--exp", default="")
 @click.option("--data-seed", type=click.IntRange(0))
 @click.option("--overwrite", type=bool, default=False)
@@ -62,6 +63,7 @@ def check_run(
     session_level: int | None,
     config: str,
     overrides: tuple[str, ...],
+    data: str,
     exp: str,
     cmd: str,
     trials: tuple[str, ...],
@@ -69,6 +71,8 @@ def check_run(
     init_from: str,
     ivector: bool,
     posteriors: str,
+    train_speakers_share: float,
+    train_utterances_share: float,
     nnodes: int,
     rdzv_endpoint: str,
     **_: Any,
@@ -76,7 +80,8 @@ def check_run(
     """Check the options of run.sh and print what it runs with.
 
     The lines are: the folder of the corpus, the parts to download, the configuration, the folder of the data, that of
-    the experiment, the initial checkpoint, the enrolment models, the posteriors, and a line for each trial list.
+    the experiment, the initial checkpoint, the enrolment models, the posteriors, the folder of the data with a share of
+    the training part (empty for all of it), and a line for each trial list.
     """
     for option, value in click.get_current_context().params.items():
         for word in value if isinstance(value, tuple) else (value,):
@@ -88,6 +93,7 @@ def check_run(
     for wrong, message in (
         (stop_stage < stage, f"--stop-stage {stop_stage} comes before --stage {stage}"),
         ("/" in exp or exp in (".", ".."), f"--exp {exp}: give a name; the folder is created in exp/"),
+        ("/" in data or data in (".", ".."), f"--data {data}: give a name; the folder is created in data/"),
         (needs_address, f"--nnodes {nnodes} needs --rdzv-endpoint HOST:PORT, the address of one of the machines"),
         (corpus == "demo" and corpus_dir, "--corpus-dir is not for demo, whose corpus is synthesised"),
         (corpus in ("kaldi", "lhotse", "folder") and not corpus_dir, f"--corpus {corpus} needs --corpus-dir DIR"),
@@ -128,7 +134,7 @@ def check_run(
             "add it, or leave out --ivector"
         )
     name = Path(corpus_dir).resolve().name if corpus in ("kaldi", "lhotse", "folder") else corpus
-    name = "mini_librispeech" if mini else name
+    name = data or ("mini_librispeech" if mini else name)
     if corpus_dir and Path(corpus_dir).resolve() == Path("data", name).resolve():
         raise InputError(f"--corpus-dir {corpus_dir}: run.sh writes to this folder; move the corpus elsewhere")
     parts = [train_parts or "train-clean-100", dev_parts or "dev-clean", test_parts or "test-clean"]
@@ -136,9 +142,12 @@ def check_run(
     print("mini" if mini else " ".join(parts))
     print(config)
     print(f"data/{name}")
-    print(f"exp/{exp or f'{name}_{Path(config).stem}'}")
+    shares = {"speakers": train_speakers_share, "utterances": train_utterances_share}
+    shared = name + "".join(f"_{kind}{100 * share:g}" for kind, share in shares.items() if share != 1)
+    print(f"exp/{exp or f'{shared}_{Path(config).stem}'}")
     print(path("init-from", init_from))
     print(path("enrolment", enrolment))
     print(path("posteriors", posteriors, Path.exists))
+    print(f"data/{shared}" if shared != name else "")
     for name in trials:
         print(path("trials", name))

@@ -90,7 +90,9 @@ def evaluate(
     _measure_thresholds(loaded, data, found, output)
 
 
-def _score_pairs(model: SpeakerModel, found: dict[str, FileEmbedding], trials: tuple[Path, ...], output: Path) -> None:
+def _score_pairs(
+    model: SpeakerModel, found: dict[str, FileEmbedding], trials: tuple[Path, ...], output: Path
+) -> None:
     """Write the scores of pairs whose speakers are unknown."""
     from deepspeaker.files import atomic_path
     from deepspeaker.inference import Voice

@@ -71,7 +71,9 @@ def load_model(path: Path, engine: str, minimum_speech: float) -> SpeakerModel:
     return SpeakerModel(path, engine, minimum_speech)
 
 
-def error_rates(threshold: Threshold, wanted: float, corpus: str, headline: str = "At this threshold") -> list[str]:
+def error_rates(
+    threshold: Threshold, wanted: float, corpus: str, headline: str = "At this threshold"
+) -> list[str]:
     """Say how often the threshold errs."""
 
     def told(rates: Rates) -> str:
@@ -117,3 +119,4 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     return str(value)
+

@@ -27,7 +27,6 @@ class _OptionalPath(click.Path):
         return None if value == "" else super().convert(value, param, ctx)
 
 
-
 class _Scp(_OptionalPath):
     """An scp, or a folder that contains ``posteriors.scp``."""
 
@@ -36,6 +35,7 @@ class _Scp(_OptionalPath):
         return path / "posteriors.scp" if path is not None and path.is_dir() else path
 
 
+_SHARE = click.FloatRange(0, 1, min_open=True)
 FILE = _OptionalPath(path_type=Path, dir_okay=False)
 CORPORA = ["demo", "librispeech", "kaldi", "lhotse", "folder"]
 
@@ -119,6 +119,24 @@ part_options = _together(
     click.option("--train-parts", default="", help="parts of LibriSpeech to train on"),
     click.option("--dev-parts", default="", help="parts of LibriSpeech for development"),
     click.option("--test-parts", default="", help="parts of LibriSpeech to test on"),
+)
+share_options = _together(
+    click.option(
+        "--train-speakers-share",
+        type=_SHARE,
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="share of the training speakers, from 0 to 1",
+    ),
+    click.option(
+        "--train-utterances-share",
+        type=_SHARE,
+        default=1.0,
+        show_default=True,
+        metavar="SHARE",
+        help="share of the utterances of each training speaker, from 0 to 1",
+    ),
 )
 trial_options = _together(
     click.option("--trials", type=FILE, multiple=True, help="an additional trial list; may be repeated"),

@@ -9,6 +9,7 @@ from deepspeaker.corpora.librispeech import find_parts, read_librispeech
 from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
 from deepspeaker.corpora.partitions import DEV_REMEDY
 from deepspeaker.corpora.prepare import copy_test_tables, prepare, write_trial_lists
+from deepspeaker.corpora.training_share import share_training
 
 __all__ = [
     "ALL_PARTS",
@@ -33,6 +34,7 @@ __all__ = [
     "read_md5sums",
     "read_speakers",
     "recording_of",
+    "share_training",
     "supervision_of",
     "write_jsonl",
     "write_trial_lists",

@@ -113,9 +113,9 @@ def note_chapters(data: Mapping[str, DataDir], say: Callable[[str], None]) -> No
 
 
 def chapters_as_sessions(utt2spk: Mapping[str, str]) -> dict[str, str]:
-    """Return the chapter of each utterance of LibriSpeech, which was recorded in one session.
+    """Return the chapter of each utterance of LibriSpeech, which stands for the session in which it was recorded.
 
-    It is empty if a reader is not a speaker, no reader has two chapters, or an id has another form than LibriSpeech's.
+    The result is empty if speakers are not readers, no reader has two chapters, or an id has another form.
 
     Examples
     --------

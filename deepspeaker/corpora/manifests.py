@@ -55,7 +55,9 @@ def write_manifests(folder: Path, part: str, data: DataDir, info: Mapping[str, A
         In seconds. An utterance with features but no audio has the duration of ``utt2dur`` or of its frames.
     """
     recordings = [
-        recording_of(name, location, info[name]) for name, location in sorted(data.wav_scp.items()) if name in info
+        recording_of(name, location, info[name])
+        for name, location in sorted(data.wav_scp.items())
+        if name in info
     ]
     if recordings:
         write_jsonl(folder / f"{part}_recordings.jsonl.gz", recordings)

@@ -98,9 +98,8 @@ def prepare(
     if not utt2session and not (output / "test" / "utt2session").is_file():
         utt2session = chapters_as_sessions(usable["test"].utt2spk)
         if utt2session:
-            say(
-                f"test/utt2session: {len(set(utt2session.values()))} chapters (ids reader-chapter-number) are the sessions"
-            )
+            count = len(set(utt2session.values()))
+            say(f"test/utt2session: {count} chapters (ids reader-chapter-number) count as sessions")
     if utt2session:
         kept = {utterance: s for utterance, s in utt2session.items() if utterance in usable["test"].utt2spk}
         write_table(output / "test" / "utt2session", kept)

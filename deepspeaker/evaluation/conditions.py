@@ -24,6 +24,8 @@ _UNKNOWN, _SEVERAL = "unknown", "several"
 EVERY_VALUE = 255
 #: The condition that tells whether the sides of a target trial were recorded together.
 _SESSION = "session"
+#: Conditions that tell whether the sides of a trial have the same value, which may be several words.
+_SAME_OR_DIFFERENT = (_SESSION, "phrase", "word")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,8 @@ def read_conditions(
 
     A line has an utterance and a value, or several values, which become the conditions ``X.1``, ``X.2`` and so on. A
     column of numbers with more than eight values is cut into three ranges with equally many utterances. A column of
-    words with more than eight values is left out, with a note. ``utt2session`` may have any number of values.
+    words with more than eight values is left out, with a note. ``utt2session``, ``utt2phrase`` and ``utt2word`` have
+    one value in a line, and any number of different ones.
 
     Raises
     ------
@@ -73,7 +76,8 @@ def read_conditions(
     for path in sorted(folder.glob("utt2*")):
         if path.name in _NO_CONDITION:
             continue
-        table = {u: value.split() for u, value in read_table(path).items() if u in utt2spk}
+        whole = path.name.removeprefix("utt2") in _SAME_OR_DIFFERENT
+        table = {u: [v] if whole else v.split() for u, v in read_table(path).items() if u in utt2spk}
         width = max((len(words) for words in table.values()), default=0)
         for utterance, words in table.items():
             if len(words) != width:
@@ -83,7 +87,7 @@ def read_conditions(
             if name in ("gender", "duration"):
                 name += " (utt2X)"
             values = {utterance: words[number] for utterance, words in table.items()}
-            if name != _SESSION:
+            if not whole:
                 values = _few_values(path, values)
             if values:
                 columns[name] = values
@@ -94,15 +98,16 @@ def trial_conditions(conditions: Conditions, trials: TrialList) -> list[TrialCon
     """Return the conditions of the trials of a list.
 
     When its sides differ, a trial has both values. Its duration is that of its shorter side; the duration of an
-    enrolment model is the sum over its utterances. The session of a target trial is "same" or "different"; non-target
-    trials count with both, so that the error rates differ by the target trials only.
+    enrolment model is the sum over its utterances. The phrase or word of a trial is "same" or "different", and so is
+    the session of a target trial; non-target trials count with both sessions, so that the error rates differ by the
+    target trials only.
     """
     found = []
     if conditions.seconds:
         found.append(_duration(conditions, trials))
     for by, column in conditions.columns.items():
-        if by == _SESSION:
-            found.append(_session(column, trials))
+        if by in _SAME_OR_DIFFERENT:
+            found.append(_same_or_different(by, column, trials))
             continue
         values = [column.get(utterance, "") or _UNKNOWN for utterance in trials.utterances]
         names = sorted({*values, _SEVERAL})
@@ -127,8 +132,8 @@ def _duration(conditions: Conditions, trials: TrialList) -> TrialConditions:
     return TrialConditions("duration", _ranges([f"{end:g} s" for end in ends]), codes)
 
 
-def _session(session: Mapping[str, str], trials: TrialList) -> TrialConditions:
-    names = [session.get(utterance, "") for utterance in trials.utterances]
+def _same_or_different(by: str, column: Mapping[str, str], trials: TrialList) -> TrialConditions:
+    names = [column.get(utterance, "") for utterance in trials.utterances]
     number = {name: code for code, name in enumerate(sorted({*names} - {""}))} | {"": -1}
     of_utterance = np.array([number[name] for name in names])
     several = len(number)
@@ -138,8 +143,9 @@ def _session(session: Mapping[str, str], trials: TrialList) -> TrialConditions:
     codes = np.where(enrolment == test, 0, 1).astype(np.uint8)
     codes[enrolment == several] = 2
     codes[(enrolment == -1) | (test == -1)] = 3
-    codes[~trials.is_target] = EVERY_VALUE
-    return TrialConditions(_SESSION, values, codes)
+    if by == _SESSION:
+        codes[~trials.is_target] = EVERY_VALUE
+    return TrialConditions(by, values, codes)
 
 
 def _few_values(path: Path, column: Mapping[str, str]) -> dict[str, str]:

@@ -106,7 +106,9 @@ class Rates:
         )
 
 
-def system_figures(trials: Scored, rates: Rates, false_acceptance: Sequence[float], llr: bool) -> dict[str, Any]:
+def system_figures(
+    trials: Scored, rates: Rates, false_acceptance: Sequence[float], llr: bool
+) -> dict[str, Any]:
     """Return the metrics of a `SystemResult`, with Cllr and actual costs if scores are log-likelihood ratios."""
     targets, nontargets = trials.targets, trials.nontargets
     found: dict[str, Any] = {

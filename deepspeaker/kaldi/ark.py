@@ -194,8 +194,8 @@ def read_rows_into(descriptor: int, offset: int, rows: int, start: int, out: NDA
 def _read_cm_rows(descriptor: int, header: MatrixHeader, start: int, count: int) -> NDArray[np.float32]:
     """Read rows of CM: per column four 16-bit percentiles (0, 25, 75, 100), then by columns one byte per value."""
     percentiles = np.frombuffer(_read_exactly(descriptor, header.cols * 8, header.data), dtype="<u2")
-    p0, p25, p75, p100 = header.minimum + header.range / 65535.0 * percentiles.reshape(header.cols, 4).T.astype(
-        np.float64
+    p0, p25, p75, p100 = (
+        header.minimum + header.range / 65535.0 * percentiles.reshape(header.cols, 4).T.astype(np.float64)
     )
     body = _read_exactly(descriptor, header.rows * header.cols, header.data + header.cols * 8)
     value = np.frombuffer(body, dtype="u1").reshape(header.cols, header.rows)[:, start : start + count]

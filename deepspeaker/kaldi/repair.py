@@ -95,7 +95,9 @@ class _SortedTables:
         before = len(self.lines[name])
         self.lines[name] = filter_lines(self.lines[name], ids, column)
         if len(self.lines[name]) < before:
-            self.say(f"fix_data_dir.sh: filtered {self.folder}/{name} from {before} to {len(self.lines[name])} lines.")
+            self.say(
+                f"fix_data_dir.sh: filtered {self.folder}/{name} from {before} to {len(self.lines[name])} lines."
+            )
 
     def keep_recordings(self) -> None:
         if "segments" not in self.lines:

@@ -154,7 +154,9 @@ def split_by_speaker(
         )
     by_speaker = list(lines_of.values())
     begins = _balanced_begins([len(speaker_lines) for speaker_lines in by_speaker], pieces)
-    split = [list(itertools.chain.from_iterable(by_speaker[first:stop])) for first, stop in itertools.pairwise(begins)]
+    split = [
+        list(itertools.chain.from_iterable(by_speaker[first:stop])) for first, stop in itertools.pairwise(begins)
+    ]
     for number, piece in enumerate(split, 1):
         if not piece:
             raise InputError(f"{name}: piece {number} of {pieces} would be empty; use fewer pieces")

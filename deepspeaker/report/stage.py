@@ -31,7 +31,7 @@ from deepspeaker.stages import options_of
 from deepspeaker.trials import read_labelled_scores, trial_list_path
 
 #: Default values of options of run.sh.
-_DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1}
+_DEFAULTS = {"max_skipped": 5.0, "nproc": 1, "nnodes": 1, "train_speakers_share": 1.0, "train_utterances_share": 1.0}
 
 
 def write_report(data_dir: Path, exp_dir: Path) -> None:
@@ -162,15 +162,23 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
     pretrained, tuned = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / "triplet" / ".done.4")
     scored = options_of(exp_dir / ".done.6")
+    shared = options_of(data_dir / "train" / ".done.2")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
-    options = ["--corpus", str(prepared.get("corpus", "demo"))]
+    name = corpus = str(prepared.get("corpus", "demo"))
+    options = ["--corpus", corpus]
     if made.get("parts") == "mini":
-        options += ["--mini", "true"]
+        options, name = [*options, "--mini", "true"], "mini_librispeech"
     elif prepared.get("corpus_dir") and not made:  # otherwise stage 0 generated or downloaded the corpus
-        options += ["--corpus-dir", str(Path(prepared["corpus_dir"]).resolve())]
+        folder = Path(prepared["corpus_dir"]).resolve()
+        options += ["--corpus-dir", str(folder)]
+        name = corpus if corpus == "librispeech" else folder.name
+    whole = Path(shared["data_dir"]).name if "train_speakers_share" in shared else data_dir.name
+    if whole != name:
+        options += ["--data", whole]
     for source, names in (
         (prepared, ("train_parts", "dev_parts", "test_parts")),
         (prepared, ("merge_chapters", "allow_pipes", "max_skipped")),
+        (shared, ("train_speakers_share", "train_utterances_share")),
         (pretrained or tuned, ("init_from", "nproc", "nnodes")),
         (scored, ("allow_speaker_overlap",)),
     ):
@@ -180,9 +188,6 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
     if tuned and not pretrained:
         options += ["--pretraining", "false"]
-    usual = "mini_librispeech" if made.get("parts") == "mini" else Path(prepared.get("corpus_dir", "")).resolve().name
-    if prepared.get("name", usual) not in (usual, prepared.get("corpus")):
-        options += ["--data", str(prepared["name"])]
     if prepared.get("seed", results.seed) != results.seed:
         options += ["--data-seed", str(prepared["seed"])]
     for name, info in results.trials.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from deepspeaker.trials import MODELS_SUFFIX, ROW, read_labelled_scores
 MIN_SPEAKERS = 5
 #: Names of the tables that tell which phrase an utterance says.
 PHRASES = ("utt2phrase", "utt2word")
-_CHAPTER = re.compile(r"\d+-(\d+)-\d+")
 
 
 @dataclass(frozen=True)
@@ -164,19 +162,12 @@ def _fulfils(condition: str, test_dir: Path, lists: Path, trials: _Trials) -> ND
 
 
 def sessions(test_dir: Path) -> dict[str, str]:
-    """Return the session of each test utterance: from ``utt2session``, else the chapter of LibriSpeech's ids.
-
-    Empty if there is neither, or if no speaker has two sessions.
-    """
-    utt2spk = read_table(test_dir / "utt2spk")
-    if (test_dir / "utt2session").is_file():
-        found = read_table(test_dir / "utt2session")
-    else:
-        matches = {utterance: _CHAPTER.fullmatch(utterance) for utterance in utt2spk}
-        found = {utterance: match[1] for utterance, match in matches.items() if match}
+    """Return the session of each test utterance, from ``utt2session``; empty if no speaker has two sessions."""
+    if not (test_dir / "utt2session").is_file():
+        return {}
+    utt2spk, found = read_table(test_dir / "utt2spk"), read_table(test_dir / "utt2session")
     pairs = {(utt2spk[utterance], session) for utterance, session in found.items() if utterance in utt2spk}
-    several = len(found) == len(utt2spk) and len(pairs) > len({speaker for speaker, _ in pairs})
-    return found if several else {}
+    return found if len(pairs) > len({speaker for speaker, _ in pairs}) else {}
 
 
 def phrases(test_dir: Path) -> dict[str, str]:

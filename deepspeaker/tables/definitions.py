@@ -74,8 +74,7 @@ def main_cell(system: str, training: str = "both", last: bool = False) -> Cell:
 
 def fusion_cell(kind: str) -> Cell:
     """Return the cell of a fusion in table 6: ``embeddings`` or ``scores`` (the paper's), or ``cosines`` (ours)."""
-    system = {"embeddings": "fusion-sum", "scores": "fusion-scores", "cosines": "fusion"}[kind]
-    return Cell("gru", system)
+    return Cell("gru", "fusion", {"embeddings": "embedding-sum", "scores": "score-sum", "cosines": "cosine"}[kind])
 
 
 def adapted_cell(system: str, corpus: str, trained_on: str) -> Cell | None:

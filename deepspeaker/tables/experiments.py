@@ -195,4 +195,5 @@ def command(setting: Setting, name: str, experiment: Experiment, seed: int) -> l
         words += ["--pretraining", "false", "--init-from", str(start)]
     if experiment.fuse:
         words += ["--set", f"scoring.fuse_with=exp/{setting.experiment(experiment.fuse, seed)}"]
+        words += ["--set", "scoring.backends=[cosine, embedding-sum, score-sum]"]
     return [*words, *setting.options]

@@ -125,7 +125,7 @@ def _without_data(table: int, measurements: Measurements) -> str:
     if table == 8 and not (main / "test" / "trials_enrol_5").is_file():
         return "no list of enrolment models; they need test speakers with six utterances, and 99 utterances of others"
     if table == 11 and not sessions(main / "test"):
-        return "no speaker of the test part has two sessions, by utt2session or by the chapters of LibriSpeech's ids"
+        return "no speaker of the test part has two sessions in utt2session, or two chapters in ids as in LibriSpeech"
     return ""
 
 

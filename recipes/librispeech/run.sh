@@ -21,12 +21,15 @@
 #   --merge-chapters true       kaldi: treat all chapters of a reader (ids reader-chapter or lbi-reader-chapter) as one speaker
 #   --allow-pipes true          kaldi, lhotse: run the commands that stand in for audio files, as in wav.scp
 #   --allow-speaker-overlap true    allow test speakers that are also in training
+#   --data NAME                 folder of the data in data/ (default: the name of the corpus)
+#   --train-speakers-share N    train on a share of the training speakers, such as 0.25, in data/NAME_speakers25
+#   --train-utterances-share N  train on a share of the utterances of each training speaker, such as 0.5
 #   --max-skipped PERCENT       stop a stage if more of its items cannot be used (default: 5)
 #
 # Experiment:
 #   --config FILE               configuration (default: conf/demo.yaml for demo, else conf/default.yaml)
 #   --set section.key=value     override a configuration key; may be repeated
-#   --exp NAME                  folder of the experiment in exp/ (default: CORPUS_CONFIG)
+#   --exp NAME                  folder of the experiment in exp/ (default: DATA_CONFIG)
 #   --overwrite true            replace a network that was trained with other settings
 #   --init-from CHECKPOINT      start stage 3 from these weights, to fine-tune a network; the speakers may differ
 #   --pretraining false         leave stage 3 out: triplet training starts from --init-from, or from fresh weights
@@ -58,8 +61,8 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [pretraining]=true [data_seed]='' [session_level]='' [fuse]='' [licence]='' [ivector]=false [posteriors]=''
-  [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [pretraining]=true [data]='' [data_seed]='' [train_speakers_share]=1 [train_utterances_share]=1
+  [session_level]='' [fuse]='' [licence]='' [ivector]=false [posteriors]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=()
 . utils/parse_options.sh
@@ -70,7 +73,7 @@ utils/setup.sh
 plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
-enrolment=${plan[6]:-} posteriors=${plan[7]:-} trials=("${plan[@]:8}")
+enrolment=${plan[6]:-} posteriors=${plan[7]:-} share=${plan[8]:-} trials=("${plan[@]:9}")
 if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # use exactly the downloaded parts
   train_parts=${train_parts:-train-clean-100} dev_parts=${dev_parts:-dev-clean} test_parts=${test_parts:-test-clean}
 fi
@@ -99,7 +102,12 @@ if runs 2; then
   if [ -d "$data/dev" ]; then dev=("$data/dev"); else dev=(); fi
   local/2_fbank.sh "${common[@]}" --nj "$nj" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" \
     "$data/train" "${dev[@]}" "$data/test"
+  if [ -n "$share" ]; then
+    local/2_share.sh "${common[@]}" --train-speakers-share "$train_speakers_share" \
+      --train-utterances-share "$train_utterances_share" "$data" "$share"
+  fi
 fi
+data=${share:-$data}
 
 if runs 5 && [ "$ivector" = true ]; then  # complain before the networks are trained
   deepspeaker ivector check --config "$config" "${overrides[@]}" --posteriors "$posteriors" "$data" >/dev/null

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ import soundfile
 from deepspeaker.corpora.demo import (
     ACCENTS,
     FEMALE_VARIANTS,
+    LANGUAGES,
     MALE_VARIANTS,
+    MAX_SECONDS,
     NAMES,
     PARTS,
     TWIN_VARIANTS,
@@ -25,16 +29,18 @@ from deepspeaker.corpora.demo import (
     make_demo_corpus,
     make_sentence,
     plan_demo_corpus,
+    plan_sessions,
 )
 from deepspeaker.errors import InputError
+from deepspeaker.kaldi import read_table
 
 SPEAKERS = {"demo-train": 4, "demo-dev": 2, "demo-test": 2}
 UTTERANCES = 3
 
 
-def make_tiny(folder: Path, seed: int, jobs: int | None = None) -> Path:
+def make_tiny(folder: Path, seed: int, jobs: int | None = None, **content: Any) -> Path:
     counts = {f"{part.removeprefix('demo-')}_speakers": count for part, count in SPEAKERS.items()}
-    make_demo_corpus(folder, seed, **counts, utterances=UTTERANCES, jobs=jobs, progress=False)
+    make_demo_corpus(folder, seed, **counts, utterances=UTTERANCES, jobs=jobs, progress=False, **content)
     return folder
 
 
@@ -146,13 +152,27 @@ def test_plan_of_the_full_corpus() -> None:
     assert plan_demo_corpus(1) == plan_demo_corpus(1) != plan_demo_corpus(2)
 
 
+def test_a_speaker_of_a_part_has_the_same_number_in_every_corpus() -> None:
+    default = {(speaker.part, speaker.index): speaker.reader for speaker in plan_demo_corpus(0)}
+    assert list(default.values()) == [str(number) for number in range(1001, 1143)]
+    for train, dev, test in ((20, 3, 60), (300, 40, 5)):
+        plan = plan_demo_corpus(1, train_speakers=train, dev_speakers=dev, test_speakers=test)
+        numbers = {(speaker.part, speaker.index): speaker.reader for speaker in plan}
+        assert {place: numbers[place] for place in numbers.keys() & default} == {
+            place: default[place] for place in numbers.keys() & default
+        }
+        together = default | numbers
+        assert len(set(together.values())) == len(together)
+        assert {len(number) for number in together.values()} == {4}
+
+
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
         ({"seed": -1}, "seed -1"),
         ({"seed": 0, "dev_speakers": 0}, "demo-dev: 0 speakers"),
         ({"seed": 0, "test_speakers": 80}, "give at most 89 together"),
-        ({"seed": 0, "train_speakers": 9000}, "give at most 8999"),
+        ({"seed": 0, "train_speakers": 9000}, "give at most 8099"),
     ],
 )
 def test_wrong_plans_are_refused(counts: dict[str, int], message: str) -> None:
@@ -225,3 +245,83 @@ def test_a_missing_variant_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr("deepspeaker.corpora.demo.speakers.MALE_VARIANTS", tuple(f"nobody{i}" for i in range(50)))
     with pytest.raises(InputError, match="no voice variant nobody"):
         make_tiny(tmp_path / "corpus", seed=0)
+
+
+# ---- a phrase, languages, sessions -----------------------------------------------------------------------
+
+
+def transcripts(folder: Path) -> dict[str, str]:
+    lines = [line for path in folder.rglob("*.trans.txt") for line in path.read_text().splitlines()]
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def test_every_utterance_says_the_phrase_in_its_own_way(tmp_path: Path) -> None:
+    corpus = make_tiny(tmp_path / "corpus", seed=3, jobs=1, phrase=" hey  computer ")
+    assert contents(make_tiny(tmp_path / "again", seed=3, jobs=2, phrase="hey computer")) == contents(corpus)
+    said = transcripts(corpus)
+    assert set(said.values()) == {"HEY COMPUTER"} and len(said) == UTTERANCES * sum(SPEAKERS.values())
+    tables = [read_table(corpus / part / "utt2phrase") for part in PARTS]
+    assert {utterance: phrase for table in tables for utterance, phrase in table.items()} == dict.fromkeys(
+        said, "hey computer"
+    )
+    for reader in (corpus / "demo-train").iterdir():
+        if reader.is_dir():  # the rate differs between utterances, so the durations do
+            seconds = [soundfile.info(path).duration for path in reader.rglob("*.flac")]
+            assert len(set(seconds)) == UTTERANCES and 0.3 < min(seconds) < max(seconds) < 2
+    assert "hey computer" in (corpus / "README.TXT").read_text()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_another_language_has_the_same_voices_and_other_sentences(
+    corpus: Path, tmp_path: Path, language: str
+) -> None:
+    counts = {"train_speakers": 60, "dev_speakers": 12, "test_speakers": 30}
+    english_plan, plan = plan_demo_corpus(5, **counts), plan_demo_corpus(5, **counts, language=language)
+    for english, other in zip(english_plan, plan, strict=True):
+        assert other.voice.accent == language
+        assert dataclasses.replace(other.voice, accent=english.voice.accent) == english.voice
+    made = make_tiny(tmp_path / "corpus", seed=3, language=language)
+    assert {path.name for path in made.rglob("*.flac")} == {path.name for path in corpus.rglob("*.flac")}
+    assert all(2 <= soundfile.info(path).duration <= MAX_SECONDS for path in made.rglob("*.flac"))
+    for part in PARTS:
+        said = transcripts(made / part)
+        assert read_table(made / part / "utt2lang") == dict.fromkeys(said, language)
+        names = [name.upper() for name in LANGUAGES[language].names[part]]
+        assert all(any(sentence.startswith(name) for name in names) for sentence in said.values())
+    names = [name for part in PARTS for name in LANGUAGES[language].names[part]]
+    assert len(set(names)) == len(names)
+
+
+def test_sessions_are_chapters_with_different_channels_and_voices(tmp_path: Path) -> None:
+    corpus = make_tiny(tmp_path / "corpus", seed=3, sessions=2)
+    for reader in (corpus / "demo-test").iterdir():
+        chapters = {chapter.name: len(list(chapter.glob("*.flac"))) for chapter in reader.iterdir()}
+        assert chapters == {f"{reader.name}01": 1, f"{reader.name}02": 2}
+    (speaker, *_) = plan_demo_corpus(3)
+    (only,) = plan_sessions(3, speaker, 1)
+    assert only.voice == speaker.voice
+    sessions = plan_sessions(3, speaker, 20)
+    assert len({session.voice for session in sessions}) > 10
+    assert all(abs(session.voice.pitch - speaker.voice.pitch) <= 4 for session in sessions)
+    levels = np.array([session.channel for session in sessions])
+    # 3 dB between sessions: within six standard errors of the estimate from 80 values
+    assert abs(np.std(levels - levels.mean(axis=0), ddof=4) - 3) < 6 * 3 / np.sqrt(2 * 76)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"language": "xx"}, "language xx is unknown; use en, de, cmn"),
+        ({"phrase": "  "}, "phrase '  ': use words on one line"),
+        ({"phrase": "hey\ncomputer"}, r"phrase 'hey\\ncomputer': use words on one line"),
+        ({"phrase": "..."}, r'the phrase "\.\.\.": eSpeak NG speaks it silently'),
+        ({"phrase": "very " * 40}, r"for \d+\.\d s, with the voice .*; give one of 0\.3 to 6 s"),
+        ({"sessions": 4}, "4 sessions of 3 utterances per speaker; give at most 3"),
+        ({"sessions": 0}, "sessions 0; give at least one"),
+    ],
+)
+def test_a_wrong_content_is_one_line(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        make_tiny(tmp_path / "corpus", seed=0, jobs=1, **content)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,9 @@ import pytest
 import soundfile
 
 from deepspeaker.corpora import fingerprint, merge_chapters, read_kaldi
+from deepspeaker.corpora.kaldi_corpus import chapters_as_sessions
 from deepspeaker.errors import InputError
-from deepspeaker.kaldi import ArkWriter, DataDir, read_table
+from deepspeaker.kaldi import ArkWriter, DataDir, read_table, write_table
 from tests.corpora.small import add_audio, make_kaldi, run, speakers
 
 
@@ -239,3 +240,41 @@ def test_chapters_are_merged_on_request(tmp_path: Path) -> None:
     data["test"].utt2spk["8-3-1"] = "anna"
     with pytest.raises(InputError, match="test/utt2spk: the speaker anna does not have the form reader-chapter"):
         merge_chapters({"test": data["test"]})
+
+
+@pytest.mark.parametrize(
+    ("ids", "speaker_of", "sessions"),
+    [
+        (["84-1-0000", "84-22-0000", "7-1-0000"], "{0}", 3),
+        (["lbi-84-1-0000", "lbi-84-22-0000"], "{0}-{1}", 2),  # after --merge-chapters
+        (["84-1-0000", "84-1-0001", "7-1-0000"], "{0}", 0),  # no reader has two chapters
+        (["84-1-0000", "84-22-0000"], "{0}-{1}", 0),  # chapters as speakers, as in Kaldi's recipe
+        (["84-1-0000", "84-22-000"], "{0}", 0),
+        (["84-1-0000", "84-22-0000", "anna-1-0000"], "{0}", 0),
+    ],
+)
+def test_chapters_count_as_sessions_only_in_librispeech(ids: list[str], speaker_of: str, sessions: int) -> None:
+    found = chapters_as_sessions({utterance: speaker_of.format(*utterance.split("-")) for utterance in ids})
+    assert len(set(found.values())) == sessions
+    assert all(utterance.rpartition("-")[0] == session for utterance, session in found.items())
+
+
+def test_chapters_become_the_sessions_of_the_test_part_unless_it_has_sessions(tmp_path: Path) -> None:
+    corpus = make_kaldi(tmp_path / "corpus", {"train": ["s1", "s2"], "test": ["84", "85"]})
+    test = DataDir.read(corpus / "test")
+    chapters = {u: u.replace("-", "-7-000" if u[-1] == "1" else "-8-000") for u in test.utt2spk}
+    wav = {chapters[utterance]: location for utterance, location in test.wav_scp.items()}
+    DataDir({chapters[u]: speaker for u, speaker in test.utt2spk.items()}, wav_scp=wav).write(corpus / "test")
+
+    def stage_1() -> dict[str, str]:
+        nonlocal lines
+        lines = run(read_kaldi(corpus), tmp_path / "data", test_source=corpus / "test")
+        return read_table(tmp_path / "data/test/utt2session")
+
+    lines: list[str] = []
+    assert stage_1() == {"84-7-0001": "84-7", "84-8-0002": "84-8", "85-7-0001": "85-7", "85-8-0002": "85-8"}
+    assert "test/utt2session: 4 chapters (ids reader-chapter-number) count as sessions" in lines
+    own = dict.fromkeys(wav, "monday")
+    write_table(corpus / "test/utt2session", own)
+    assert stage_1() == own
+    assert not any("count as sessions" in line for line in lines)

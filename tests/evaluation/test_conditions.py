@@ -100,6 +100,18 @@ def test_a_model_of_one_session_is_compared_and_of_several_is_not(tmp_path: Path
     assert [found.values[code] for code in found.codes[:3]] == ["same", "different", "several"]
 
 
+def test_the_sides_of_a_trial_say_the_same_phrase_or_different_ones(tmp_path: Path) -> None:
+    phrases = {utterance: f"hey computer {n % 3}" for n, utterance in enumerate(UTT2SPK)}
+    write_table(tmp_path / "utt2phrase", phrases | {"a-1": "hello"})
+    write_table(tmp_path / "utt2word", {utterance: f"word-{utterance}" for utterance in UTT2SPK})  # nine words
+    path = tmp_path / "own"
+    path.write_text("a-2 b-2 nontarget\na-2 a-3 target\na-1 b-1 nontarget\nb-1 c-1 nontarget\n")
+    phrase, word = trial_conditions(read_conditions(tmp_path, UTT2SPK, {}, [2]), read_list(path, UTT2SPK))
+    assert (phrase.by, word.by) == ("phrase", "word")
+    assert [phrase.values[code] for code in phrase.codes] == ["same", "different", "different", "same"]
+    assert {word.values[code] for code in word.codes} == {"different"}
+
+
 def test_numbers_are_cut_in_three_and_many_words_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

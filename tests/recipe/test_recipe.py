@@ -225,6 +225,8 @@ def test_options_in_any_order_and_help_from_any_folder(finished: Recipe) -> None
         (["--session-level", "1"], "--session-level 1 is for --corpus folder, not for demo"),
         (["--corpus", "folder", "--corpus-dir", ".", "--session-level", "0"], "0 is not in the range x>=1"),
         (["--exp", "../x"], "--exp ../x: give a name"),
+        (["--data", ".."], "--data ..: give a name"),
+        (["--train-speakers-share", "0"], "0.0 is not in the range 0<x<=1"),
         (["--exp", "a\nb"], "use no line breaks"),
         (["--train-parts", "a\nb"], "use no line breaks"),
         (["--cmd", "nothere.pl"], "--cmd nothere.pl: no such program"),

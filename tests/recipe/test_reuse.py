@@ -150,6 +150,20 @@ def test_triplets_alone_make_an_experiment_of_two_systems(finished: Recipe, reci
     )
 
 
+def test_a_share_of_the_training_part_uses_the_features_of_the_whole(copied: Recipe) -> None:
+    options = ("--train-speakers-share", "0.5", "--stop-stage", "3")
+    done = copied.run(*options)
+    assert done.returncode == 0, done.stderr
+    assert "stage 2 (data/demo/train): finished already, skipped" in done.stdout
+    assert "data/demo_speakers50/train: 3 of 6 speakers, 33 of 66 utterances" in done.stdout
+    network = torch.load(
+        copied.folder / "exp/demo_speakers50_demo/softmax/checkpoint_last.pt", weights_only=True, map_location="cpu"
+    )
+    assert len(network["speakers"]) == 3
+    assert copied.run(*options).stdout.count("finished already, skipped") == 7
+    assert copied.run().stdout.count("finished already, skipped") == 11  # the whole is as it was
+
+
 # ---- odd names -------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ The decorator ``stage`` declares what decides the result of a stage. Imports of 
 so that the command starts fast.
 """
 
-from deepspeaker.cli.stages.data import collect_fbank, download, fbank, make_demo, prepare
+from deepspeaker.cli.stages.data import collect_fbank, download, fbank, make_demo, prepare, share_training
 from deepspeaker.cli.stages.export import export
 from deepspeaker.cli.stages.ivector import ivector
 from deepspeaker.cli.stages.scoring import collect_systems, embed_systems, report, score
@@ -24,6 +24,7 @@ __all__ = [
     "prepare",
     "report",
     "score",
+    "share_training",
     "softmax",
     "triplet",
 ]

@@ -15,6 +15,7 @@ from deepspeaker.cli.options import (
     allow_pipes_option,
     commands,
     corpus_option,
+    data_dir_option,
     data_dirs_argument,
     max_skipped_option,
     merge_chapters_option,
@@ -25,10 +26,11 @@ from deepspeaker.cli.options import (
     seed_option,
     session_level_option,
     shard_options,
+    share_options,
     stage,
 )
 from deepspeaker.errors import InputError
-from deepspeaker.stages import Stage, options_of
+from deepspeaker.stages import Stage, digest_of, options_of
 
 if TYPE_CHECKING:
     from deepspeaker.config import Config
@@ -106,12 +108,12 @@ def _corpus_files(config: Config | None, options: Mapping[str, Any]) -> dict[str
 
     output, corpus, folder = options["output"], options["corpus"], options["corpus_dir"]
     before = options_of(output / ".done.1")
-    if before and corpus in ("kaldi", "lhotse", "folder"):  # only these name their data after the folder
-        source = Path(before["corpus_dir"])
-        if before["corpus"] != corpus or source.resolve() != folder.resolve():
+    if before:
+        source, named = Path(before["corpus_dir"]), corpus in ("kaldi", "lhotse", "folder")  # named after the folder
+        if before["corpus"] != corpus or (named and source.resolve() != folder.resolve()):
             raise InputError(
-                f"{output}: has the data of another corpus, {before['corpus']} in {source}; rename {folder}, or delete "
-                f"{output} first"
+                f"{output}: has the data of another corpus, {before['corpus']} in {source}; name another folder with "
+                f"--data, or delete {output} first"
             )
     return {"list of the corpus' files": fingerprint(options["corpus"], options["corpus_dir"])}
 
@@ -296,3 +298,35 @@ def collect_fbank(
             for source in (folder, nosil_dir(folder)):
                 cuts = cut_items(source, options.frame_shift, options.sampling_rate, allow_pipes)
                 write_cuts(manifests / f"{source.name}_cuts.jsonl.gz", cuts)
+
+
+def _data_marks(config: Config | None, options: Mapping[str, Any]) -> dict[str, object]:
+    data_dir = options["data_dir"]
+    parts = [part for part in ("train", "dev", "test") if (data_dir / part).is_dir()]
+    return {f"stage 2 ({part})": digest_of(data_dir / part / ".done.2") for part in parts}
+
+
+@commands.command("share-training")
+@share_options
+@data_dir_option
+@click.argument("output", type=FOLDER)
+@stage(
+    Stage(
+        2,
+        root="{output}",
+        mark_dir="train",
+        options=("train_speakers_share", "train_utterances_share"),
+        after=("{data_dir}/.done.1",),
+        extra=_data_marks,
+        required=("train_nosil/feats.scp", "corpus.json"),
+        lock_dir="{data_dir}",
+    )
+)
+def share_training(train_speakers_share: float, train_utterances_share: float, data_dir: Path, output: Path) -> None:
+    """Stage 2: write data with a share of the training part.
+
+    The features and the other parts are those of the data with all of it.
+    """
+    from deepspeaker import corpora
+
+    corpora.share_training(data_dir, output, train_speakers_share, train_utterances_share, print)

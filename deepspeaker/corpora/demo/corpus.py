@@ -156,7 +156,7 @@ def make_demo_corpus(
         for part in PARTS:
             ids = [u.id for speaker, made in zip(speakers, spoken, strict=True) if speaker.part == part for u in made]
             if content.phrase:
-                write_table(temporary / part / "utt2phrase", dict.fromkeys(ids, content.phrase.replace(" ", "_")))
+                write_table(temporary / part / "utt2phrase", dict.fromkeys(ids, content.phrase))
             if language != "en":
                 write_table(temporary / part / "utt2lang", dict.fromkeys(ids, language))
 

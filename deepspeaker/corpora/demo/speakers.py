@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import chain
 
 import numpy as np
 
@@ -36,8 +37,14 @@ ACCENTS = (
     "en", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc",
 )  # fmt: skip
 
-_FIRST_READER = 1001
-_MAX_SPEAKERS = 9999 - _FIRST_READER + 1  # so that all reader numbers have four digits
+# The reader numbers of the first speakers of each part, and of the others. A part and an index always have the same
+# number, so that a speaker of one corpus has no number of another part's speaker in another corpus.
+_READERS = {
+    "demo-train": (range(1001, 1101), range(2001, 10000)),
+    "demo-dev": (range(1101, 1113), range(1201, 1301)),
+    "demo-test": (range(1113, 1143), range(1301, 1401)),
+}
+_MAX_TRAIN_SPEAKERS = sum(map(len, _READERS["demo-train"]))
 _PITCHES = (28.0, 72.0)
 
 # Each use of random numbers has a separate stream, so that a change of one does not affect the others.
@@ -98,8 +105,8 @@ def plan_demo_corpus(
             f"demo-dev and demo-test: {dev_speakers} + {test_speakers} speakers need a voice variant each; "
             f"give at most {len(variants) - 1} together, of {len(variants)} variants"
         )
-    if sum(counts.values()) > _MAX_SPEAKERS:
-        raise InputError(f"{sum(counts.values())} demo speakers; give at most {_MAX_SPEAKERS} in all")
+    if train_speakers > _MAX_TRAIN_SPEAKERS:
+        raise InputError(f"demo-train: {train_speakers} speakers; give at most {_MAX_TRAIN_SPEAKERS}")
 
     order = [variants[i] for i in random_stream(seed, _VARIANT_STREAM).permutation(len(variants))]
     test, dev, train = np.split(np.array(order), [test_speakers, test_speakers + dev_speakers])
@@ -108,7 +115,7 @@ def plan_demo_corpus(
     for part, count in counts.items():
         for index, voice in enumerate(_plan_voices(seed, part, part_variants[part].tolist(), count, language)):
             sex = "F" if voice.variant in FEMALE_VARIANTS else "M"
-            speakers.append(DemoSpeaker(part, index, str(_FIRST_READER + len(speakers)), sex, voice))
+            speakers.append(DemoSpeaker(part, index, str([*chain(*_READERS[part])][index]), sex, voice))
     return speakers
 
 
