@@ -10,10 +10,11 @@ from pathlib import Path
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import read_table
 from deepspeaker.tables.cells import MIN_SPEAKERS, PHRASES, sessions
-from deepspeaker.tables.content import Measurements, section
+from deepspeaker.tables.content import section
 from deepspeaker.tables.definitions import TITLES, orderings, rows_of
 from deepspeaker.tables.experiments import PROCESSES, Experiment, Setting, command, experiments_of, ordered
 from deepspeaker.tables.output import write_tables
+from deepspeaker.tables.sections import Measurements
 
 #: Tables whose cells are error rates; tables 1, 2 and 4 need no training.
 _OF_ERRORS = range(5, 12)

@@ -10,9 +10,10 @@ from deepspeaker.files import atomic_write
 from deepspeaker.report import escaped, legend_line, markdown, render
 from deepspeaker.results import corpus_title
 from deepspeaker.tables import paper
-from deepspeaker.tables.content import Measurements, Section, curves, lists_table, part_table
+from deepspeaker.tables.content import curves, lists_table, part_table
 from deepspeaker.tables.definitions import TITLES
 from deepspeaker.tables.figure import figure_svgs, save_figure_4
+from deepspeaker.tables.sections import Measurements, Section
 
 _SYNTHETIC = (
     "The speech is synthetic: it comes from a speech synthesiser. These tables show that the recipe works. They say "
