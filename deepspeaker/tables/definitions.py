@@ -232,10 +232,12 @@ def _steps() -> Iterator[Part]:
             text = f"{shown}: {ENROLMENTS[place + 1]} before {ENROLMENTS[place]}"
             yield _before(text, cells[place + 1], cells[place])
         for place in range(len(cells) - 2):
-            # The second step's gain minus the first's is negative: -(a - b) + (b - c).
-            first, middle, last = cells[place : place + 3]
-            text = f"{shown}: {ENROLMENTS[place + 1]} to {ENROLMENTS[place + 2]} gains less than the step before"
-            yield Part(text, ((-1.0, first), (2.0, middle), (-1.0, last)))
+            counts = ENROLMENTS[place : place + 3]
+            # The gain per utterance of the second step, minus that of the first, is negative.
+            first, second = 1 / (counts[1] - counts[0]), 1 / (counts[2] - counts[1])
+            factors = (-first, first + second, -second)
+            text = f"{shown}: {counts[1]} to {counts[2]} gains less per utterance than {counts[0]} to {counts[1]}"
+            yield Part(text, tuple(zip(factors, cells[place : place + 3], strict=True)))
 
 
 def _text_dependent() -> Iterator[Part]:
