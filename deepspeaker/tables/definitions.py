@@ -27,7 +27,7 @@ SYSTEMS = {"ivector": "i-vector", **NETWORKS}
 TRAININGS = {"softmax": "softmax", "triplet": "triplet", "both": "softmax + triplet"}
 ENROLMENTS = (1, 2, 3, 5)
 #: How the cells of table 5 choose the checkpoint.
-BEST, LAST = "best development epoch", "equal steps (last epoch)"
+BEST, LAST = "best development epoch", "last epoch, equal steps"
 _ADAPTED = "adapting an i-vector system to other data is not implemented"
 #: "Usable" for a network of another language: an EER below half that of chance.
 USABLE = 0.25
@@ -176,8 +176,8 @@ def orderings() -> list[Ordering]:
         parts.append(_before("GRU before ResCNN after softmax", cell["gru", "softmax"], cell["rescnn", "softmax"]))
         parts.append(_before("ResCNN before GRU after softmax + triplet", cell["rescnn", "both"], cell["gru", "both"]))
         parts.append(_before("ResCNN before GRU after triplet", cell["rescnn", "triplet"], cell["gru", "triplet"]))
-        text = "softmax + triplet before triplet before softmax; GRU ahead after softmax, ResCNN after triplets"
-        found.append(Ordering("1" + ("b" if last else "a"), f"{text} ({LAST if last else BEST})", 5, tuple(parts)))
+        text = "softmax + triplet before triplet before softmax; GRU ahead after softmax, ResCNN after triplets; "
+        found.append(Ordering("1" + ("b" if last else "a"), text + (LAST if last else BEST), 5, tuple(parts)))
     ivector = main_cell("ivector")
     best = {network: main_cell(network) for network in NETWORKS}
     networks = tuple(
@@ -211,7 +211,7 @@ def orderings() -> list[Ordering]:
         )
         for system, shown in SYSTEMS.items()
     )
-    found.append(Ordering("9", "more time between enrolment and test, more errors (here: another session)", 11, spans))
+    found.append(Ordering("9", "more time between enrolment and test, more errors; here: another session", 11, spans))
     return found
 
 

@@ -124,7 +124,7 @@ def _corpora(measurements: Measurements) -> Section:
             speakers = set(read_table(folder / part / "utt2spk").values())
             durations = [float(value) for value in read_table(folder / part / "utt2dur").values()]
             mean, hours = float(np.mean(durations)), sum(durations) / 3600
-            counts = [f"{len(speakers):,}", f"{len(durations):,}", f"{mean:.2f}", f"{hours:,.1f}"]
+            counts = [f"{len(speakers):,}", f"{len(durations):,}", f"{mean:.2f}", f"{hours:,.2f}"]
             rows.append([folder.name, part, *counts])
             record = {"speakers": len(speakers), "utterances": len(durations), "mean_seconds": mean, "hours": hours}
             data.append({"corpus": folder.name, "part": part, **record})

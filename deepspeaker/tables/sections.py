@@ -32,9 +32,11 @@ class Verdict:
             return f"Ordering {self.number} ({self.text}): {self.decision}, as {self.reason}."
         of = {word: [text for text, _, part in self.parts if part == word] for word in _WORDS}
         counts = f"{len(of['held'])} of {len(self.parts)} parts held"
-        reverse = f", reversed: {'; '.join(of['reversed'])}" if of["reversed"] else ""
-        open_ = len(of["not decided by these data"])
-        return f"Ordering {self.number} ({self.text}): {self.decision}. {counts}, {open_} not decided{reverse}."
+        if undecided := len(of["not decided by these data"]):
+            counts += f", {undecided} not decided"
+        if of["reversed"]:
+            counts += f", {len(of['reversed'])} reversed: {'; '.join(of['reversed'])}"
+        return f"Ordering {self.number} ({self.text}): {self.decision}. {counts}."
 
 
 _WORDS: tuple[Decision, ...] = ("held", "reversed", "not decided by these data")

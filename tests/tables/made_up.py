@@ -70,6 +70,7 @@ def make_recipe(root: Path, seeds: tuple[int, ...] = (0,), **more: object) -> Se
             for network in (name, name.replace("rescnn", "gru")):
                 rows = "".join(f"{n},{10 * n},{0.3 / n},{0.5 + 0.1 * n}\n" for n in (1, 2, 3))
                 path = root / "exp" / given.experiment(network, seed) / system / "train.csv"
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"epoch,step,dev_eer,dev_acc\n{rows}", encoding="utf-8")
         for processes, share in ((1, 0.2), (2, 0.3), (4, 0.4)):
             folder = root / "exp" / given.experiment(f"hard{processes}", seed) / "triplet"
