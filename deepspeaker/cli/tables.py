@@ -72,14 +72,15 @@ def tables(
     else:
         folder = found("corpus-dir", corpus_dir) if corpus_dir else ""
         data = Path(folder).name if folder and corpus in ("kaldi", "lhotse", "folder") else corpus
-        corpora["main"] = Corpus(("--corpus", corpus, *(("--corpus-dir", folder) if folder else ())), data)
+        where = ("--corpus-dir", folder) if folder else ()
+        corpora["main"] = Corpus(("--corpus", corpus, *where), data, corpus != "kaldi" or _has_audio(folder))
     for name, option, given in (
         ("phrase", "phrase-corpus-dir", phrase_corpus_dir),
         ("language", "other-corpus-dir", other_corpus_dir),
     ):
         if given:
             folder = found(option, given)
-            corpora[name] = Corpus(("--corpus", "kaldi", "--corpus-dir", folder), Path(folder).name)
+            corpora[name] = Corpus(("--corpus", "kaldi", "--corpus-dir", folder), Path(folder).name, _has_audio(folder))
     if phrase_corpus_dir:
         _check_phrases(Path(found("phrase-corpus-dir", phrase_corpus_dir)))
     configs = {
@@ -110,6 +111,10 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not words or not all(word.isdigit() for word in words) or len(set(words)) < len(words):
         raise click.UsageError(f"--seeds {text}: give different numbers, such as '0 1 2'")
     return tuple(sorted(map(int, words)))
+
+
+def _has_audio(folder: str) -> bool:
+    return (Path(folder) / "train" / "wav.scp").is_file()
 
 
 def _check_phrases(folder: Path) -> None:

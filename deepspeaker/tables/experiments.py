@@ -52,10 +52,11 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: what run.sh is told about it, and the folder of its data."""
+    """A corpus: what run.sh is told about it, the folder of its data, and whether it has audio, not only features."""
 
     options: tuple[str, ...]
     data: str
+    audio: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,12 @@ def experiments_of(setting: Setting) -> dict[str, Experiment]:
     untrained = ("--set", "triplet.epochs=0")
     found: dict[str, Experiment] = {}
     for network, shown in NETWORKS.items():
-        ivector = ("--ivector", "true") if network == "rescnn" else ()
         fuse = "rescnn" if network == "gru" else ""
         found[network] = Experiment(
-            f"{shown}, softmax then triplet loss", network, options=(*both, *ivector), fuse=fuse
+            f"{shown}, softmax then triplet loss",
+            network,
+            options=(*both, *_ivector(setting, network, "main")),
+            fuse=fuse,
         )
         found[f"{network}_softmax"] = Experiment(
             f"{shown}, softmax alone", network, options=(*_set("softmax", *long), *untrained)
@@ -137,7 +140,10 @@ def experiments_of(setting: Setting) -> dict[str, Experiment]:
                 )
         for corpus in ("phrase", "language"):
             found[f"{network}_{corpus}"] = Experiment(
-                f"{shown} trained on the {corpus} corpus", network, corpus, (*both, *ivector)
+                f"{shown} trained on the {corpus} corpus",
+                network,
+                corpus,
+                (*both, *_ivector(setting, network, corpus)),
             )
             found[f"{network}_{corpus}_tuned"] = Experiment(
                 f"{shown} fine-tuned to the {corpus} corpus by triplet loss",
@@ -155,6 +161,12 @@ def experiments_of(setting: Setting) -> dict[str, Experiment]:
             start="rescnn/softmax/checkpoint_best.pt",
         )
     return found
+
+
+def _ivector(setting: Setting, network: str, corpus: str) -> tuple[str, ...]:
+    """Return the option for i-vectors, which one experiment of each corpus trains, if there is audio."""
+    possible = network == "rescnn" and corpus in setting.corpora and setting.corpora[corpus].audio
+    return ("--ivector", "true") if possible else ()
 
 
 def _set(section: str, epochs: int, steps: int) -> tuple[str, ...]:

@@ -85,7 +85,10 @@ class Measurements:
         return self._known[cell]
 
     def _measure(self, cell: Cell) -> Measured | str:
-        data_dir = self.data(self.experiments[cell.experiment].corpus)
+        corpus = self.experiments[cell.experiment].corpus
+        data_dir = self.data(corpus)
+        if cell.system == "ivector" and not self.setting.corpora[corpus].audio:
+            return "i-vectors need audio, and this corpus has features only"
         folders = {seed: self.folder(cell.experiment, seed) for seed in self.setting.seeds}
         try:
             return measure(_on_lists_of(data_dir, cell), data_dir, folders, self.setting.draws)
