@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepspeaker import trials as trial_lists
 from deepspeaker.config import Config
 from deepspeaker.kaldi import read_table, write_table
 from deepspeaker.results import Results, SystemResult, TrialListInfo
@@ -36,10 +37,9 @@ def write_scores(path: Path, trials: Path, shift: float, seed: int) -> None:
     """Write scores; those of target trials are higher by ``shift`` on average."""
     read = read_trials(trials)
     generator = np.random.default_rng([seed, len(read.test)])
-    scores = generator.normal(size=len(read.test)) + shift * read.is_target
+    scores = (generator.normal(size=len(read.test)) + shift * read.is_target).astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = (f"{read.text_of(n)} {score:.4f}\n" for n, score in enumerate(scores))
-    path.write_text("".join(lines), encoding="utf-8")
+    trial_lists.write_scores(path, read, scores, np.ones(len(scores), dtype=bool))
 
 
 def cells() -> Iterator[Cell]:
