@@ -31,13 +31,18 @@ def _recurrent_layers(measurements: Measurements) -> Section:
 
 
 def _describe(table: int, name: str, variants: dict[str, dict[str, Any]], measurements: Measurements) -> Section:
+    import torch
+
     from deepspeaker.config import Config, load_config
     from deepspeaker.models import build_model, describe, parameter_count
 
     bins, frames = 64, 100
-    networks = {"here": build_model(bins, name=name)}
-    networks |= {f"here, {what}": build_model(bins, name=name, **more) for what, more in variants.items()}
-    columns = [describe(network, frames) for network in networks.values()]
+    used: Config = load_config(measurements.root / measurements.setting.configs[name])
+    with torch.device("meta"):  # the values of the weights do not matter here
+        networks = {"here": build_model(bins, name=name)}
+        networks |= {f"here, {what}": build_model(bins, name=name, **more) for what, more in variants.items()}
+        count = parameter_count(build_model(bins, **used.model.model_dump()))
+    columns = [describe(network.to_empty(device="cpu"), frames) for network in networks.values()]
     rows = []
     for (printed, parameters), *layers in zip(paper.LAYERS[name], *columns, strict=True):
         shape = " x ".join(map(str, layers[0].output))
@@ -45,8 +50,6 @@ def _describe(table: int, name: str, variants: dict[str, dict[str, Any]], measur
     totals = [f"{parameter_count(network):,}" for network in networks.values()]
     rows.append(["all", "", "all", paper.TOTALS[name], *totals])
     head = ["layer", "output for 1 s", "paper: layer", "parameters", *networks]
-    used: Config = load_config(measurements.root / measurements.setting.configs[name])
-    count = parameter_count(build_model(bins, **used.model.model_dump()))
     note = (
         "Output: channels x frames x bins. The batch norm counts with its layer. The network "
         f"of these experiments ({Path(measurements.setting.configs[name]).name}) has {count:,} parameters."
