@@ -25,7 +25,7 @@ import torch
 from benchmarks.startup import seconds as process_seconds
 from deepspeaker.config import load_config
 from deepspeaker.export import quantise, write_onnx
-from deepspeaker.inference import front_end as front_end_module
+from deepspeaker.features import FrontEnd
 from deepspeaker.models import build_model, folded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +81,7 @@ def measure(config: str, folder: Path, length: float) -> None:
     wave = speech(length, settings.features.sampling_rate)
     samples, inputs = torch.from_numpy(wave), {"samples": wave}
     front_end, fast, plain, quantised = (
-        front_end_module.FrontEnd(settings.features),
+        FrontEnd(settings.features),
         folded(network),
         session(graph),
         session(small),
