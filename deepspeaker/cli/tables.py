@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -92,6 +94,8 @@ def tables(
     for network, one in loaded.items():
         if one.model.name != network:
             raise InputError(f"{configs[network]}: its network is {one.model.name}; the tables need {network} here")
+    if (loaded["rescnn"].features, loaded["rescnn"].demo) != (loaded["gru"].features, loaded["gru"].demo):
+        raise InputError(f"{configs['gru']}: its sections features and demo differ from those of {configs['rescnn']}")
     setting = Setting(
         name=exp or f"tables_{corpora['main'].data.removeprefix('tables_')}",
         seeds=_seeds(seeds or default_seeds),
@@ -103,7 +107,8 @@ def tables(
         draws=draws,
         synthetic=corpus == "demo",
     )
-    make_tables(wanted, setting, Path.cwd(), origin)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # run.sh ends with this process
+    make_tables(wanted, setting, Path.cwd(), origin, say=lambda line: print(line, flush=True))
 
 
 def _seeds(text: str) -> tuple[int, ...]:

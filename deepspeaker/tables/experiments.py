@@ -35,6 +35,8 @@ class Experiment:
         ``EXPERIMENT/SYSTEM/CHECKPOINT``: weights to start from, without pre-training.
     fuse : str
         The experiment whose network is fused with this one.
+    optional : bool
+        Whether the tables are written without it if it fails.
     """
 
     what: str
@@ -43,6 +45,7 @@ class Experiment:
     options: tuple[str, ...] = ()
     start: str = ""
     fuse: str = ""
+    optional: bool = False
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -74,7 +77,7 @@ class Setting:
     corpora : mapping of str to Corpus
         ``main`` and, if they are given, ``phrase`` and ``language``.
     options : tuple of str
-        Options of run.sh for every experiment; they win.
+        Options of run.sh for every experiment.
     steps : Config
         The configuration whose epochs and steps count for both networks.
     hard_steps : int
@@ -159,6 +162,7 @@ def experiments_of(setting: Setting) -> dict[str, Experiment]:
             "rescnn",
             options=("--nproc", str(processes), *batch, *_set("triplet", 6, setting.hard_steps)),
             start="rescnn/softmax/checkpoint_best.pt",
+            optional=True,  # there may be fewer GPUs
         )
     return found
 
@@ -200,7 +204,8 @@ def command(setting: Setting, name: str, experiment: Experiment, seed: int) -> l
     corpus = setting.corpora[experiment.corpus]
     words = ["./run.sh", *corpus.options, "--data", corpus.data, "--data-seed", "0"]
     words += ["--config", setting.configs[experiment.network], "--exp", setting.experiment(name, seed)]
-    words += ["--seed", str(seed), "--stop-stage", "6", "--set", "embedding.checkpoint=best", *experiment.options]
+    words += ["--seed", str(seed), "--stop-stage", "6", "--set", "embedding.checkpoint=best"]
+    words += [*setting.options, *experiment.options]
     if experiment.start:
         source, _, rest = experiment.start.partition("/")
         start = Path("exp", setting.experiment(source, seed), rest)
@@ -208,4 +213,4 @@ def command(setting: Setting, name: str, experiment: Experiment, seed: int) -> l
     if experiment.fuse:
         words += ["--set", f"scoring.fuse_with=exp/{setting.experiment(experiment.fuse, seed)}"]
         words += ["--set", "scoring.backends=[cosine, embedding-sum, score-sum]"]
-    return [*words, *setting.options]
+    return words

@@ -63,6 +63,8 @@ def _hard_negatives(measurements: Measurements) -> Section:
     shares, seconds = {}, {}
     for count in PROCESSES:
         folders = [measurements.folder(f"hard{count}", seed) / "triplet" for seed in setting.seeds]
+        if not all((folder / ".done.4").is_file() for folder in folders):
+            continue
         shares[count] = np.array([share for folder in folders for share in _active_shares(folder)])
         seconds[count] = float(np.mean([2 * PAIRS * count / _speed(folder) for folder in folders]))
     rows, data = [], []
@@ -72,7 +74,7 @@ def _hard_negatives(measurements: Measurements) -> Section:
         here = [MISSING] * 3
         if count in shares:
             share = float(shares[count].mean())
-            more = seconds[count] / seconds[1] - 1
+            more = seconds[count] / seconds[min(seconds)] - 1
             here = [f"{100 * share:.2f}", f"{seconds[count]:.3f}", f"{100 * more:+.0f}"]
             record |= {"share": share, "seconds_per_step": seconds[count]}
         rows.append([str(count), str(count * 2 * PAIRS), *printed, *here])
@@ -87,11 +89,12 @@ def _hard_negatives(measurements: Measurements) -> Section:
         "time %",
     ]
     parts = []
-    for fewer, more_ in pairwise(PROCESSES):
+    for fewer, more_ in pairwise(shares):
         difference = over_epochs(shares[fewer] - shares[more_])
         parts.append((f"more with {more_} processes than with {fewer}", difference, decide(difference)))
     text = "the more processes are searched, the more anchors have a hard negative"
-    verdict = Verdict("8", text, overall([word for _, _, word in parts]), parts)
+    reason = "" if parts else "its trainings did not run"
+    verdict = Verdict("8", text, overall([word for _, _, word in parts]), parts, reason)
     notes = [
         "A hard negative violates the margin: the loss of the anchor and its positive is above 0. All trainings start "
         "from the same network; shares are means over six epochs, and the decision compares epochs in pairs.",

@@ -54,12 +54,14 @@ def make_tables(
     for table in wanted:
         _refuse(table, _without_corpus(table, setting))
     measurements = Measurements(setting, experiments, root)
-    corpora = {"main", *(experiments[name].corpus for table in tables for name in _needed(table, setting, experiments))}
+    logs = root / "exp" / setting.name / "log"
+    corpora = {experiments[name].corpus for table in tables for name in _needed(table, setting, experiments)}
+    corpora |= {"main"} if corpora else set(setting.corpora) if 4 in tables else set()
     first = {corpus: next(name for name, one in experiments.items() if one.corpus == corpus) for corpus in corpora}
     for corpus in [corpus for corpus in setting.corpora if corpus in corpora]:
         say(f"corpus {setting.corpora[corpus].data}: data and trial lists")
         words = command(setting, first[corpus], experiments[first[corpus]], setting.seeds[0])
-        _run([*words, "--stop-stage", "1"], root, origin, root / "exp" / setting.name / "log" / f"{corpus}.log")
+        _run([*words, "--stop-stage", "1"], root, origin, logs / f"{corpus}.log")
     reasons = {table: _without_corpus(table, setting) or _without_data(table, measurements) for table in tables}
     for table in wanted:
         _refuse(table, reasons[table])
@@ -68,15 +70,16 @@ def make_tables(
     )
     runs = [(name, seed) for seed in setting.seeds for name in names]
     for number, (name, seed) in enumerate(runs, 1):
-        begin = time.monotonic()
-        _run(
-            command(setting, name, experiments[name], seed),
-            root,
-            origin,
-            root / "exp" / setting.name / "log" / f"{name}_{seed}.log",
-        )
+        begin, one = time.monotonic(), experiments[name]
+        end = ""
+        try:
+            _run(command(setting, name, one, seed), root, origin, logs / f"{name}_{seed}.log")
+        except InputError as error:
+            if not one.optional:
+                raise
+            end = f"; left out: {error}"
         minutes = (time.monotonic() - begin) / 60
-        say(f"{number} of {len(runs)}: {experiments[name].what}, seed {seed}: {minutes:.1f} min")
+        say(f"{number} of {len(runs)}: {one.what}, seed {seed}: {minutes:.1f} min{end}")
     sections = [section(table, measurements, reasons[table]) for table in tables]
     commands = [command(setting, name, experiments[name], seed) for name, seed in runs]
     write_tables(sections, measurements, commands, names)
@@ -117,6 +120,8 @@ def _without_corpus(table: int, setting: Setting) -> str:
 
 def _without_data(table: int, measurements: Measurements) -> str:
     """Return why a table is not possible with the data of stage 1; empty if it is."""
+    if table in (1, 2, 4):
+        return ""
     main = measurements.data("main")
     test, train = (set(read_table(main / part / "utt2spk").values()) for part in ("test", "train"))
     if table in _OF_ERRORS and len(test) < MIN_SPEAKERS:

@@ -75,6 +75,7 @@ def make_recipe(root: Path, seeds: tuple[int, ...] = (0,), **more: object) -> Se
         for processes, share in ((1, 0.2), (2, 0.3), (4, 0.4)):
             folder = root / "exp" / given.experiment(f"hard{processes}", seed) / "triplet"
             (folder / "log").mkdir(parents=True)
+            (folder / ".done.4").touch()
             rows = "".join(f"{n},{share + 0.001 * n}\n" for n in range(6))
             (folder / "train.csv").write_text(f"epoch,active_triplets\n{rows}", encoding="utf-8")
             line = f"epoch 6/6, loss 0.1, {100 * processes**0.5:.0f} utterances/s, 0 s left\n"

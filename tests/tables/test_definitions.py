@@ -80,11 +80,10 @@ def test_the_command_of_an_experiment() -> None:
     given = setting()
     words = command(given, "gru_phrase_tuned", experiments_of(given)["gru_phrase_tuned"], 1)
     assert words[:5] == ["./run.sh", "--corpus", "demo", "--data", "data_phrase"]
-    assert words[-2:] == ["--nj", "2"]  # the user's options win
     options = dict(zip(words[3::2], words[4::2], strict=False))
     assert options["--exp"] == "tables_gru_phrase_tuned_1"
     assert options["--init-from"] == str(Path("exp/tables_gru_1/triplet/checkpoint_best.pt"))
-    assert (options["--seed"], options["--data-seed"]) == ("1", "0")
+    assert (options["--seed"], options["--data-seed"], options["--nj"]) == ("1", "0", "2")
 
 
 def test_an_ordering_without_parts_is_not_decided() -> None:
