@@ -83,9 +83,8 @@ def make_tables(
     sections = [section(table, measurements, reasons[table]) for table in tables]
     commands = [command(setting, name, experiments[name], seed) for name, seed in runs]
     write_tables(sections, measurements, commands, names)
-    for one in sections:
-        for verdict in one.verdicts:
-            say(verdict.sentence)
+    for verdict in (verdict for table in sections for verdict in table.verdicts):
+        say(verdict.sentence)
     folder = root / "exp" / setting.name
     say(f"tables: {folder}/RESULTS.md, tables.html, tables.json")
     return folder
