@@ -59,7 +59,7 @@ def _verdict(ordering: Ordering, measurements: Measurements, reason: str) -> Ver
     decision = overall([word for _, _, word in parts])
     if not parts:
         reason = reason or "its cells are left out"
-    return Verdict(ordering.number, ordering.text, decision, parts, reason)
+    return Verdict(ordering.number, ordering.text, decision, parts, reason, len(ordering.parts) - len(parts))
 
 
 def _part(part: Part, measurements: Measurements) -> tuple[str, Estimate, Decision] | None:

@@ -124,6 +124,7 @@ def write_tables(
                 "ordering": verdict.text,
                 "decision": verdict.decision,
                 "reason": verdict.reason,
+                "parts_left_out": verdict.left_out,
                 "parts": [
                     {"part": part, "difference": estimate.value, "ci95": estimate.interval, "decision": word}
                     for part, estimate, word in verdict.parts

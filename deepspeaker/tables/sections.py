@@ -24,6 +24,8 @@ class Verdict:
     decision: Decision
     parts: list[tuple[str, Estimate, Decision]]
     reason: str = ""
+    left_out: int = 0
+    """Number of parts without figures."""
 
     @property
     def sentence(self) -> str:
@@ -34,6 +36,8 @@ class Verdict:
         counts = f"{len(of['held'])} of {len(self.parts)} parts held"
         if undecided := len(of["not decided by these data"]):
             counts += f", {undecided} not decided"
+        if self.left_out:
+            counts += f", {self.left_out} left out"
         if of["reversed"]:
             counts += f", {len(of['reversed'])} reversed: {'; '.join(of['reversed'])}"
         return f"Ordering {self.number} ({self.text}): {self.decision}. {counts}."
