@@ -79,6 +79,7 @@ def test_all_stages_are_declared() -> None:
         "prepare": 1,
         "fbank": 2,
         "collect-fbank": 2,
+        "share-training": 2,
         "train softmax": 3,
         "train triplet": 4,
         "ivector mfcc": 5,

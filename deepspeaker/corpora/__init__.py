@@ -4,12 +4,12 @@ from deepspeaker.corpora.demo import make_demo_corpus
 from deepspeaker.corpora.download import ALL_PARTS, ARCHIVES, BASE_URL, MINI_PARTS, download, read_md5sums
 from deepspeaker.corpora.fingerprint import fingerprint, fingerprint_of_data_dir
 from deepspeaker.corpora.folder import FolderCorpus, audio_files, find_speakers, read_folder, read_speakers
-from deepspeaker.corpora.kaldi_corpus import merge_chapters, read_kaldi
+from deepspeaker.corpora.kaldi_corpus import chapters_as_sessions, merge_chapters, read_kaldi
 from deepspeaker.corpora.librispeech import find_parts, read_librispeech
 from deepspeaker.corpora.manifests import recording_of, supervision_of, write_jsonl
 from deepspeaker.corpora.partitions import DEV_REMEDY
 from deepspeaker.corpora.prepare import copy_test_tables, prepare, write_trial_lists
-from deepspeaker.corpora.training_share import share_training
+from deepspeaker.corpora.training_share import choose_share, share_training
 
 __all__ = [
     "ALL_PARTS",
@@ -19,6 +19,8 @@ __all__ = [
     "MINI_PARTS",
     "FolderCorpus",
     "audio_files",
+    "chapters_as_sessions",
+    "choose_share",
     "copy_test_tables",
     "download",
     "find_parts",

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeaker.corpora import fingerprint, merge_chapters, read_kaldi
-from deepspeaker.corpora.kaldi_corpus import chapters_as_sessions
+from deepspeaker.corpora import chapters_as_sessions, fingerprint, merge_chapters, read_kaldi
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import ArkWriter, DataDir, read_table, write_table
 from tests.corpora.small import add_audio, make_kaldi, run, speakers

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker.corpora import share_training
-from deepspeaker.corpora.training_share import choose_share
+from deepspeaker.corpora import choose_share, share_training
 from deepspeaker.errors import InputError
 from deepspeaker.kaldi import DataDir
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -35,12 +35,12 @@ class Language:
     """
 
     pace: float
-    names: Mapping[str, Sequence[str]]
+    names: Mapping[str, list[str]]
     clause: str
     joint: str
-    verbs: Sequence[str]
-    things: Sequence[str]
-    places: Sequence[str]
+    verbs: list[str]
+    things: list[str]
+    places: list[str]
 
     def make_sentence(self, generator: np.random.Generator, part: str, characters: int) -> str:
         """Return a sentence of a part, with at least this many characters.
