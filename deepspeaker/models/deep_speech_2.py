@@ -68,18 +68,17 @@ class _Recurrence(torch.autograd.Function):
         by_candidate = (1 - update) * ((candidate > 0) & (candidate < _CLIP))
         by_update = (states[:-1] - candidate) * update * (1 - update)
         by_reset = of_state * reset * (1 - reset)
-        of_products, of_recurrent = torch.empty_like(gates), torch.empty_like(gates)
-        parts = [part.unbind(0) for part in of_products.split(hidden, dim=2)]
-        through_state = of_recurrent[..., 2 * hidden :].unbind(0)
+        of_recurrent, of_candidate = torch.empty_like(gates), torch.empty_like(states[1:])
+        of_update, of_reset, of_increment = (part.unbind(0) for part in of_recurrent.split(hidden, dim=2))
         inner = torch.zeros_like(gradient[0])  # gradient by the state of the frame after
         for t in range(frames - 1, -1, -1):
             inner = inner + gradient[t]
-            torch.mul(inner, by_update[t], out=parts[0][t])
-            torch.mul(inner, by_candidate[t], out=parts[2][t])
-            torch.mul(parts[2][t], by_reset[t], out=parts[1][t])
-            torch.mul(parts[2][t], reset[t], out=through_state[t])
-            of_recurrent[t, :, : 2 * hidden] = of_products[t, :, : 2 * hidden]
+            torch.mul(inner, by_update[t], out=of_update[t])
+            torch.mul(inner, by_candidate[t], out=of_candidate[t])
+            torch.mul(of_candidate[t], by_reset[t], out=of_reset[t])
+            torch.mul(of_candidate[t], reset[t], out=of_increment[t])
             inner = torch.addmm(inner * update[t], of_recurrent[t], recurrent)
+        of_products = torch.cat([of_recurrent[..., : 2 * hidden], of_candidate], dim=2)
         return of_products, of_recurrent.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
 
 
