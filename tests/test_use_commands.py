@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import read_table, read_vector
-from tests.recipe.tiny import EXP, Recipe
+from tests.recipe.tiny import EXP, PROJECT, Recipe
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -51,14 +55,80 @@ def test_verify_answers_like_grep(model: Path, wavs: dict[str, str], silence: Pa
     assert json.loads(run("verify", model, one, silence, "--json").stdout)["same"] is None
 
 
-@pytest.mark.parametrize("problem", ["no file", "no audio", "no model"])
-def test_errors_are_one_line_with_status_2(problem: str, model: Path, wavs: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        ("no file", "none.wav"),
+        ("no audio", "text.wav"),
+        ("no model", "no such model"),
+        ("another folder", "not an exported model"),
+        ("newer version", "install a newer one"),
+        ("truncated", "checksum"),
+        ("altered", "checksum"),
+        ("pickle", "not the weights of this model"),
+    ],
+)
+def test_errors_are_one_line_with_status_2(
+    problem: str, told: str, model: Path, wavs: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "text.wav").write_text("text")
-    other = {"no file": tmp_path / "none.wav", "no audio": tmp_path / "text.wav"}.get(problem, "x")
-    done = run("verify", tmp_path if problem == "no model" else model, next(iter(wavs.values())), other)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stdout == ""
+    copy = Path(shutil.copytree(model, tmp_path / "model"))
+    weights, description = copy / "network.safetensors", json.loads((copy / "model.json").read_text())
+    content = weights.read_bytes()
+    if problem == "truncated":
+        weights.write_bytes(content[:-1])
+    elif problem == "altered":
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif problem == "pickle":
+        weights.write_bytes(pickle.dumps({"weights": [1.0]}))
+        description["files"][weights.name] = sha256_of(weights)
+    elif problem == "newer version":
+        description["format"] += 1
+    (copy / "model.json").write_text(json.dumps(description))
+    first = {"no model": tmp_path / "none", "another folder": PROJECT}.get(problem, copy)
+    second = {"no file": tmp_path / "none.wav", "no audio": tmp_path / "text.wav"}.get(problem, "x.wav")
+    done = run("verify", first, next(iter(wavs.values())), second, "--engine", "torch")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert told in done.stderr
+
+
+def test_a_locked_file_of_voices_is_one_line(model: Path, wavs: dict[str, str], tmp_path: Path) -> None:
+    voices = tmp_path / "v.db"
+    assert run("enrol", model, voices, "anna", next(iter(wavs.values()))).returncode == 0
+    other = sqlite3.connect(voices)
+    other.execute("BEGIN EXCLUSIVE")
+    done = run("voices", "list", model, voices)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("v.db: cannot be used as a file of voices (another program is writing it; try again)\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_cannot_be_evaluated_is_one_line_and_leaves_nothing(
+    model: Path, wavs: dict[str, str], tmp_path: Path
+) -> None:
+    one, other, *_ = wavs
+    alone = tmp_path / "people/anna"
+    alone.mkdir(parents=True)
+    (alone / "1.wav").symlink_to(wavs[one])
+    unlabelled = tmp_path / "unlabelled"
+    unlabelled.mkdir()
+    (unlabelled / "wav.scp").write_text(f"{one} {wavs[one]}\n{other} {wavs[other]}\n")
+    lists = {"latin1": f"{one} gr\xf6\xdfe\n".encode("latin-1"), "one": one.encode(), "empty": b"", "foreign": b"x y\n"}
+    for name, content in lists.items():
+        (tmp_path / name).write_bytes(content)
+    output = tmp_path / "e"
+    for words, told in (
+        ((alone.parent,), "a single folder with audio"),
+        ((unlabelled,), "--trials"),
+        ((unlabelled, "--trials", tmp_path / "latin1"), r"latin1:1: gr\xf6\xdfe is no recording of the folder"),
+        ((unlabelled, "--trials", tmp_path / "one"), "one:1: needs two recordings"),
+        ((unlabelled, "--trials", tmp_path / "empty"), "empty: is empty"),
+        ((unlabelled, "--trials", tmp_path / "foreign"), "foreign:1: x is no recording of the folder"),
+    ):
+        done = run("evaluate", model, *words, "--output", output)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+        assert told in done.stderr
+        assert not output.exists()
 
 
 def test_enrol_identify_and_manage(model: Path, wavs: dict[str, str], silence: Path, tmp_path: Path) -> None:
@@ -104,6 +174,12 @@ def test_embed_writes_arks_arrays_and_cuts(model: Path, wavs: dict[str, str], fi
     for cut in CutSet.from_file(tmp_path / "with.jsonl.gz"):
         np.testing.assert_allclose(cut.load_xvector()[0], read_vector(found[cut.id]), atol=1e-5)
     assert "no such file" in run("embed", model, tmp_path / "none", tmp_path / "x").stderr
+    (tmp_path / "text.wav").write_text("text")
+    done = run("embed", model, *two, tmp_path / "text.wav", tmp_path / "j.npz", "--max-skipped", 50, "--json")
+    record = json.loads(done.stdout)
+    assert record["embeddings"] == 2
+    assert list(record["skipped"]) == ["text"]
+    assert record["output"] == str(tmp_path / "j.npz")
 
 
 def test_commands_run_without_torch(model: Path, wavs: dict[str, str], tmp_path: Path) -> None:
@@ -135,6 +211,7 @@ def test_evaluate_tests_a_model_on_other_recordings(model: Path, finished: Recip
         for results in (found, expected)
     ]
     assert rates[0] == pytest.approx(rates[1], abs=0.01)
+    assert (found["corpus"], found["synthetic"]) == ("test", True)  # as corpus.json of stage 1 says
     assert (tmp_path / "e $(x)/report.html").is_file()
     thresholds = json.loads((tmp_path / "e $(x)/thresholds.json").read_text())["thresholds"]
     for one in thresholds:  # these speakers chose the thresholds
@@ -149,15 +226,27 @@ def test_evaluate_takes_folders_and_unlabelled_recordings(
         speaker = tmp_path / "people" / utterance.split("-")[0]
         speaker.mkdir(parents=True, exist_ok=True)
         (speaker / Path(path).name).symlink_to(path)
+    softmax = Path(shutil.copytree(model, tmp_path / "softmax"))
+    description = json.loads((softmax / "model.json").read_text())
+    description["networks"][0]["system"] = "softmax"
+    (softmax / "model.json").write_text(json.dumps(description))
     done = run("evaluate", model, tmp_path / "people", "--output", tmp_path / "e")
     assert done.returncode == 0, done.stderr
     assert "trials_all: 165 target" in done.stdout
+    done = run("evaluate", softmax, tmp_path / "people", "--output", tmp_path / "e", "--json")
+    record = json.loads(done.stdout)
+    assert {one["name"] for one in record["results"]["systems"]} == {"softmax"}
+    assert record["results"]["synthetic"] is False  # nothing says what these recordings are
+    (tmp_path / "training/softmax").mkdir(parents=True)
+    (tmp_path / "training/softmax/checkpoint_last.pt").touch()
+    done = run("evaluate", model, tmp_path / "people", "--output", tmp_path / "training")
+    assert "give another --output" in done.stderr
+    assert record["thresholds"] == json.loads((tmp_path / "e/thresholds.json").read_text())["thresholds"]
     unlabelled = tmp_path / "unlabelled"
     unlabelled.mkdir()
     names = list(wavs)[:3]
     (unlabelled / "wav.scp").write_text("".join(f"{name} {wavs[name]}\n" for name in names))
     (tmp_path / "pairs").write_text(f"{names[0]} {names[1]}\n{names[0]} {names[2]}\n")
-    assert "--trials" in run("evaluate", model, unlabelled, "--output", tmp_path / "u").stderr
     done = run("evaluate", model, unlabelled, "--output", tmp_path / "u", "--trials", tmp_path / "pairs")
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "u/scores_pairs").read_text().splitlines()

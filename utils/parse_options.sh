@@ -4,9 +4,9 @@
 #   declare -A default=([some_name]=value)
 #
 # "--some-name value" or "--some-name=value" then sets the variable some_name. --set section.key=value may be repeated and is
-# appended to the array overrides; --trials FILE likewise, if the script declares the array trials. If the script declares the
-# array passed_on, it receives all other options. --help prints the comment at the top of the script. Afterwards, "$@" holds
-# the script's arguments.
+# appended to the array overrides; --trials FILE and --source TEXT likewise, if the script declares the arrays trials and source. If
+# the script declares the array passed_on, it receives all other options. --help prints the comment at the top of the script.
+# Afterwards, "$@" holds the script's arguments.
 
 _usage_error() { echo "${0##*/}: $*" >&2; exit 2; }
 
@@ -25,8 +25,9 @@ while [ $# -gt 0 ]; do
         overrides+=(--set "$2")
       elif [[ $_name =~ ^[a-z_]+$ ]] && [ -n "${default[$_name]+declared}" ]; then
         printf -v "$_name" '%s' "$2"
-      elif [ "$_name" = trials ] && [[ $(declare -p trials 2>/dev/null) = "declare -a"* ]]; then
-        trials+=("$2")
+      elif [[ $_name =~ ^(trials|source)$ ]] && [[ $(declare -p "$_name" 2>/dev/null) = "declare -a"* ]]; then
+        declare -n _list=$_name
+        _list+=("$2")
       elif declare -p passed_on >/dev/null 2>&1; then
         passed_on+=("$1" "$2")
       else

@@ -159,7 +159,9 @@ def _cosine(dimensions: slice = slice(None)) -> BackEnd:
 
 
 def _networks(dims: Sequence[int]) -> list[slice]:
-    """Return where each network's embedding is in the concatenation."""
+    """Return where each network's embedding is in the concatenation; without ``dims`` there is one network."""
+    if not dims:
+        return [slice(None)]
     ends = np.cumsum(dims).tolist()
     return [slice(first, end) for first, end in zip([0, *ends[:-1]], ends, strict=True)]
 
@@ -184,7 +186,7 @@ def _score_sum(dims: Sequence[int]) -> BackEnd:
     """Add the networks' cosines, each normalised by its mean and standard deviation over all scored trials."""
 
     def scores(trials: EmbeddedTrials) -> NDArray[np.float32]:
-        exists = trials.vectors.any(axis=1)
+        exists = (trials.vectors != 0).any(axis=1)
         scored = trials.models.complete(exists)[trials.enrolment] & exists[trials.test]
         total = np.zeros(len(scored))
         for number, network in enumerate(_networks(dims), 1):
@@ -254,7 +256,7 @@ def _plda(training: Embeddings, options: Options, adapt_to: NDArray[np.float32] 
 def _calibrated(parts: Mapping[str, Embeddings], options: Options, others: Sequence[BackEnd] = ()) -> BackEnd:
     """Fuse each network's cosine, the scores of other back ends and the durations of both sides."""
     development = parts["dev"]
-    scored = [_cosine(network) for network in _networks(options.dims or [development.vectors.shape[1]])]
+    scored = [_cosine(network) for network in _networks(options.dims)]
     scored += others
     durations = _averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
 

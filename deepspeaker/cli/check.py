@@ -69,10 +69,10 @@ def check_run(
     trials: tuple[str, ...],
     enrolment: str,
     init_from: str,
-    ivector: bool,
-    posteriors: str,
     train_speakers_share: float,
     train_utterances_share: float,
+    ivector: bool,
+    posteriors: str,
     nnodes: int,
     rdzv_endpoint: str,
     **_: Any,
@@ -80,8 +80,8 @@ def check_run(
     """Check the options of run.sh and print what it runs with.
 
     The lines are: the folder of the corpus, the parts to download, the configuration, the folder of the data, that of
-    the experiment, the initial checkpoint, the enrolment models, the posteriors, the folder of the data with a share of
-    the training part (empty for all of it), and a line for each trial list.
+    the experiment, the initial checkpoint, the enrolment models, the folder of the data with a share of the training
+    part (empty for all of it), the posteriors, and a line for each trial list.
     """
     for option, value in click.get_current_context().params.items():
         for word in value if isinstance(value, tuple) else (value,):
@@ -147,7 +147,7 @@ def check_run(
     print(f"exp/{exp or f'{shared}_{Path(config).stem}'}")
     print(path("init-from", init_from))
     print(path("enrolment", enrolment))
-    print(path("posteriors", posteriors, Path.exists))
     print(f"data/{shared}" if shared != name else "")
+    print(path("posteriors", posteriors, Path.exists))
     for name in trials:
         print(path("trials", name))

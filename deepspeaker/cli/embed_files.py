@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deepspeaker.cli.model_options import engine_option, model_argument
+from deepspeaker.cli.model_options import engine_option, json_option, model_argument, print_json
 from deepspeaker.cli.options import PATH, allow_pipes_option, commands, max_skipped_option, progress_option
 from deepspeaker.errors import InputError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @max_skipped_option
 @allow_pipes_option
 @progress_option
+@json_option
 def embed(
     model: Path,
     inputs: tuple[Path, ...],
@@ -36,6 +37,7 @@ def embed(
     max_skipped: float,
     allow_pipes: bool,
     progress: bool,
+    as_json: bool,
 ) -> None:
     """Embed audio with an exported model.
 
@@ -71,7 +73,10 @@ def embed(
 
         cuts = with_embeddings(open_cuts(inputs[0]), folder / "xvector.scp", folder / "cuts.ark")
         write_cuts(output, cuts)
-    print(f"{output}: {len(found)} embeddings")
+    if as_json:
+        print_json({"output": output, "embeddings": len(found), "skipped": skipped})
+    else:
+        print(f"{output}: {len(found)} embeddings")
 
 
 def embed_sources(

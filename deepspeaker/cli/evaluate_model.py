@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+from collections.abc import Container
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deepspeaker.cli.embed_files import embed_sources, find_sources, of_data_dir
-from deepspeaker.cli.model_options import engine_option, model_argument
+from deepspeaker.cli.model_options import engine_option, json_option, model_argument, print_json
 from deepspeaker.cli.options import (
     FILE,
     FOLDER,
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from deepspeaker.inference import Description, FileEmbedding, SpeakerModel
     from deepspeaker.kaldi import DataDir
 
-_SYSTEM = "triplet"  # the name under which the report shows the model
-
 
 @commands.command()
 @model_argument
@@ -40,6 +41,7 @@ _SYSTEM = "triplet"  # the name under which the report shows the model
 @max_skipped_option
 @allow_pipes_option
 @progress_option
+@json_option
 def evaluate(
     model: Path,
     folder: Path,
@@ -52,22 +54,45 @@ def evaluate(
     max_skipped: float,
     allow_pipes: bool,
     progress: bool,
+    as_json: bool,
 ) -> None:
     """Test an exported model on the recordings of FOLDER.
 
     FOLDER is a Kaldi data directory, or has a folder for each speaker. The results are those of stages 6 and 7, and the
     error rates of the model's thresholds on these speakers. Without utt2spk, only the pairs of --trials are scored.
     """
+    output = output or Path(f"evaluation_{folder.resolve().name}")
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        record = _run(model, folder, output, trials, enrolment, nj, seed, engine, max_skipped, allow_pipes, progress)
+    if as_json:
+        print_json({"output": output} | record)
+
+
+def _run(
+    model: Path,
+    folder: Path,
+    output: Path,
+    trials: tuple[Path, ...],
+    enrolment: Path | None,
+    nj: int,
+    seed: int,
+    engine: str,
+    max_skipped: float,
+    allow_pipes: bool,
+    progress: bool,
+) -> dict[str, Any]:
+    """Test the model, print and write what it does, and return it as a record."""
     from deepspeaker.corpora import read_speakers
     from deepspeaker.inference import SpeakerModel
     from deepspeaker.kaldi import DataDir
+    from deepspeaker.results import Results
     from deepspeaker.skipped import report_skipped
 
     loaded = SpeakerModel(model, engine)
-    output = output or Path(f"evaluation_{folder.resolve().name}")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    if (output / "results.json").is_file() and not (output / "thresholds.json").is_file():
+    of_others = (output / "results.json").is_file() and not (output / "thresholds.json").is_file()
+    if of_others or any(output.glob("*/checkpoint_*")):
         raise InputError(f"{output}: has the results of something else; give another --output")
     labelled = (folder / "utt2spk").is_file() or not (folder / "wav.scp").is_file()
     if not labelled and not trials:
@@ -79,36 +104,54 @@ def evaluate(
     else:
         data = read_speakers(folder, print)
         sources = dict(of_data_dir(data, folder))
+    lists = {} if labelled else {path: _read_pairs(path, sources) for path in trials}
     output.mkdir(parents=True, exist_ok=True)
     found, skipped = embed_sources(loaded.folder, sources, engine, nj, allow_pipes, progress)
     report_skipped(output / "skipped", skipped, len(sources), "recordings", max_skipped)
+    record: dict[str, Any] = {"skipped": skipped}
     if data is None:
-        _score_pairs(loaded, found, trials, output)
-        return
+        return record | {"scores": [_score_pairs(loaded, found, path, pairs, output) for path, pairs in lists.items()]}
     _prepare(data.subset(list(found)), folder, output, loaded, found, seed)
     _evaluate(loaded.description, output, seed, max_skipped, trials, enrolment)
-    _measure_thresholds(loaded, data, found, output)
+    record["thresholds"] = _measure_thresholds(loaded, data, found, output)
+    return record | {"results": Results.read(output / "results.json").model_dump(mode="json")}
+
+
+def _read_pairs(path: Path, names: Container[str]) -> list[tuple[str, str]]:
+    """Read a list of pairs without labels, and check their names."""
+    from deepspeaker.kaldi import read_lines
+
+    pairs = []
+    for number, line in enumerate(read_lines(path), 1):
+        words = line.decode("utf-8", "backslashreplace").split()
+        unknown = [name for name in words[:2] if name not in names]
+        if len(words) < 2 or unknown:
+            what = f"{unknown[0]} is no recording of the folder" if unknown else "needs two recordings"
+            raise InputError(f"{path}:{number}: {what}; a line names two of those in wav.scp")
+        pairs.append((words[0], words[1]))
+    if not pairs:
+        raise InputError(f"{path}: is empty; a line names two recordings of wav.scp")
+    return pairs
 
 
 def _score_pairs(
-    model: SpeakerModel, found: dict[str, FileEmbedding], trials: tuple[Path, ...], output: Path
-) -> None:
-    """Write the scores of pairs whose speakers are unknown."""
-    from deepspeaker.files import atomic_path
+    model: SpeakerModel, found: dict[str, FileEmbedding], path: Path, pairs: list[tuple[str, str]], output: Path
+) -> Path:
+    """Write the scores of pairs whose speakers are unknown, and return the file."""
+    from deepspeaker.files import atomic_write
     from deepspeaker.inference import Voice
 
     voices = {name: Voice(*one) for name, one in found.items()}
-    for path in trials:
-        pairs = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-        for number, words in enumerate(pairs, 1):
-            if len(words) < 2 or words[0] not in voices or words[1] not in voices:
-                raise InputError(f"{path}:{number}: needs two utterances of the folder: {' '.join(words)}")
-        scores = output / f"scores_{path.name}"
-        with atomic_path(scores) as temporary, temporary.open("w", encoding="utf-8") as stream:
-            for one, other, *_ in pairs:
-                cosine, llr = model.score(voices[one], voices[other])
-                stream.write(f"{one} {other} {cosine if llr is None else llr:.6f}\n")
-        print(f"{scores}: {len(pairs)} scores")
+    lines = []
+    for one, other in pairs:
+        if one in voices and other in voices:
+            cosine, llr = model.score(voices[one], voices[other])
+            lines.append(f"{one} {other} {cosine if llr is None else llr:.6f}\n")
+    scores = output / f"scores_{path.name}"
+    atomic_write(scores, "".join(lines))
+    left_out = len(pairs) - len(lines)
+    print(f"{scores}: {len(lines)} scores" + (f"; {left_out} pairs have a skipped recording" if left_out else ""))
+    return scores
 
 
 def _prepare(
@@ -116,7 +159,8 @@ def _prepare(
 ) -> None:
     """Write what stages 1, 2 and 5 would have written of these recordings."""
     from deepspeaker.corpora import copy_test_tables, write_trial_lists
-    from deepspeaker.files import atomic_write
+    from deepspeaker.embedding import SYSTEMS
+    from deepspeaker.files import atomic_write, remove_folder
     from deepspeaker.kaldi import ArkWriter, write_table
 
     test = output / "data" / "test"
@@ -127,22 +171,33 @@ def _prepare(
     nosil = output / "data" / "test_nosil"
     nosil.mkdir(parents=True, exist_ok=True)
     write_table(nosil / "utt2num_frames", {name: str(one.speech_frames) for name, one in found.items()})
-    corpus = {"corpus": folder.resolve().name, "synthetic": False, "seed": seed}
+    corpus = {"corpus": folder.resolve().name, "synthetic": _is_synthetic(folder), "seed": seed}
     atomic_write(output / "data" / "corpus.json", json.dumps(corpus) + "\n")
-    embeddings = output / _SYSTEM / "embeddings_test"
+    description = model.description
+    system = description.networks[0].system
+    for name in SYSTEMS:  # an earlier model in this folder may have been another system
+        remove_folder(output / name / "embeddings_test")
+    embeddings = output / system / "embeddings_test"
     with ArkWriter(embeddings / "xvector.ark", embeddings / "xvector.scp") as writer:
         for name, one in sorted(found.items()):
             writer.write(name, one.embedding)
-    description = model.description
     network = {
         "checkpoint": description.networks[0].checkpoint,
         "reason": "exported",
         "parameters": description.parameters,
-        "stage": _SYSTEM,
+        "stage": system,
         "config": {"features": description.features.model_dump(), "model": description.networks[0].config},
         "speakers": [],
     }
-    atomic_write(output / _SYSTEM / "network.json", json.dumps(network) + "\n")
+    atomic_write(output / system / "network.json", json.dumps(network) + "\n")
+
+
+def _is_synthetic(folder: Path) -> bool:
+    """Return whether stage 1 wrote that the speech of its data directory is synthetic."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads((folder.resolve().parent / "corpus.json").read_text(encoding="utf-8"))
+        return bool(content["synthetic"])
+    return False
 
 
 def _evaluate(
@@ -163,11 +218,11 @@ def _evaluate(
     write_report(output / "data", output)
 
 
-def _measure_thresholds(model: SpeakerModel, data: DataDir, found: dict[str, FileEmbedding], output: Path) -> None:
+def _measure_thresholds(model: SpeakerModel, data: DataDir, found: dict[str, FileEmbedding], output: Path) -> Any:
     """Compare the error rates that the model states with those of these speakers."""
     import numpy as np
 
-    from deepspeaker.export import Embedded, rates_of, stored_calibration
+    from deepspeaker.export import Embedded, rates_of, scorer_of
     from deepspeaker.files import atomic_write
     from deepspeaker.results import format_rate
 
@@ -176,7 +231,7 @@ def _measure_thresholds(model: SpeakerModel, data: DataDir, found: dict[str, Fil
     vectors = np.stack([found[name].embedding for name in names])
     part = Embedded(vectors, np.array([found[name].speech_frames for name in names]), speaker)
     thresholds = model.description.thresholds
-    here = rates_of(part, stored_calibration(model.description), [threshold.value for threshold in thresholds])
+    here = rates_of(part, scorer_of(model), [threshold.value for threshold in thresholds])
     print("\nThe model's thresholds: false acceptances in %, as stated and on these speakers; misses on these speakers")
     rows = []
     for threshold, rates in zip(thresholds, here, strict=True):
@@ -190,3 +245,4 @@ def _measure_thresholds(model: SpeakerModel, data: DataDir, found: dict[str, Fil
         rows.append({"stated": threshold.model_dump(), "here": rates.model_dump(), "inside": inside})
     content = {"model": model.fingerprint, "thresholds": rows}
     atomic_write(output / "thresholds.json", json.dumps(content, indent=1) + "\n")
+    return rows

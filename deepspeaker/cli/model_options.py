@@ -72,9 +72,9 @@ def load_model(path: Path, engine: str, minimum_speech: float) -> SpeakerModel:
 
 
 def error_rates(
-    threshold: Threshold, wanted: float, corpus: str, headline: str = "At this threshold"
+    threshold: Threshold, wanted: float, corpus: str, headline: str = "At this threshold", seconds: float = 0.0
 ) -> list[str]:
-    """Say how often the threshold errs."""
+    """Say how often the threshold errs, also with so many ``seconds`` of speech on the shorter side."""
 
     def told(rates: Rates) -> str:
         accepted, rejected = _rate(rates.p_fa, rates.p_fa_ci95), _rate(rates.p_miss, rates.p_miss_ci95)
@@ -84,6 +84,8 @@ def error_rates(
     for name, rates in (("development", threshold.development), ("test", threshold.test)):
         if rates is not None:
             lines.append(f"  {rates.speakers} {name} speakers of {corpus}: {told(rates)}")
+    if by_seconds := threshold.rates_for(seconds):
+        lines.append(f"  test speakers, {by_seconds.seconds:g} s of speech on both sides: {told(by_seconds)}")
     if threshold.development is None:
         lines.append("  The test speakers chose the threshold, so others will see more errors.")
     if threshold.goal > wanted:

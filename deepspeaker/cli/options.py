@@ -27,6 +27,7 @@ class _OptionalPath(click.Path):
         return None if value == "" else super().convert(value, param, ctx)
 
 
+
 class _Scp(_OptionalPath):
     """An scp, or a folder that contains ``posteriors.scp``."""
 

@@ -300,7 +300,7 @@ def settings_of(parsed: Sequence[StageCommand]) -> dict[str, object]:
                 if isinstance(value, Path) and not value.is_file():
                     raise InputError(f"{option} {value}: no such file")
                 if value is not None:
-                    label = f"{option} {value.name}" if repeated else option
+                    label = f"{option} {value.name if isinstance(value, Path) else value}" if repeated else option
                     settings[label] = sha256_of(value) if isinstance(value, Path) else value
         for template in stage.after:
             part, name = template.split("/")[-2:]

@@ -76,7 +76,8 @@ def verify(
             else:
                 print(f"cosine {verdict.cosine:.3f}, threshold {value:.3f}")
                 print("no probability: the model is not calibrated")
-            print(*error_rates(verdict.threshold, false_acceptance, loaded.description.corpus), sep="\n")
+            corpus, seconds = loaded.description.corpus, verdict.speech_seconds or 0.0
+            print(*error_rates(verdict.threshold, false_acceptance, corpus, seconds=seconds), sep="\n")
         print_notes(verdict.problems)
     return {True: YES, False: NO, None: NO_ANSWER}[verdict.same]
 

@@ -76,13 +76,8 @@ def read_folder(folder: Path, seed: int, session_level: int | None, say: Say) ->
     parts: dict[str, DataDir] = {}
     utt2session: dict[str, str] = {}
     for part, speakers in found.items():
-        ids = _ids({path: _stem(path) for paths in speakers.values() for path in paths}, speaker_ids)
+        ids, parts[part] = _data_dir(folder.resolve() / part, speakers, speaker_ids)
         _report_names(folder / part, ids, say)
-        root = folder.resolve() / part
-        parts[part] = DataDir(
-            utt2spk={utterance: speaker_ids[path.split("/")[0]] for path, utterance in ids.items()},
-            wav_scp={utterance: f"{root}/{path}" for path, utterance in ids.items()},
-        )
         if session_level is not None and part in (_WHOLE, "test"):
             utt2session = _sessions(ids, speaker_ids, session_level, say)
     if _WHOLE not in parts:
@@ -96,13 +91,7 @@ def read_speakers(folder: Path, say: Say) -> DataDir:
     """Read the speakers of a folder, or of its folder ``test``, as one data directory; see ``read_folder``."""
     found = find_speakers(folder, say)
     part = _WHOLE if _WHOLE in found else "test"
-    speaker_ids = _speaker_ids(found[part])
-    ids = _ids({path: _stem(path) for paths in found[part].values() for path in paths}, speaker_ids)
-    root = folder.resolve() / part
-    return DataDir(
-        utt2spk={utterance: speaker_ids[path.split("/")[0]] for path, utterance in ids.items()},
-        wav_scp={utterance: f"{root}/{path}" for path, utterance in ids.items()},
-    )
+    return _data_dir(folder.resolve() / part, found[part], _speaker_ids(found[part]))[1]
 
 
 def find_speakers(folder: Path, say: Say | None = None) -> dict[str, dict[str, list[str]]]:
@@ -241,6 +230,18 @@ def _speaker_ids(folders: Iterable[str]) -> dict[str, str]:
     if any(name[: match.start()] in known for name in known for match in _NOT_AFTER_HYPHEN.finditer(name)):
         ids = {folder: _NOT_AFTER_HYPHEN.sub("_", name) for folder, name in ids.items()}
     return _distinct(ids, {folder: folder for folder in ids})
+
+
+def _data_dir(
+    root: Path, speakers: Mapping[str, Iterable[str]], speaker_ids: Mapping[str, str]
+) -> tuple[dict[str, str], DataDir]:
+    """Return the id of each file of the speakers, and the data directory of all of them."""
+    ids = _ids({path: _stem(path) for paths in speakers.values() for path in paths}, speaker_ids)
+    data = DataDir(
+        utt2spk={utterance: speaker_ids[path.split("/")[0]] for path, utterance in ids.items()},
+        wav_scp={utterance: f"{root}/{path}" for path, utterance in ids.items()},
+    )
+    return ids, data
 
 
 def _ids(names: Mapping[str, str], speaker_ids: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from deepspeaker.inference import Description, Rates
+from deepspeaker.inference import Description, Rates, Threshold
 from deepspeaker.results import format_rate
 
 
@@ -78,6 +78,8 @@ def _thresholds(description: Description) -> list[str]:
             "utterances) calibrated them and chose the thresholds; the test speakers did not. Rates in %, with 95 % "
             "intervals over speakers:",
         ]
+        if description.cohort:
+            lines[0] = f"Scores are normalised by {description.cohort.speakers} training speakers. {lines[0]}"
     else:
         lines = [
             "Scores are cosines: there were no development speakers to calibrate them. **The test speakers chose the "
@@ -96,6 +98,24 @@ def _thresholds(description: Description) -> list[str]:
         lines.append("| " + " | ".join(cells) + " |")
     low, high = description.seconds
     lines += ["", f"Measured on utterances with {low:g} to {high:g} s of speech."]
+    for threshold in description.thresholds:
+        if threshold.by_seconds:
+            lines += ["", *_by_seconds(threshold)]
+    return lines
+
+
+def _by_seconds(threshold: Threshold) -> list[str]:
+    lines = [
+        f"The threshold {threshold.value:.3f} on crops of the test speakers' utterances, with so many seconds of "
+        "speech on both sides:",
+        "",
+        "| seconds | speakers | false acceptances | misses |",
+        "|---:|---:|---:|---:|",
+    ]
+    for rates in threshold.by_seconds:
+        accepted = format_rate(rates.p_fa, _pair(rates.p_fa_ci95))
+        missed = format_rate(rates.p_miss, _pair(rates.p_miss_ci95))
+        lines.append(f"| {rates.seconds:g} | {rates.speakers} | {accepted} | {missed} |")
     return lines
 
 

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepspeaker.backends import Calibration, cosine_scores, duration_measures, labelled_pairs, train_calibration
+from deepspeaker.backends import (
+    Calibration,
+    cosine_scores,
+    duration_measures,
+    labelled_pairs,
+    length_normalised,
+    train_calibration,
+)
 from deepspeaker.embedding import embed_features, evenly_spaced
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, mean_variance_normalised
-from deepspeaker.inference import Description, Rates, Threshold
+from deepspeaker.inference import Cohort, Rates, RatesBySeconds, SpeakerModel, Threshold
 from deepspeaker.metrics import det_points, false_acceptance_point, rates_at_threshold
 
 if TYPE_CHECKING:
@@ -27,6 +34,11 @@ _MIN_FALSE_ACCEPTANCES = 10
 MAX_UTTERANCES = 2000
 #: Calibration also learns from a crop of each utterance, of this many frames or more.
 SHORTEST_CROP = 100
+#: Error rates are also measured on crops of so many seconds, of at most so many utterances.
+CROP_SECONDS, CROP_UTTERANCES = (1.0, 2.0, 4.0, 8.0, 16.0), 500
+_MIN_CROP_SPEAKERS, _MIN_CROP_TARGETS, _MIN_CROP_NONTARGETS = 5, 50, 1000
+#: Utterances of a training speaker whose mean embedding is a member of the cohort, and the members used for a score.
+_COHORT_UTTERANCES, _COHORT_TOP = 10, 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +68,28 @@ class Pairs:
     scores: NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """From pairs of embeddings to scores: log-likelihood ratios, or cosines without a calibration."""
+
+    calibration: Calibration | None = None
+    cohort: Cohort | None = None
+
+    def __call__(self, part: Embedded, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score pairs of utterances, of shape (pairs,)."""
+        if self.calibration is None:
+            return cosine_scores(part.vectors, first, second)
+        return self.calibration(_measures(part, first, second, self.cohort))
+
+
+def _measures(
+    part: Embedded, first: NDArray[np.int64], second: NDArray[np.int64], cohort: Cohort | None
+) -> NDArray[np.float64]:
+    """Return what calibration learns from, (pairs, 3): the cosine, normalised if there is a cohort, and durations."""
+    score = cosine_scores if cohort is None else cohort.normalised
+    return np.column_stack([score(part.vectors, first, second), duration_measures(part.frames, first, second)])
+
+
 def embed_part(network: Network, folder: Path) -> Embedded | None:
     """Embed the utterances of a ``_nosil`` directory, at most ``MAX_UTTERANCES``; None if there is no directory."""
     if not (folder / "feats.scp").is_file():
@@ -76,54 +110,73 @@ def embed_crops(network: Network, folder: Path, seed: int = 0) -> Embedded:
     """
     index, generator = FeatureIndex(folder), np.random.default_rng(seed)
     chosen = evenly_spaced(np.arange(len(index), dtype=np.int32), MAX_UTTERANCES)
-    vectors, lengths = [], []
-    for utterance in chosen:
+    longest = index.frames[chosen]
+    lengths = np.exp(generator.uniform(np.log(np.minimum(SHORTEST_CROP, longest)), np.log(longest + 1)))
+    return _cropped(network, index, chosen, np.minimum(lengths.astype(np.int64), longest), generator)
+
+
+def _cropped(
+    network: Network,
+    index: FeatureIndex,
+    chosen: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    generator: np.random.Generator,
+) -> Embedded:
+    """Embed a crop of each chosen utterance, of so many frames, at a random place."""
+    vectors = []
+    for utterance, length in zip(chosen, lengths, strict=True):
         features = index.read(int(utterance))
-        shortest = min(SHORTEST_CROP, len(features))
-        length = int(np.exp(generator.uniform(np.log(shortest), np.log(len(features) + 1))))
         start = int(generator.integers(len(features) - length + 1))
         vectors.append(embed_features(network, mean_variance_normalised(features[start : start + length])))
-        lengths.append(length)
     speaker = np.unique(index.speaker[chosen], return_inverse=True)[1]
-    return Embedded(np.stack(vectors), np.array(lengths), speaker.astype(np.int64))
+    return Embedded(np.stack(vectors), lengths, speaker.astype(np.int64))
 
 
-def calibrate(whole: Embedded, crops: Embedded, p_target: float = 0.05) -> Calibration:
+def embed_cohort(network: Network, folder: Path, speakers: int) -> Cohort:
+    """Return the mean embeddings of at most so many speakers of a ``_nosil`` directory, evenly spaced."""
+    index = FeatureIndex(folder)
+    chosen = evenly_spaced(np.unique(index.speaker), speakers)
+    means = []
+    for speaker in chosen:
+        utterances = evenly_spaced(np.flatnonzero(index.speaker == speaker).astype(np.int32), _COHORT_UTTERANCES)
+        means.append(np.mean([embed_features(network, index.read(int(one))) for one in utterances], axis=0))
+    return Cohort(length_normalised(np.stack(means)), min(_COHORT_TOP, len(means)))
+
+
+def calibrate(whole: Embedded, crops: Embedded, cohort: Cohort | None = None, p_target: float = 0.05) -> Scorer:
     """Learn log-likelihood ratios from cosines and durations of whole utterances and crops.
 
-    A crop is never paired with its own utterance.
+    A crop is never paired with its own utterance. With a cohort, the cosines are normalised.
 
     Raises
     ------
     InputError
         There is no pair of one speaker, or none of two speakers.
     """
-    vectors = np.concatenate([whole.vectors, crops.vectors])
-    frames = np.concatenate([whole.frames, crops.frames])
-    first, second, is_target = labelled_pairs(np.concatenate([whole.speaker, crops.speaker]))
+    both = Embedded(
+        np.concatenate([whole.vectors, crops.vectors]),
+        np.concatenate([whole.frames, crops.frames]),
+        np.concatenate([whole.speaker, crops.speaker]),
+    )
+    first, second, is_target = labelled_pairs(both.speaker)
     kept = second - first != len(whole.speaker)
-    first, second, is_target = first[kept], second[kept], is_target[kept]
-    cosines = cosine_scores(vectors, first, second)
-    measures = np.column_stack([cosines, duration_measures(frames, first, second)])
-    return train_calibration(measures, is_target, p_target)
+    measures = _measures(both, first[kept], second[kept], cohort)
+    return Scorer(train_calibration(measures, is_target[kept], p_target), cohort)
 
 
-def scored_pairs(part: Embedded, calibration: Calibration | None) -> Pairs:
-    """Score all pairs of utterances: log-likelihood ratios, or cosines without a calibration."""
+def scored_pairs(part: Embedded, scorer: Scorer) -> Pairs:
+    """Score all pairs of utterances."""
     first, second, is_target = labelled_pairs(part.speaker)
-    scores = cosine_scores(part.vectors, first, second)
-    if calibration is not None:
-        scores = calibration(np.column_stack([scores, duration_measures(part.frames, first, second)]))
-    return Pairs(first, second, is_target, scores)
+    return Pairs(first, second, is_target, scorer(part, first, second))
 
 
-def thresholds(calibration: Calibration | None, development: Embedded | None, test: Embedded) -> list[Threshold]:
+def thresholds(scorer: Scorer, development: Embedded | None, test: Embedded) -> list[Threshold]:
     """Choose a threshold for each of ``GOALS`` on the development speakers, and measure it on both parts.
 
     Without development speakers, or without a calibration from them, the test speakers choose.
     """
-    parts = {"development": development if calibration else None, "test": test}
-    pairs = {name: scored_pairs(part, calibration) for name, part in parts.items() if part is not None}
+    parts = {"development": development if scorer.calibration else None, "test": test}
+    pairs = {name: scored_pairs(part, scorer) for name, part in parts.items() if part is not None}
     chooser = next(iter(pairs.values()))
     points = det_points(chooser.scores[chooser.is_target], chooser.scores[~chooser.is_target])
     nontargets = int((~chooser.is_target).sum())
@@ -138,16 +191,40 @@ def thresholds(calibration: Calibration | None, development: Embedded | None, te
     return found
 
 
-def rates_of(part: Embedded, calibration: Calibration | None, values: Sequence[float]) -> list[Rates]:
+def rates_by_seconds(
+    network: Network, folder: Path, scorer: Scorer, threshold: float, frame_shift: float, seed: int = 0
+) -> list[RatesBySeconds]:
+    """Return the error rates of a threshold on crops of the utterances of a ``_nosil`` directory.
+
+    Each length of ``CROP_SECONDS`` takes the utterances that are long enough, if there are enough comparisons of them.
+    """
+    index, generator = FeatureIndex(folder), np.random.default_rng(seed)
+    found = []
+    for seconds in CROP_SECONDS:
+        frames = round(seconds / frame_shift)
+        chosen = evenly_spaced(np.flatnonzero(index.frames >= frames).astype(np.int32), CROP_UTTERANCES)
+        speakers = np.unique(index.speaker[chosen], return_counts=True)[1]
+        targets = int((speakers * (speakers - 1) // 2).sum())
+        nontargets = len(chosen) * (len(chosen) - 1) // 2 - targets
+        if len(speakers) < _MIN_CROP_SPEAKERS or targets < _MIN_CROP_TARGETS or nontargets < _MIN_CROP_NONTARGETS:
+            continue
+        crops = _cropped(network, index, chosen, np.full(len(chosen), frames, dtype=np.int64), generator)
+        rates = _rates(crops, scored_pairs(crops, scorer), threshold)
+        found.append(RatesBySeconds(seconds=seconds, **rates.model_dump()))
+    return found
+
+
+def rates_of(part: Embedded, scorer: Scorer, values: Sequence[float]) -> list[Rates]:
     """Return the error rates of thresholds on all pairs of some utterances."""
-    pairs = scored_pairs(part, calibration)
+    pairs = scored_pairs(part, scorer)
     return [_rates(part, pairs, value) for value in values]
 
 
-def stored_calibration(description: Description) -> Calibration | None:
-    """Return the calibration of an exported model, None if it has none."""
-    stored = description.calibration
-    return None if stored is None else Calibration(np.array(stored.weights), stored.offset)
+def scorer_of(model: SpeakerModel) -> Scorer:
+    """Return the scorer of an exported model."""
+    stored = model.description.calibration
+    calibration = None if stored is None else Calibration(np.array(stored.weights), stored.offset)
+    return Scorer(calibration, model.cohort)
 
 
 def _rates(part: Embedded | None, pairs: Pairs, threshold: float) -> Rates:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepspeaker import __version__
-from deepspeaker.backends import Calibration
 from deepspeaker.config import Features
 from deepspeaker.corpora import DEV_REMEDY
 from deepspeaker.embedding import read_network
@@ -20,9 +19,12 @@ from deepspeaker.export.card import model_card
 from deepspeaker.export.measuring import (
     MAX_UTTERANCES,
     Embedded,
+    Scorer,
     calibrate,
+    embed_cohort,
     embed_crops,
     embed_part,
+    rates_by_seconds,
     scored_pairs,
     seconds_of,
     thresholds,
@@ -31,7 +33,9 @@ from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_folder, atomic_write, sha256_of
 from deepspeaker.inference import (
     CARD,
+    COHORT,
     DESCRIPTION,
+    FALSE_ACCEPTANCE,
     FORMAT,
     INT8_ONNX,
     NETWORK_ONNX,
@@ -40,6 +44,8 @@ from deepspeaker.inference import (
     Description,
     NetworkDescription,
     StoredCalibration,
+    StoredCohort,
+    threshold_for,
 )
 from deepspeaker.metrics import det_points, equal_error_rate
 from deepspeaker.results import Results
@@ -58,6 +64,7 @@ def export_model(
     *,
     system: str = "triplet",
     fuse: Path | None = None,
+    cohort: int = 0,
     licence: str = "",
     sources: Sequence[str] = (),
     int8: bool = False,
@@ -75,6 +82,8 @@ def export_model(
         "triplet" or "softmax".
     fuse
         Another experiment, on the same features, whose network becomes part of the model.
+    cohort
+        Number of training speakers for adaptive s-norm, which the folder then holds; 0 for none.
     licence, sources
         The licence of the model, and where the training data come from; for the card.
     int8
@@ -98,13 +107,18 @@ def export_model(
     development, test = embed_part(fast, data_dir / "dev_nosil"), embed_part(fast, data_dir / "test_nosil")
     if test is None:
         raise InputError(f"{data_dir}/test_nosil: no such data directory; run stage 2")
-    calibration, stored = _calibration(fast, data_dir / "dev_nosil", development, say)
+    scorer = _scorer(fast, data_dir, development, cohort, say)
+    chosen = thresholds(scorer, development, test)
+    default = threshold_for(chosen, FALSE_ACCEPTANCE)
+    by_seconds = rates_by_seconds(fast, data_dir / "test_nosil", scorer, default.value, features.frame_shift)
     speakers = sorted({speaker for one in networks for speaker in one["speakers"]})
     measured = {"eer": _eer(test), "speakers": test.speakers, "utterances": len(test.speaker)}
     if not fuse:
         measured |= _of_results(results, system)
     with atomic_folder(output) as folder:
         _write_weights(network, features, folder)
+        if scorer.cohort is not None:
+            atomic_write(folder / COHORT, scorer.cohort.to_bytes())
         if int8:
             measured["eer_int8"] = _write_int8(folder, data_dir / "test_nosil", test)
         description = Description(
@@ -126,8 +140,11 @@ def export_model(
             ],
             parameters=sum(one["parameters"] for one in networks),
             embedding_dim=network.embedding_dim,
-            calibration=stored,
-            thresholds=thresholds(calibration, development, test),
+            calibration=_stored_calibration(scorer, development),
+            cohort=_stored_cohort(scorer),
+            thresholds=[
+                one.model_copy(update={"by_seconds": by_seconds}) if one is default else one for one in chosen
+            ],
             seconds=seconds_of((development, test), features.frame_shift),
             training_speakers=len(speakers),
             training_fingerprint=hashlib.sha256("".join(f"{name}\n" for name in speakers).encode()).hexdigest(),
@@ -166,29 +183,41 @@ def _read(folders: Sequence[Path], networks: Sequence[dict[str, Any]], features:
     return join(read)
 
 
-def _calibration(
-    network: Network, folder: Path, development: Embedded | None, say: Callable[[str], None]
-) -> tuple[Calibration | None, StoredCalibration | None]:
+def _scorer(
+    network: Network, data_dir: Path, development: Embedded | None, cohort: int, say: Callable[[str], None]
+) -> Scorer:
+    """Calibrate on the development speakers, with a cohort of training speakers if one is wanted."""
     speakers = 0 if development is None else development.speakers
     if development is None or speakers < CALIBRATION_SPEAKERS or len(development.speaker) == speakers:
+        without = "no calibration and no cohort" if cohort else "no calibration"
         say(
-            f"no calibration: it needs {CALIBRATION_SPEAKERS} development speakers with several utterances, there are "
+            f"{without}: it needs {CALIBRATION_SPEAKERS} development speakers with several utterances, there are "
             f"{speakers}; {DEV_REMEDY}. The test speakers choose the thresholds"
         )
-        return None, None
-    calibration = calibrate(development, embed_crops(network, folder))
-    cosine, shorter, longer = (float(weight) for weight in calibration.weights)
-    stored = StoredCalibration(
-        weights=(cosine, shorter, longer),
-        offset=calibration.offset,
+        return Scorer()
+    members = embed_cohort(network, data_dir / "train_nosil", cohort) if cohort else None
+    return calibrate(development, embed_crops(network, data_dir / "dev_nosil"), members)
+
+
+def _stored_calibration(scorer: Scorer, development: Embedded | None) -> StoredCalibration | None:
+    if scorer.calibration is None or development is None:
+        return None
+    score, shorter, longer = (float(weight) for weight in scorer.calibration.weights)
+    return StoredCalibration(
+        weights=(score, shorter, longer),
+        offset=scorer.calibration.offset,
         speakers=development.speakers,
         utterances=len(development.speaker),
     )
-    return calibration, stored
+
+
+def _stored_cohort(scorer: Scorer) -> StoredCohort | None:
+    cohort = scorer.cohort
+    return None if cohort is None else StoredCohort(speakers=len(cohort.embeddings), top=cohort.top)
 
 
 def _eer(test: Embedded) -> float:
-    pairs = scored_pairs(test, None)
+    pairs = scored_pairs(test, Scorer())
     return equal_error_rate(det_points(pairs.scores[pairs.is_target], pairs.scores[~pairs.is_target]))[0]
 
 

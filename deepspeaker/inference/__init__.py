@@ -2,9 +2,12 @@
 
 from deepspeaker.inference.answers import Candidate, Identification, Recording, Verdict, Voice, Window
 from deepspeaker.inference.checks import Problem, Quality, problems, quality
+from deepspeaker.inference.cohort import Cohort
 from deepspeaker.inference.description import (
     CARD,
+    COHORT,
     DESCRIPTION,
+    FALSE_ACCEPTANCE,
     FORMAT,
     INT8_ONNX,
     NETWORK_ONNX,
@@ -13,8 +16,11 @@ from deepspeaker.inference.description import (
     Description,
     NetworkDescription,
     Rates,
+    RatesBySeconds,
     StoredCalibration,
+    StoredCohort,
     Threshold,
+    threshold_for,
 )
 from deepspeaker.inference.many_files import FileEmbedding, Source, embed_files
 from deepspeaker.inference.model import SpeakerModel, fingerprint_of
@@ -23,13 +29,16 @@ from deepspeaker.inference.voices import Voices
 
 __all__ = [
     "CARD",
+    "COHORT",
     "DESCRIPTION",
+    "FALSE_ACCEPTANCE",
     "FORMAT",
     "INT8_ONNX",
     "NETWORK_ONNX",
     "ONNX",
     "WEIGHTS",
     "Candidate",
+    "Cohort",
     "Description",
     "FileEmbedding",
     "Identification",
@@ -37,10 +46,12 @@ __all__ = [
     "Problem",
     "Quality",
     "Rates",
+    "RatesBySeconds",
     "Recording",
     "Source",
     "SpeakerModel",
     "StoredCalibration",
+    "StoredCohort",
     "Threshold",
     "Verdict",
     "Voice",
@@ -51,6 +62,7 @@ __all__ = [
     "log_odds",
     "problems",
     "quality",
+    "threshold_for",
     "window_statistics",
     "with_products",
 ]

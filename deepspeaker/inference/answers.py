@@ -64,6 +64,8 @@ class Verdict:
         The threshold on ``llr`` (or on ``cosine`` without a calibration) and its error rates.
     problems
         What is wrong with each recording, by its name.
+    speech_seconds
+        Seconds of speech of the side that has less of it, None without a decision.
     """
 
     same: bool | None
@@ -74,6 +76,7 @@ class Verdict:
     prior: float
     threshold: Threshold
     problems: dict[str, list[Problem]] = field(default_factory=dict)
+    speech_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,9 +15,11 @@ from deepspeaker.files import sha256_of
 
 #: The version of the folder's layout. A program reads models of its own version and of earlier ones.
 FORMAT = 1
-DESCRIPTION, WEIGHTS, ONNX, NETWORK_ONNX, INT8_ONNX, CARD = (
-    *("model.json", "network.safetensors", "model.onnx", "network.onnx", "model_int8.onnx", "README.md"),
-)
+DESCRIPTION, CARD = "model.json", "README.md"
+WEIGHTS, ONNX, NETWORK_ONNX, INT8_ONNX = "network.safetensors", "model.onnx", "network.onnx", "model_int8.onnx"
+COHORT = "cohort.safetensors"
+#: How often different speakers may be taken for one, unless a user says otherwise.
+FALSE_ACCEPTANCE = 0.01
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -38,6 +41,13 @@ class Rates(_Record):
     p_fa_ci95: tuple[Fraction, Fraction] | None = None
 
 
+class RatesBySeconds(Rates):
+    """Error rates on crops of utterances."""
+
+    seconds: float
+    """Of speech on both sides."""
+
+
 class Threshold(_Record):
     """A threshold that accepts at most ``goal`` of the comparisons of different speakers it was chosen on."""
 
@@ -48,24 +58,40 @@ class Threshold(_Record):
     """On the development speakers, who chose the threshold. None if there are none."""
     test: Rates | None = None
     """On the test speakers. Without development speakers, the test speakers chose the threshold."""
+    by_seconds: list[RatesBySeconds] = []
+    """On crops of the test speakers' utterances, from short to long. Only for the threshold that is the default."""
+
+    def rates_for(self, seconds: float) -> RatesBySeconds | None:
+        """Return the rates of the longest crops that are not longer than ``seconds``, None if there are none."""
+        return next((rates for rates in reversed(self.by_seconds) if rates.seconds <= seconds), None)
 
 
 class StoredCalibration(_Record):
     """The affine map from a cosine and two durations to a log-likelihood ratio."""
 
     weights: tuple[float, float, float]
-    """Of the cosine, and of the natural logarithms of the speech frames of the shorter and the longer side."""
+    """Of the cosine (normalised if there is a cohort), and of the natural logarithms of the speech frames of the
+    shorter and the longer side."""
     offset: float
     speakers: int
     """Number of development speakers it was learned from."""
     utterances: int
 
 
+class StoredCohort(_Record):
+    """The cohort for adaptive s-norm."""
+
+    speakers: int
+    """Number of training speakers."""
+    top: int
+    """Number of the nearest ones that are used for each side of a comparison."""
+
+
 class NetworkDescription(_Record):
     """One network of the model."""
 
     experiment: str
-    system: str
+    system: Literal["softmax", "triplet"]
     checkpoint: str
     config: dict[str, Any]
     """The ``model`` section of its configuration."""
@@ -87,6 +113,7 @@ class Description(_Record):
     parameters: int
     embedding_dim: int
     calibration: StoredCalibration | None
+    cohort: StoredCohort | None = None
     thresholds: list[Threshold]
     """From the loosest to the strictest."""
     seconds: tuple[float, float]
@@ -109,10 +136,15 @@ class Description(_Record):
 
     def threshold(self, false_acceptance: float) -> Threshold:
         """Return the threshold with the highest goal that is not above ``false_acceptance``, or else the strictest."""
-        usable = [threshold for threshold in self.thresholds if threshold.goal <= false_acceptance * (1 + 1e-9)]
-        if not usable:
-            return min(self.thresholds, key=lambda threshold: threshold.goal)
-        return max(usable, key=lambda threshold: threshold.goal)
+        return threshold_for(self.thresholds, false_acceptance)
+
+
+def threshold_for(thresholds: Sequence[Threshold], false_acceptance: float) -> Threshold:
+    """Return the threshold with the highest goal that is not above ``false_acceptance``, or else the strictest."""
+    usable = [threshold for threshold in thresholds if threshold.goal <= false_acceptance * (1 + 1e-9)]
+    if not usable:
+        return min(thresholds, key=lambda threshold: threshold.goal)
+    return max(usable, key=lambda threshold: threshold.goal)
 
 
 def model_folder(path: str | Path) -> Path:

@@ -15,7 +15,8 @@ from deepspeaker.audio import load_audio, resample
 from deepspeaker.errors import InputError
 from deepspeaker.inference.answers import Candidate, Identification, Recording, Verdict, Voice, Window
 from deepspeaker.inference.checks import Problem, problems, quality
-from deepspeaker.inference.description import model_folder, read_description
+from deepspeaker.inference.cohort import read_cohort
+from deepspeaker.inference.description import FALSE_ACCEPTANCE, model_folder, read_description
 from deepspeaker.inference.engines import load_engine
 
 Audio = str | Path | NDArray[np.floating]
@@ -45,6 +46,8 @@ class SpeakerModel:
     ----------
     description
         The content of ``model.json``.
+    cohort
+        Speakers for adaptive s-norm, None if the model has none.
     fingerprint
         Identifies the embedding space.
     sampling_rate
@@ -60,6 +63,7 @@ class SpeakerModel:
         self.folder = model_folder(path)
         self.description = read_description(self.folder)
         self.engine = load_engine(self.folder, self.description, engine)
+        self.cohort = read_cohort(self.folder, self.description)
         self.minimum_speech = minimum_speech
         self.fingerprint = self.description.fingerprint
         self.sampling_rate = self.description.features.sampling_rate
@@ -140,8 +144,12 @@ class SpeakerModel:
         calibration = self.description.calibration
         if calibration is None:
             return cosine, None
+        measure = cosine
+        if self.cohort is not None:
+            pair = np.stack([one.embedding, other.embedding])
+            measure = float(self.cohort.normalised(pair, np.array([0]), np.array([1]))[0])
         durations = sorted(math.log(max(voice.speech_frames, 1)) for voice in (one, other))
-        return cosine, float(np.dot(calibration.weights, [cosine, *durations])) + calibration.offset
+        return cosine, float(np.dot(calibration.weights, [measure, *durations])) + calibration.offset
 
     def verify(
         self,
@@ -149,7 +157,7 @@ class SpeakerModel:
         test: Audio,
         *,
         sampling_rate: int | None = None,
-        false_acceptance: float = 0.01,
+        false_acceptance: float = FALSE_ACCEPTANCE,
         prior: float = 0.5,
     ) -> Verdict:
         """Decide whether two recordings are of one speaker.
@@ -191,7 +199,8 @@ class SpeakerModel:
         same = (cosine if llr is None else llr) >= threshold.value
         reason = f"the score is {'at or above' if same else 'below'} the threshold"
         probability = None if llr is None else _probability(llr, prior)
-        return Verdict(same, reason, cosine, llr, probability, prior, threshold, wrong)
+        seconds = self.description.features.frame_shift * min(voice.speech_frames, tested.speech_frames)
+        return Verdict(same, reason, cosine, llr, probability, prior, threshold, wrong, round(seconds, 2))
 
     def identify(
         self,
@@ -199,7 +208,7 @@ class SpeakerModel:
         voices: Mapping[str, Voice],
         *,
         sampling_rate: int | None = None,
-        false_acceptance: float = 0.01,
+        false_acceptance: float = FALSE_ACCEPTANCE,
         prior: float = 0.5,
     ) -> Identification:
         """Find the enrolled voice of a recording, or say that it is unknown.

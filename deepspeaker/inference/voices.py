@@ -52,8 +52,6 @@ class Voices:
 
     def all(self) -> dict[str, Voice]:
         """Return all voices by name, sorted."""
-        if not self.path.is_file():
-            raise InputError(f"{self.path}: no such file; deepspeaker enrol creates it")
         with self._open() as connection:
             rows = connection.execute("SELECT name, embedding, speech_frames, files FROM voices ORDER BY name")
             return {
@@ -72,7 +70,7 @@ class Voices:
         if not name.strip() or not name.isprintable():
             raise InputError(f"{name!r} is no name for a voice")
         row = (name, voice.embedding.astype("<f4").tobytes(), voice.speech_frames, voice.files)
-        with self._open() as connection:
+        with self._open(create=True) as connection:
             taken = connection.execute("SELECT 1 FROM voices WHERE name = ?", (name,)).fetchone()
             if taken and not replace:
                 raise InputError(f"{self.path}: {name} is enrolled already; give --replace or another name")
@@ -99,9 +97,11 @@ class Voices:
             raise InputError(f"{self.path}: {name} is not enrolled")
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self, create: bool = False) -> Iterator[sqlite3.Connection]:
         """Yield a connection in a transaction that no other writer can enter; it is undone if the block raises."""
-        if self.path.parent != Path() and not self.path.parent.is_dir():
+        if not create and not self.path.is_file():
+            raise InputError(f"{self.path}: no such file; deepspeaker enrol creates it")
+        if not self.path.parent.is_dir():
             raise InputError(f"{self.path.parent}: no such folder")
         connection = None
         try:

@@ -39,7 +39,7 @@ def _states(gates: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor]:
     transposed = recurrent.t()
     # Views of all frames are made at once: a view costs about as much time as a small operation.
     update_reset = zip(gates[..., : 2 * hidden].unbind(0), products[..., : 2 * hidden].unbind(0), strict=True)
-    update, reset, candidate = (part.unbind(0) for part in gates.split(hidden, dim=2))
+    update, reset, candidate = (part.unbind(0) for part in gates.chunk(3, dim=2))
     of_state, state = products[..., 2 * hidden :].unbind(0), states.unbind(0)
     for t, ((both, increment), product) in enumerate(zip(update_reset, products.unbind(0), strict=True)):
         torch.mm(state[t], transposed, out=product)
@@ -60,16 +60,16 @@ class _Recurrence(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gates, states, of_state, recurrent = ctx.saved_tensors
         frames, hidden = len(gates), recurrent.shape[1]
-        update, reset, candidate = gates.split(hidden, dim=2)
+        update, reset, candidate = gates.chunk(3, dim=2)
         # Derivatives by what goes into each nonlinearity, for all frames at once.
         by_candidate = (1 - update) * ((candidate > 0) & (candidate < _CLIP))
         by_update = (states[:-1] - candidate) * update * (1 - update)
         by_reset = of_state * reset * (1 - reset)
         of_recurrent, of_candidate = torch.empty_like(gates), torch.empty_like(states[1:])
-        of_update, of_reset, of_increment = (part.unbind(0) for part in of_recurrent.split(hidden, dim=2))
+        of_update, of_reset, of_increment = (part.unbind(0) for part in of_recurrent.chunk(3, dim=2))
         inner = torch.zeros_like(gradient[0])  # gradient by the state of the frame after
         for t in range(frames - 1, -1, -1):
             inner = inner + gradient[t]

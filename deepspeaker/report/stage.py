@@ -161,8 +161,7 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
     """Yield shell commands that reproduce the results, and check them in other ways, from the recipe's directory."""
     made, prepared = options_of(data_dir / ".done.0"), options_of(data_dir / ".done.1")
     pretrained, tuned = options_of(exp_dir / "softmax" / ".done.3"), options_of(exp_dir / "triplet" / ".done.4")
-    scored = options_of(exp_dir / ".done.6")
-    shared = options_of(data_dir / "train" / ".done.2")
+    shared, scored = options_of(data_dir / "train" / ".done.2"), options_of(exp_dir / ".done.6")
     exp, data = f"exp/{exp_dir.name}", f"data/{data_dir.name}"
     name = corpus = str(prepared.get("corpus", "demo"))
     options = ["--corpus", corpus]

@@ -249,7 +249,8 @@ class PairSampler:
         if len(utterances) == 1:
             return anchor
         place = int(generator.integers(len(utterances) - 1))
-        return np.int32(utterances[place + (utterances[place] >= anchor)])
+        positive: np.int32 = utterances[place + int(utterances[place] >= anchor)]
+        return positive
 
 
 def _usable_speakers(

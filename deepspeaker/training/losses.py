@@ -85,11 +85,14 @@ def triplet_loss(
     """
     same = speakers[:, None] == speakers[None, :]
     if pairs is None:
-        pairs = (same & ~torch.eye(len(speakers), dtype=torch.bool, device=same.device)).nonzero(as_tuple=True)
-    if not len(pairs[0]) or same.all():
+        pair = same & ~torch.eye(len(speakers), dtype=torch.bool, device=same.device)
+        anchor, positive = pair.nonzero(as_tuple=True)
+    else:
+        anchor, positive = pairs
+    if not len(anchor) or same.all():
         raise ValueError("a batch needs two speakers and two utterances of one of them")
     device = embeddings.device
-    anchor, positive = (rows.to(device, non_blocking=True) for rows in pairs)
+    anchor, positive = (rows.to(device, non_blocking=True) for rows in (anchor, positive))
     other = ~same.to(device, non_blocking=True)
     cosine = embeddings @ embeddings.T
     s_ap = cosine[anchor, positive]

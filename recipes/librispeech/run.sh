@@ -39,6 +39,7 @@
 #   --posteriors PATH           frame posteriors for the i-vectors: an scp, or a folder with posteriors.scp
 #   --fuse exp/OTHER            export the networks of two experiments as one model
 #   --licence NAME              licence of the exported model, for its card
+#   --source TEXT               a source of the training data, for the card of the exported model; may be repeated
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
 #   --data-seed N               another seed for corpus, development speakers and trial lists, to compare trainings on them
 #
@@ -61,10 +62,10 @@ declare -A default=(
   [stage]='' [stop_stage]=8 [corpus]=demo [corpus_dir]='' [train_parts]='' [dev_parts]='' [test_parts]='' [mini]=false
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
-  [init_from]='' [pretraining]=true [data]='' [data_seed]='' [train_speakers_share]=1 [train_utterances_share]=1
-  [session_level]='' [fuse]='' [licence]='' [ivector]=false [posteriors]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [init_from]='' [pretraining]=true [data]='' [train_speakers_share]=1 [train_utterances_share]=1 [ivector]=false [posteriors]=''
+  [session_level]='' [fuse]='' [licence]='' [data_seed]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
-trials=()
+trials=() source=()
 . utils/parse_options.sh
 [ $# -eq 0 ] || { echo "run.sh: unexpected argument $1; --help lists the options" >&2; exit 2; }
 utils/setup.sh
@@ -73,7 +74,7 @@ utils/setup.sh
 plan=$(deepspeaker check-run --from "$_from" --cmd "$cmd" "${_words[@]}")
 mapfile -t plan <<<"$plan"
 corpus_dir=${plan[0]} parts=${plan[1]} config=${plan[2]} data=${plan[3]} exp=${plan[4]} init_from=${plan[5]:-}
-enrolment=${plan[6]:-} posteriors=${plan[7]:-} share=${plan[8]:-} trials=("${plan[@]:9}")
+enrolment=${plan[6]:-} share=${plan[7]:-} posteriors=${plan[8]:-} trials=("${plan[@]:9}")
 if [ "$corpus$corpus_dir$mini" = librispeechfalse ]; then  # use exactly the downloaded parts
   train_parts=${train_parts:-train-clean-100} dev_parts=${dev_parts:-dev-clean} test_parts=${test_parts:-test-clean}
 fi
@@ -140,7 +141,7 @@ if runs 7; then
 fi
 
 if runs 8; then
-  local/8_export.sh "${common[@]}" --licence "$licence" --fuse "$fuse" "$data" "$exp"
+  local/8_export.sh "${common[@]}" --licence "$licence" "${source[@]/#/--source=}" --fuse "$fuse" "$data" "$exp"
 fi
 
 if runs 7 || runs 8; then

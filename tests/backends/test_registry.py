@@ -143,7 +143,7 @@ def test_too_many_dimensions_are_said() -> None:
 PARTS = {"train": part(1, 60, 6), "dev": part(2, 30, 6)}
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "score-sum"])  # it needs all scores of a list
 def test_a_model_is_scored_like_one_utterance_that_is_the_mean_of_its_own(name: str) -> None:
     test = part(7, 12, 5)
     backend = train_backend(name, PARTS, OPTIONS)

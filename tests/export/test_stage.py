@@ -13,8 +13,18 @@ import yaml
 import deepspeaker
 from deepspeaker.backends import Calibration
 from deepspeaker.errors import InputError
-from deepspeaker.export import Embedded, calibrate, export_model, scored_pairs, thresholds
+from deepspeaker.export import (
+    Embedded,
+    Scorer,
+    calibrate,
+    export_model,
+    rates_by_seconds,
+    scored_pairs,
+    thresholds,
+)
+from deepspeaker.inference import Cohort
 from deepspeaker.kaldi import read_table
+from deepspeaker.models import load_checkpoint, network_of
 from deepspeaker.results import Results
 from tests.recipe.tiny import EXP, Recipe
 
@@ -29,8 +39,9 @@ def made_up(speakers: int, each: int, seed: int) -> Embedded:
 
 def test_thresholds_hold_their_goal_and_state_the_rates_of_new_speakers() -> None:
     development, test = made_up(40, 6, 0), made_up(60, 6, 1)
-    calibration = calibrate(development, made_up(40, 6, 0))
-    found = thresholds(calibration, development, test)
+    scorer = calibrate(development, made_up(40, 6, 0))
+    assert scorer.calibration is not None
+    found = thresholds(scorer, development, test)
     assert [threshold.goal for threshold in found] == [0.05, 0.02, 0.01, 0.005, 0.002, 0.001]
     for threshold in found:
         for part, rates in ((development, threshold.development), (test, threshold.test)):
@@ -38,7 +49,7 @@ def test_thresholds_hold_their_goal_and_state_the_rates_of_new_speakers() -> Non
             first, second = np.triu_indices(len(part.speaker), 1)
             cosine = (part.vectors[first] * part.vectors[second]).sum(axis=1)
             frames = np.sort(np.log(part.frames[[first, second]]), axis=0)
-            scores = calibration(np.column_stack([cosine, *frames]))
+            scores = scorer.calibration(np.column_stack([cosine, *frames]))
             accepted, same = scores >= threshold.value, part.speaker[first] == part.speaker[second]
             assert rates.p_fa == pytest.approx(accepted[~same].mean(), abs=1e-4)
             assert rates.p_miss == pytest.approx((~accepted[same]).mean(), abs=4e-3)  # the trial at the threshold
@@ -48,6 +59,75 @@ def test_thresholds_hold_their_goal_and_state_the_rates_of_new_speakers() -> Non
         assert threshold.development.p_fa_ci95 is not None
         low, high = threshold.development.p_fa_ci95
         assert low <= threshold.test.p_fa <= high
+
+
+def test_normalised_scores_hold_their_rates_too() -> None:
+    generator = np.random.default_rng(2)
+    members = generator.normal(size=(30, 16))
+    cohort = Cohort((members / np.linalg.norm(members, axis=1, keepdims=True)).astype(np.float32), top=10)
+    development, test = made_up(40, 6, 0), made_up(60, 6, 1)
+    scorer = calibrate(development, made_up(40, 6, 0), cohort)
+    assert scorer.calibration is not None
+    first, second = np.array([0, 7]), np.array([3, 100])
+    vectors, expected = test.vectors.astype(np.float64), []
+    for one, other in zip(first, second, strict=True):  # s-norm by its definition
+        cosine, sides = vectors[one] @ vectors[other], []
+        for side in (one, other):
+            nearest = sorted(cohort.embeddings @ vectors[side])[-10:]
+            sides.append((cosine - np.mean(nearest)) / np.std(nearest, ddof=1))
+        durations = sorted(np.log([test.frames[one], test.frames[other]]))
+        expected.append(scorer.calibration.weights @ [np.mean(sides), *durations] + scorer.calibration.offset)
+    assert scorer(test, first, second) == pytest.approx(np.array(expected), rel=1e-4)
+    for threshold in thresholds(scorer, development, test):
+        assert threshold.development is not None
+        assert threshold.development.p_fa <= threshold.goal
+        assert threshold.test is not None
+        assert threshold.development.p_fa_ci95 is not None
+        low, high = threshold.development.p_fa_ci95
+        assert low <= threshold.test.p_fa <= high
+
+
+def test_rates_by_seconds_are_those_of_crops_of_that_length(finished: Recipe) -> None:
+    experiment, data = finished.folder / EXP, finished.folder / "data/demo"
+    network = network_of(load_checkpoint(experiment / "triplet/checkpoint_last.pt"))
+    by_duration = Scorer(Calibration(np.array([0.0, 1.0, 0.0]), 0.0))  # the score is the log of the frames
+    found = rates_by_seconds(network, data / "test_nosil", by_duration, np.log(150), 0.01)
+    assert [one.seconds for one in found[:2]] == [1.0, 2.0]
+    assert [(one.p_miss, one.p_fa) for one in found[:2]] == [(1.0, 0.0), (0.0, 1.0)]
+
+
+def test_a_cohort_is_exported_with_the_calibration(
+    finished: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, data, said = finished.folder / EXP, finished.folder / "data/demo", list[str]()
+    without = export_model(data, experiment, tmp_path / "without", cohort=4, say=said.append)
+    assert without.cohort is None
+    assert "no calibration and no cohort" in said[0]
+    monkeypatch.setattr("deepspeaker.export.stage.CALIBRATION_SPEAKERS", 2)
+    description = export_model(data, experiment, tmp_path / "with", cohort=4, say=said.append)
+    assert description.cohort is not None
+    assert description.cohort.speakers == 4
+    wavs = list(read_table(data / "test/wav.scp").values())
+    verdicts = [deepspeaker.load(tmp_path / "with", engine).verify(wavs[0], wavs[20]) for engine in ("onnx", "torch")]
+    assert verdicts[0].llr == pytest.approx(verdicts[1].llr, abs=0.01)
+    card = (tmp_path / "with/README.md").read_text()
+    assert "normalised by 4 training speakers" in card
+    rates = description.threshold(0.01).by_seconds
+    assert [one.seconds for one in rates[:2]] == [1.0, 2.0]
+    assert verdicts[0].speech_seconds is not None
+    told = verdicts[0].threshold.rates_for(verdicts[0].speech_seconds)
+    assert told is not None
+    assert told.seconds <= verdicts[0].speech_seconds
+    assert all(f"| {one.seconds:g} | 10 | {100 * one.p_fa:.2f}" in card for one in rates)
+
+
+def test_run_sh_passes_licence_and_sources_to_the_card(copied: Recipe) -> None:
+    words = ("--licence", "cc-by-4.0", "--source", "voices of $(eSpeak), CC0", "--source=a=b")
+    done = copied.run("--stage", "8", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    card = (copied.folder / EXP / "model/README.md").read_text()
+    for line in ("license: cc-by-4.0", "- **Source**: voices of $(eSpeak), CC0", "- **Source**: a=b"):
+        assert line in card.splitlines()
 
 
 def test_a_crop_is_not_compared_with_its_own_utterance() -> None:
@@ -61,8 +141,7 @@ def test_a_crop_is_not_compared_with_its_own_utterance() -> None:
     scores = scored_pairs(leaked, calibrate(whole, copies))
     is_copy = scores.second - scores.first == len(whole.speaker)
     assert scores.scores[is_copy].min() > scores.scores[~is_copy].max() - 1e-4
-    plain: Calibration = calibrate(whole, copies)
-    assert np.isfinite(plain.offset)
+    assert np.isfinite(scores.scores).all()
 
 
 def test_the_folder_is_complete_and_its_card_true(finished: Recipe) -> None:

@@ -68,8 +68,11 @@ def test_a_locked_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
-        Voices(tmp_path / "v.db", "model").all()
+    missing = Voices(tmp_path / "v.db", "model")
+    for act in (missing.all, lambda: missing.rename("anna", "berta"), lambda: missing.remove("anna")):
+        with pytest.raises(InputError, match="no such file"):
+            act()
+    assert not missing.path.exists()
     (tmp_path / "junk.db").write_bytes(b"junk" * 1000)
     with pytest.raises(InputError, match="cannot be used"):
         Voices(tmp_path / "junk.db", "model").all()

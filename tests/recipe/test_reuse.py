@@ -121,6 +121,20 @@ def test_a_network_is_replaced_when_the_user_asks_for_it(copied: Recipe) -> None
     assert networks(exp)["triplet/checkpoint_last.pt"] != before["triplet/checkpoint_last.pt"]
 
 
+def test_a_share_of_the_training_part_uses_the_features_of_the_whole(copied: Recipe) -> None:
+    options = ("--train-speakers-share", "0.5", "--stop-stage", "3")
+    done = copied.run(*options)
+    assert done.returncode == 0, done.stderr
+    assert "stage 2 (data/demo/train): finished already, skipped" in done.stdout
+    assert "data/demo_speakers50/train: 3 of 6 speakers, 33 of 66 utterances" in done.stdout
+    network = torch.load(
+        copied.folder / "exp/demo_speakers50_demo/softmax/checkpoint_last.pt", weights_only=True, map_location="cpu"
+    )
+    assert len(network["speakers"]) == 3
+    assert copied.run(*options).stdout.count("finished already, skipped") == 7
+    assert copied.run().stdout.count("finished already, skipped") == 11  # the whole is as it was
+
+
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_triplets_alone_make_an_experiment_of_two_systems(finished: Recipe, recipe: Recipe, pretrained: bool) -> None:
     (recipe.folder / "data").mkdir()
@@ -148,20 +162,6 @@ def test_triplets_alone_make_an_experiment_of_two_systems(finished: Recipe, reci
         "deepspeaker: exp/alone: has a network that was trained without pre-training; name another --exp, or add "
         "--pretraining false\n"
     )
-
-
-def test_a_share_of_the_training_part_uses_the_features_of_the_whole(copied: Recipe) -> None:
-    options = ("--train-speakers-share", "0.5", "--stop-stage", "3")
-    done = copied.run(*options)
-    assert done.returncode == 0, done.stderr
-    assert "stage 2 (data/demo/train): finished already, skipped" in done.stdout
-    assert "data/demo_speakers50/train: 3 of 6 speakers, 33 of 66 utterances" in done.stdout
-    network = torch.load(
-        copied.folder / "exp/demo_speakers50_demo/softmax/checkpoint_last.pt", weights_only=True, map_location="cpu"
-    )
-    assert len(network["speakers"]) == 3
-    assert copied.run(*options).stdout.count("finished already, skipped") == 7
-    assert copied.run().stdout.count("finished already, skipped") == 11  # the whole is as it was
 
 
 # ---- odd names -------------------------------------------------------------------------------------------

@@ -23,6 +23,13 @@ def _other_experiment(config: Config | None, options: Mapping[str, Any]) -> dict
 @commands.command()
 @click.option("--system", type=click.Choice(["triplet", "softmax"]), default="triplet", show_default=True)
 @click.option("--fuse", default="", help="another experiment, whose network becomes part of the model")
+@click.option(
+    "--cohort",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="training speakers by whom scores are normalised; 0 for none",
+)
 @click.option("--licence", default="", help="licence of the model, for its card")
 @click.option("--source", "sources", multiple=True, help="a source of the training data, for the card; may be repeated")
 @click.option("--int8", type=bool, default=False, help="also write a graph with eight-bit weights and measure it")
@@ -32,7 +39,7 @@ def _other_experiment(config: Config | None, options: Mapping[str, Any]) -> dict
     Stage(
         8,
         root="{exp_dir}",
-        options=("system", "fuse", "licence", "sources", "int8"),
+        options=("system", "fuse", "cohort", "licence", "sources", "int8"),
         after=("{exp_dir}/.done.6",),
         extra=_other_experiment,
         required=("model/model.json",),
@@ -40,7 +47,14 @@ def _other_experiment(config: Config | None, options: Mapping[str, Any]) -> dict
     )
 )
 def export(
-    system: str, fuse: str, licence: str, sources: tuple[str, ...], int8: bool, data_dir: Path, exp_dir: Path
+    system: str,
+    fuse: str,
+    cohort: int,
+    licence: str,
+    sources: tuple[str, ...],
+    int8: bool,
+    data_dir: Path,
+    exp_dir: Path,
 ) -> None:
     """Stage 8: export the network as a model for audio files, to exp/E/model.
 
@@ -55,6 +69,14 @@ def export(
 
     other = Path(fuse) if fuse else None
     found = export_model(
-        data_dir, exp_dir, exp_dir / "model", system=system, fuse=other, licence=licence, sources=sources, int8=int8
+        data_dir,
+        exp_dir,
+        exp_dir / "model",
+        system=system,
+        fuse=other,
+        cohort=cohort,
+        licence=licence,
+        sources=sources,
+        int8=int8,
     )
     print(f"{exp_dir}/model: {found.parameters:,} parameters; its card is README.md")
