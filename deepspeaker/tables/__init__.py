@@ -1,10 +1,13 @@
 """The tables of the Deep Speaker paper on any corpus: their experiments, cells, and decisions about orderings."""
 
 from deepspeaker.tables.cells import Cell, Measured, measure, phrases, sessions
+from deepspeaker.tables.content import section
 from deepspeaker.tables.definitions import TITLES, Ordering, Part, Row, orderings, rows_of
 from deepspeaker.tables.estimates import Estimate, Rates, contrast, decide, interval_of, over_epochs, overall
 from deepspeaker.tables.experiments import Corpus, Experiment, Setting, command, experiments_of, ordered
 from deepspeaker.tables.making import make_tables
+from deepspeaker.tables.output import write_tables
+from deepspeaker.tables.sections import Measurements, Section
 
 __all__ = [
     "TITLES",
@@ -13,10 +16,12 @@ __all__ = [
     "Estimate",
     "Experiment",
     "Measured",
+    "Measurements",
     "Ordering",
     "Part",
     "Rates",
     "Row",
+    "Section",
     "Setting",
     "command",
     "contrast",
@@ -31,5 +36,7 @@ __all__ = [
     "overall",
     "phrases",
     "rows_of",
+    "section",
     "sessions",
+    "write_tables",
 ]

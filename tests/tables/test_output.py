@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepspeaker.tables import TITLES, experiments_of
-from deepspeaker.tables.content import section
-from deepspeaker.tables.output import write_tables
-from deepspeaker.tables.sections import Measurements
+from deepspeaker.tables import TITLES, Measurements, experiments_of, section, write_tables
 from tests.tables.made_up import make_recipe
 
 
