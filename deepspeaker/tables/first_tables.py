@@ -71,7 +71,7 @@ def _hard_negatives(measurements: Measurements) -> Section:
     for count in sorted({*paper.HARD_NEGATIVES, *PROCESSES}):
         printed = [f"{value:.2f}" for value in paper.HARD_NEGATIVES.get(count, ())] or [MISSING, MISSING]
         record: dict[str, Any] = {"processes": count, "paper": paper.HARD_NEGATIVES.get(count)}
-        here = [MISSING] * 3
+        here = ["left out: its training failed, see log/" if count in PROCESSES else MISSING, MISSING, MISSING]
         if count in shares:
             share = float(shares[count].mean())
             more = seconds[count] / seconds[min(seconds)] - 1

@@ -66,7 +66,8 @@ def write_tables(
     setting = measurements.setting
     folder = measurements.root / "exp" / setting.name
     title = corpus_title(setting.corpora["main"].data, setting.synthetic)
-    first = {measurements.experiments[name].corpus: name for name in reversed(done)}
+    corpora = {measurements.experiments[name].corpus: name for name in reversed(done)}
+    first = {corpus: corpora[corpus] for corpus in setting.corpora if corpus in corpora}
     lists = lists_table(measurements, first)
     parts = part_table(sections)
     figure = dict(curves(measurements)) if "rescnn_triplet" in done else {}
