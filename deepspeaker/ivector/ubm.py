@@ -30,6 +30,8 @@ from deepspeaker.ivector.mixture import (
 
 #: A variance below this share of the features' variance is rounding error.
 _SINGULAR = 1e-12
+#: A variance of all frames below this share of their mean square is what products in float32 leave of 0.
+_CONSTANT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +146,8 @@ def update_ubm(statistics: UbmStatistics, variance_floor: float = 1e-3, min_coun
     mean = statistics.first.sum(axis=0) / total
     squares = statistics.second.sum(axis=0)[first == second] / total
     spread = squares - mean**2
-    if not (spread > _SINGULAR * squares).all():
-        constant = int(np.argmin(spread > _SINGULAR * squares))
+    if not (spread > _CONSTANT * squares).all():
+        constant = int(np.argmin(spread > _CONSTANT * squares))
         raise InputError(f"dimension {constant} of the features is the same in all frames; remove it")
     means = statistics.first / counts[:, None]
     scaled = statistics.second / counts[:, None] - means[:, first] * means[:, second]

@@ -126,7 +126,7 @@ def summary(results: Results, exp_dir: Path) -> str:
     accuracies = [
         f"; ACC {100 * system.rank1:.1f} % after {system.name}, {system.trials}"
         for system in results.systems
-        if system.rank1 is not None and (system.name, system.backend) == (last.name, last.backend)
+        if system.rank1 is not None and system.name == last.name and results.is_leading(system)
     ]
     by_name = {system.name: system.eer for system in systems if system.backend == last.backend}
     if len(by_name) > 1 and by_name[last.name] > 0.75 * by_name[results.systems[0].name]:

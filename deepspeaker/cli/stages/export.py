@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,3 +81,5 @@ def export(
         int8=int8,
     )
     print(f"{exp_dir}/model: {found.parameters:,} parameters; its card is README.md")
+    folder = shlex.quote(str((exp_dir / "model").resolve()))
+    print(f"compare two recordings: utils/deepspeaker verify {folder} one.wav two.wav")
