@@ -2,7 +2,15 @@
 
 from deepspeaker.report.densities import Densities, density_svg, plot_densities, score_densities
 from deepspeaker.report.det import det_svg, plot_det, thin_curve
-from deepspeaker.report.drawing import figure_kind
+from deepspeaker.report.drawing import (
+    blank_figure,
+    figure_kind,
+    inline_svg,
+    legend_line,
+    line_style,
+    save_figure,
+    style_axes,
+)
 from deepspeaker.report.embedding_map import (
     MAX_SPEAKERS,
     MAX_UTTERANCES,
@@ -14,7 +22,7 @@ from deepspeaker.report.embedding_map import (
 )
 from deepspeaker.report.enrolment import enrolment_curves, enrolment_svg, plot_enrolment
 from deepspeaker.report.intervals import intervals_svg, plot_intervals
-from deepspeaker.report.page import ReportData, results_page
+from deepspeaker.report.page import ReportData, render, results_page
 from deepspeaker.report.stage import draw_training, write_report
 from deepspeaker.report.tables import (
     Table,
@@ -27,7 +35,7 @@ from deepspeaker.report.tables import (
     threshold_table,
     trial_list_table,
 )
-from deepspeaker.report.text import aligned, results_markdown, results_table, summary
+from deepspeaker.report.text import aligned, escaped, markdown, results_markdown, results_table, summary
 from deepspeaker.report.training_curves import plot_training, training_svgs
 
 __all__ = [
@@ -38,6 +46,7 @@ __all__ = [
     "ReportData",
     "Table",
     "aligned",
+    "blank_figure",
     "comparison_table",
     "condition_tables",
     "density_svg",
@@ -48,9 +57,14 @@ __all__ = [
     "enrolment_curves",
     "enrolment_svg",
     "enrolment_tables",
+    "escaped",
     "figure_kind",
+    "inline_svg",
     "intervals_svg",
+    "legend_line",
+    "line_style",
     "map_speakers",
+    "markdown",
     "notes",
     "plot_densities",
     "plot_det",
@@ -58,12 +72,15 @@ __all__ = [
     "plot_intervals",
     "plot_maps",
     "plot_training",
+    "render",
     "result_tables",
     "results_markdown",
     "results_page",
     "results_table",
     "sample_utterances",
+    "save_figure",
     "score_densities",
+    "style_axes",
     "summary",
     "thin_curve",
     "threshold_table",
