@@ -219,6 +219,12 @@ looked up in your working directory, then in `recipes/librispeech`.
 {header_of(PROJECT / "recipes/librispeech/run.sh")}
 ```
 
+## tables.sh
+
+```text
+{header_of(PROJECT / "recipes/librispeech/tables.sh")}
+```
+
 ## Stage scripts
 
 Each script also runs alone, from `recipes/librispeech`. In addition to the options below, each accepts

@@ -14,7 +14,7 @@ LIBRARY = ROOT / "deepspeaker"
 ORDER = [
     *("errors", "files", "kaldi", "skipped", "config", "stages", "audio", "metrics", "models", "trials", "corpora"),
     *("augmentation", "features", "embedding", "ivector", "backends", "training", "cuts", "results", "evaluation"),
-    *("inference", "export", "report", "cli"),
+    *("inference", "export", "report", "tables", "cli"),
 ]
 MAX_LINES = 350
 

@@ -6,6 +6,7 @@ trials of any list. To add one, write a function that returns a `BackEnd` and gi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -233,7 +234,9 @@ def _plda(training: Embeddings, options: Options, adapt_to: NDArray[np.float32] 
     if lda_dim > max_dim:
         raise InputError(f"scoring.lda_dim {lda_dim}: {speakers} training speakers allow {max_dim} at most; lower it")
     lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=1e-3, n_components=lda_dim)
-    lda.fit(training.vectors.astype(np.float64), training.speaker)
+    with warnings.catch_warnings():  # a speaker of one utterance has no scatter, which is what LDA takes it for
+        warnings.filterwarnings("ignore", message="Only one sample available")
+        lda.fit(training.vectors.astype(np.float64), training.speaker)
 
     def reduced(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
         return length_normalised(np.asarray(lda.transform(vectors.astype(np.float64))), np.sqrt(lda_dim))

@@ -6,7 +6,18 @@ import sys
 
 import click
 
-from deepspeaker.cli import check, configs, cuts, data_dirs, embed_files, evaluate_model, score_files, stages, voices  # noqa: F401 - to add the commands
+from deepspeaker.cli import (  # noqa: F401 - to add the commands
+    check,
+    configs,
+    cuts,
+    data_dirs,
+    embed_files,
+    evaluate_model,
+    score_files,
+    stages,
+    tables,
+    voices,
+)
 from deepspeaker.cli.options import commands
 from deepspeaker.cli.run_stage import StageCommand, quote_for_launcher, settings_of
 from deepspeaker.errors import InputError

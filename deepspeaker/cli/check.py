@@ -39,6 +39,7 @@ def _options_of_stages(function: Function) -> Function:
 @click.option("--set", "overrides", multiple=True)
 @click.option("--data", default="")
 @click.option("--exp", default="")
+@click.option("--data-seed", type=click.IntRange(0))
 @click.option("--overwrite", type=bool, default=False)
 @click.option("--nj", type=click.IntRange(1), default=1)
 @click.option("--cmd", required=True)

@@ -3,7 +3,15 @@
 from deepspeaker.report.degradation import degradation_curves, degradation_svg, plot_degradation
 from deepspeaker.report.densities import Densities, density_svg, plot_densities, score_densities
 from deepspeaker.report.det import det_svg, plot_det, thin_curve
-from deepspeaker.report.drawing import figure_kind
+from deepspeaker.report.drawing import (
+    blank_figure,
+    figure_kind,
+    inline_svg,
+    legend_line,
+    line_style,
+    save_figure,
+    style_axes,
+)
 from deepspeaker.report.embedding_map import (
     MAX_SPEAKERS,
     MAX_UTTERANCES,
@@ -15,7 +23,7 @@ from deepspeaker.report.embedding_map import (
 )
 from deepspeaker.report.enrolment import enrolment_curves, enrolment_svg, plot_enrolment
 from deepspeaker.report.intervals import intervals_svg, plot_intervals
-from deepspeaker.report.page import ReportData, results_page
+from deepspeaker.report.page import ReportData, render, results_page
 from deepspeaker.report.stage import draw_training, write_report
 from deepspeaker.report.tables import (
     Table,
@@ -29,7 +37,7 @@ from deepspeaker.report.tables import (
     threshold_table,
     trial_list_table,
 )
-from deepspeaker.report.text import aligned, results_markdown, results_table, summary
+from deepspeaker.report.text import aligned, escaped, markdown, results_markdown, results_table, summary
 from deepspeaker.report.training_curves import plot_training, training_svgs
 
 __all__ = [
@@ -40,6 +48,7 @@ __all__ = [
     "ReportData",
     "Table",
     "aligned",
+    "blank_figure",
     "comparison_table",
     "condition_tables",
     "degradation_curves",
@@ -53,9 +62,14 @@ __all__ = [
     "enrolment_curves",
     "enrolment_svg",
     "enrolment_tables",
+    "escaped",
     "figure_kind",
+    "inline_svg",
     "intervals_svg",
+    "legend_line",
+    "line_style",
     "map_speakers",
+    "markdown",
     "notes",
     "plot_degradation",
     "plot_densities",
@@ -64,12 +78,15 @@ __all__ = [
     "plot_intervals",
     "plot_maps",
     "plot_training",
+    "render",
     "result_tables",
     "results_markdown",
     "results_page",
     "results_table",
     "sample_utterances",
+    "save_figure",
     "score_densities",
+    "style_axes",
     "summary",
     "thin_curve",
     "threshold_table",

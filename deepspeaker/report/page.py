@@ -61,22 +61,13 @@ class ReportData:
 
 def results_page(results: Results, data: ReportData) -> str:
     """Return the page as HTML. Equal input gives equal text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("deepspeaker.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = _cell
     enrolled = enrolment_curves(results)
     degraded = degradation_curves(results)
     first = results.first_list
     featured = results.featured(first)
     last = [system for system in featured if results.is_leading(system)][-1]
-    return environment.get_template("page.html.jinja").render(
+    return render(
+        "page.html.jinja",
         results=results,
         first=first,
         headline={"system": last, "eer": f"{100 * last.eer:.2f}", "speakers": describe_speakers(results, first)},
@@ -127,6 +118,21 @@ def results_page(results: Results, data: ReportData) -> str:
         commands=data.commands,
         config={section: yaml.safe_dump(value, sort_keys=False).strip() for section, value in results.config.items()},
     )
+
+
+def render(template: str, package: str = "deepspeaker.report", **content: Any) -> str:
+    """Return a page from a template of a package; it may import the macros in ``parts.html.jinja``."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(name, "") for name in (package, "deepspeaker.report")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = _cell
+    return environment.get_template(template).render(**content)
 
 
 def _cell(text: str) -> Any:

@@ -191,6 +191,8 @@ def _commands(results: Results, data_dir: Path, exp_dir: Path) -> Iterator[str]:
                 options += [f"--{name.replace('_', '-')}", "true" if value is True else str(value)]
     if tuned and not pretrained:
         options += ["--pretraining", "false"]
+    if prepared.get("seed", results.seed) != results.seed:
+        options += ["--data-seed", str(prepared["seed"])]
     for name, info in results.trials.items():
         if info.chosen_by is None and (exp_dir / "trials" / name).is_file():  # stage 6 keeps copies of the user's lists
             options += ["--trials", f"{exp}/trials/{name}"]

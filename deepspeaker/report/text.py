@@ -74,7 +74,7 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
     commands : sequence of str
         Shell commands that reproduce the results.
     """
-    lines = [f"# Speaker verification on {_escape(results.corpus)}", ""]
+    lines = [f"# Speaker verification on {escaped(results.corpus)}", ""]
     if results.synthetic:
         lines += [
             "The speech is **synthetic**: it comes from a speech synthesiser. The results show that the recipe works."
@@ -82,15 +82,15 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
             "",
         ]
     for table in result_tables(results):
-        lines += _markdown(table)
+        lines += markdown(table)
     compared = comparison_table(results)
-    lines += _markdown(compared) if compared is not None else []
+    lines += markdown(compared) if compared is not None else []
     for note in notes(results):
-        lines += [_escape(note), ""]
-    lines += [f"- {_escape(name)}: {meaning}" for name, meaning in meanings(results).items()]
+        lines += [escaped(note), ""]
+    lines += [f"- {escaped(name)}: {meaning}" for name, meaning in meanings(results).items()]
     lines += [""]
     for path, caption in figures.items():
-        lines += [f"![{_escape(caption)}]({path})", ""]
+        lines += [f"![{escaped(caption)}]({path})", ""]
     for heading, tables in (
         ("Enrolment", list(enrolment_tables(results))),
         ("Conditions", list(condition_tables(results))),
@@ -100,16 +100,16 @@ def results_markdown(results: Results, figures: Mapping[str, str], commands: Seq
         if tables:
             lines += [f"## {heading}", ""]
             for table in tables:
-                lines += _markdown(table)
+                lines += markdown(table)
     if commands:
         lines += ["## Commands", "", *(f"    {line}" for line in commands), ""]
     lines += ["## Training", ""]
     sizes = {system.model: f"{system.parameters:,} parameters" for system in results.systems}
-    lines += [f"- {'' if model == 'ivector' else 'network: '}{_escape(model)}, {size}" for model, size in sizes.items()]
+    lines += [f"- {'' if model == 'ivector' else 'network: '}{escaped(model)}, {size}" for model, size in sizes.items()]
     lines.append(f"- seed: {results.seed}")
     for section, value in sorted(results.config.items()):
         settings = ", ".join(_settings(value)) if isinstance(value, Mapping) else _show(value)
-        lines.append(f"- {section}: {_escape(settings)}")
+        lines.append(f"- {section}: {escaped(settings)}")
     return "\n".join(lines) + "\n"
 
 
@@ -155,11 +155,11 @@ def aligned(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _markdown(table: Table) -> list[str]:
+def markdown(table: Table) -> list[str]:
     """Return caption and pipe table, each followed by a blank line."""
     rule = ["---" if column < table.words else "---:" for column in range(len(table.head))]
-    rows = [f"| {' | '.join(map(_escape, row))} |" for row in (table.head, rule, *table.rows)]
-    return [f"{_escape(table.caption)}:", "", *rows, ""]
+    rows = [f"| {' | '.join(map(escaped, row))} |" for row in (table.head, rule, *table.rows)]
+    return [f"{escaped(table.caption)}:", "", *rows, ""]
 
 
 def _settings(value: Mapping[str, JsonValue], prefix: str = "") -> Iterator[str]:
@@ -182,7 +182,7 @@ def _show(value: JsonValue) -> str:
     return str(value)
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text that Markdown shows literally, in tables too."""
     for character in ("|", "*", "<"):
         text = text.replace(character, f"\\{character}")

@@ -212,7 +212,9 @@ def train(
                 watch.end()
             row = {"epoch": epoch, "step": done, "learning_rate": rate}
             row.update({name: value / steps_per_epoch for name, value in totals.items()})
-            eer = development.eer(network, objective.autocast) if development else None
+            rates = development.rates(network, objective.autocast) if development else {}
+            eer = rates.get("dev_eer")
+            row.update(rates)
             if eer is not None:
                 # Rank 0 decides, because another machine may round differently.
                 eer = all_reduce(torch.tensor(eer * (rank() == 0), dtype=torch.float64, device=device)).item()

@@ -12,15 +12,17 @@ from types import TracebackType
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from deepspeaker.embedding import embed_utterances, evenly_spaced
 from deepspeaker.features import FeatureIndex
 from deepspeaker.files import atomic_write
-from deepspeaker.metrics import det_points, equal_error_rate
+from deepspeaker.metrics import det_points, equal_error_rate, rank1
 from deepspeaker.models import Network
 from deepspeaker.training.distributed import all_gather, rank, shard
 from deepspeaker.training.loading import not_finite_error
+from deepspeaker.trials import ROW
 
 #: Most utterances of each development speaker, evenly spread over their sorted ids.
 UTTERANCES_PER_SPEAKER = 10
@@ -57,17 +59,36 @@ class Development:
             if not np.isfinite(index.read(utterance)).all():
                 raise not_finite_error(index, utterance)
 
-    def eer(self, network: Network, autocast: bool) -> float | None:
-        """Return the equal error rate, or None without target or without non-target pairs."""
+    def rates(self, network: Network, autocast: bool) -> dict[str, float]:
+        """Return ``dev_eer`` and, with enough utterances for the 1 + 99 protocol, the accuracy ``dev_acc``.
+
+        Without target or without non-target pairs, the dictionary is empty.
+        """
         speaker = self.index.speaker[self.chosen]
         first, second = np.triu_indices(len(self.chosen), 1)
         same = speaker[first] == speaker[second]
         if same.all() or not same.any():
-            return None
+            return {}
         local = torch.from_numpy(embed_utterances(network, self.index, self._shard, autocast=autocast)).to(self.device)
         embeddings = all_gather(local, len(self.chosen)).cpu().numpy()
-        scores = (embeddings @ embeddings.T)[first, second]
-        return equal_error_rate(det_points(scores[same], scores[~same]))[0]
+        matrix = embeddings @ embeddings.T
+        scores = matrix[first, second]
+        rates = {"dev_eer": equal_error_rate(det_points(scores[same], scores[~same]))[0]}
+        rows = self._rows(speaker)
+        if len(rows):
+            rates["dev_acc"] = rank1(matrix[rows[:, :1], rows[:, 1:]], np.arange(ROW) == np.zeros((len(rows), 1)))
+        return rates
+
+    def _rows(self, speaker: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return rows of an anchor, a target and 99 non-targets, (rows, 101); the same in every epoch."""
+        generator, rows = np.random.default_rng(0), []
+        for anchor in range(len(speaker)):
+            others = np.flatnonzero(speaker != speaker[anchor])
+            partners = np.setdiff1d(np.flatnonzero(speaker == speaker[anchor]), anchor)
+            if len(partners) and len(others) >= ROW - 1:
+                nontargets = generator.choice(others, ROW - 1, replace=False)
+                rows.append([anchor, generator.choice(partners), *nontargets])
+        return np.array(rows, dtype=np.int64).reshape(-1, ROW + 1)
 
 
 class Monitor:
@@ -145,9 +166,12 @@ class Monitor:
             shown.append(f"active triplets {100 * row['active_triplets']:.1f} %")
             shown.append(f"cosine {row['positive_cosine']:.3f} positive {row['negative_cosine']:.3f} negative")
         shown.append(f"dev EER {100 * row['dev_eer']:.2f} %" if "dev_eer" in row else "no dev EER")
+        if "dev_acc" in row:
+            shown.append(f"ACC {100 * row['dev_acc']:.1f} %")
         self._bar.clear()
         print(", ".join([*shown, self._pace()]), flush=True)
         self._last_line = time.monotonic()
+        self._seen = deque([(self._last_line, self._seen[-1][1])], maxlen=self._seen.maxlen)  # leave development out
 
     def _scalars(self, kind: str, metrics: Mapping[str, float]) -> None:
         if self._first:

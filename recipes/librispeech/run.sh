@@ -41,6 +41,7 @@
 #   --licence NAME              licence of the exported model, for its card
 #   --source TEXT               a source of the training data, for the card of the exported model; may be repeated
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
+#   --data-seed N               another seed for corpus, development speakers and trial lists, to compare trainings on them
 #
 # Jobs:
 #   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors, in stages 2
@@ -62,7 +63,7 @@ declare -A default=(
   [mirror]=https://www.openslr.org/resources [config]='' [exp]='' [overwrite]=false [seed]=0 [nj]='' [cmd]=$cmd
   [device]=auto [max_skipped]=5 [enrolment]='' [allow_speaker_overlap]=false [allow_pipes]=false [merge_chapters]=false
   [init_from]='' [pretraining]=true [data]='' [train_speakers_share]=1 [train_utterances_share]=1 [ivector]=false [posteriors]=''
-  [session_level]='' [fuse]='' [licence]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
+  [session_level]='' [fuse]='' [licence]='' [data_seed]='' [nproc]=1 [nnodes]=1 [rdzv_endpoint]=''
 )
 trials=() source=()
 . utils/parse_options.sh
@@ -88,12 +89,12 @@ runs() { [ "${stage:-0}" -le "$1" ] && [ "$stop_stage" -ge "$1" ]; }
 
 if runs 0; then  # demo: 142 synthetic voices; librispeech: a download of 7 GB
   local/0_corpus.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --parts "$parts" --mirror "$mirror" \
-    --seed "$seed" --nj "$nj" "$data"
+    --seed "${data_seed:-$seed}" --nj "$nj" "$data"
 fi
 
 if runs 1; then  # demo: 1,980 target and 62,640 nontarget trials in trials_all
   local/1_data.sh "${common[@]}" --corpus "$corpus" --corpus-dir "$corpus_dir" --train-parts "$train_parts" \
-    --dev-parts "$dev_parts" --test-parts "$test_parts" --seed "$seed" --max-skipped "$max_skipped" \
+    --dev-parts "$dev_parts" --test-parts "$test_parts" --seed "${data_seed:-$seed}" --max-skipped "$max_skipped" \
     --allow-pipes "$allow_pipes" --merge-chapters "$merge_chapters" ${session_level:+--session-level "$session_level"} \
     --allow-speaker-overlap "$allow_speaker_overlap" "$data"
 fi

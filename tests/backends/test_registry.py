@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -199,3 +200,19 @@ def test_exact_enrolment_of_plda_is_the_likelihood_of_all_utterances() -> None:
     for score, row, column in zip(found, rows, columns, strict=True):
         expected = density([*models[row], column]) - density(models[row]) - density([column])
         assert score == pytest.approx(expected, abs=1e-4)
+
+
+def test_speakers_of_one_utterance_train_plda_without_a_warning() -> None:
+    generator = np.random.default_rng(0)
+    speaker = np.array([*np.repeat(np.arange(6), 5), *range(6, 12)])
+    noise = 0.3 * generator.normal(size=(len(speaker), 4))
+    vectors = (generator.normal(size=(12, 4))[speaker] + noise).astype(np.float32)
+    training = Embeddings(vectors, speaker, np.ones_like(speaker))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backend = train_backend("plda", {"train": training}, Options(lda_dim=3))
+    trials = EmbeddedTrials(
+        vectors, training.frames, Enrolment.single(len(speaker)), np.array([0, 0]), np.array([1, 10])
+    )
+    same, different = backend(trials)
+    assert same > different

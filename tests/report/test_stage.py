@@ -136,6 +136,7 @@ def printed_run(root: Path) -> dict[str, str]:
 def test_the_commands_contain_the_options_that_were_used(root: Path) -> None:
     corpus = root / "R&D; it's mine"
     parts = {"train_parts": "a b", "dev_parts": "", "merge_chapters": False, "allow_pipes": True, "max_skipped": 7.5}
+    parts |= {"seed": 5}
     trained = {"init_from": "exp/other/checkpoint_last.pt", "nproc": 2, "nnodes": 1}
     leave_marks(root, {}, {"corpus": "librispeech", "corpus_dir": str(corpus), **parts}, trained=trained)
     always = {"--seed": "3", "--config": "exp/exp/config.yaml", "--exp": "exp_again", "--data": "data"}
@@ -147,6 +148,7 @@ def test_the_commands_contain_the_options_that_were_used(root: Path) -> None:
         "--max-skipped": "7.5",
         "--init-from": "exp/other/checkpoint_last.pt",
         "--nproc": "2",
+        "--data-seed": "5",
     }
     leave_marks(root, {"parts": "mini"}, {"corpus": "librispeech", "corpus_dir": "data/x/corpus/LibriSpeech"})
     assert printed_run(root) == always | {"--corpus": "librispeech", "--mini": "true"}

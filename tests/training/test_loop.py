@@ -334,7 +334,7 @@ def test_loss_falls_and_development_eer_gets_low_on_separable_speakers(
     assert float(rows[-1]["dev_eer"]) < 0.1
     torch.manual_seed(3)
     untrained = build_model(8, **CONFIG.model.model_dump())
-    before = development_of(FeatureIndex(tmp_path / "dev_nosil")).eer(untrained, autocast=False)
+    before = development_of(FeatureIndex(tmp_path / "dev_nosil")).rates(untrained, autocast=False)["dev_eer"]
     assert before is not None
     assert float(rows[-1]["dev_eer"]) < before / 2
 
@@ -399,7 +399,20 @@ def test_development_eer_needs_target_and_nontarget_pairs(tmp_path: Path, write_
     network = build_model(8, channels=[2], blocks=0, embedding_dim=4)
     for speakers, utterances, possible in ((1, 6, False), (5, 1, False), (2, 2, True)):
         index = FeatureIndex(write_features(tmp_path / f"{speakers}_{utterances}", speakers, utterances))
-        assert (development_of(index).eer(network, autocast=False) is not None) == possible
+        assert (development_of(index).rates(network, autocast=False) != {}) == possible
+
+
+def test_development_accuracy_ranks_a_target_among_99_nontargets(
+    tmp_path: Path, write_features: Callable[..., Path]
+) -> None:
+    network = build_model(8, channels=[2], blocks=0, embedding_dim=4)
+    few = FeatureIndex(write_features(tmp_path / "few", 20, 5))  # 95 utterances of other speakers
+    assert list(development_of(few).rates(network, autocast=False)) == ["dev_eer"]
+    index = FeatureIndex(write_features(tmp_path / "enough", 21, 5))
+    development = development_of(index)
+    rates = development.rates(network, autocast=False)
+    assert rates == development.rates(network, autocast=False)
+    assert 0.01 < rates["dev_acc"] < 1.0
 
 
 def test_development_eer_uses_ten_evenly_spread_utterances_of_each_speaker(
@@ -410,7 +423,7 @@ def test_development_eer_uses_ten_evenly_spread_utterances_of_each_speaker(
     read: list[int] = []
     whole_read = index.read
     index.read = lambda utterance: (read.append(utterance), whole_read(utterance))[1]  # type: ignore[method-assign]
-    development.eer(build_model(8, channels=[2], blocks=0, embedding_dim=4), autocast=False)
+    development.rates(build_model(8, channels=[2], blocks=0, embedding_dim=4), autocast=False)
     expected = [f"s{speaker:02d}-{which:02d}" for speaker in range(3) for which in range(0, 19, 2)]
     assert sorted(index.utterances[utterance] for utterance in read) == expected
 

@@ -111,7 +111,7 @@ def test_a_network_that_may_be_collapsing_is_trained_on(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epochs have five steps, and the development EER never gets lower."""
-    monkeypatch.setattr(Development, "eer", lambda *_: 0.5)
+    monkeypatch.setattr(Development, "rates", lambda *_: {"dev_eer": 0.5})
     dev_index = FeatureIndex(data_dir / "dev_nosil")
     for name, first, end, epochs in (("healthy", 99, 99, 3), ("collapsing", 13, 17, 4)):
         train_collapsing(data_dir, tmp_path / name, first, end, dev_index=dev_index, epochs=8, patience=2)
