@@ -141,4 +141,5 @@ def _run(words: Sequence[str], root: Path, origin: Path, log: Path) -> None:
         done = subprocess.run([str(root / words[0]), *words[1:]], cwd=origin, stdout=stream, stderr=stream, check=False)
     if done.returncode:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-        raise InputError(f"{lines[-1] if lines else 'run.sh failed'} (log: {log})")
+        last = lines[-1].removeprefix("deepspeaker: ") if lines else "run.sh failed"
+        raise InputError(f"{last} (log: {log})")
