@@ -56,8 +56,8 @@ def reverberate(samples: Signal, impulse_response: Signal, sampling_rate: int) -
     Examples
     --------
     >>> click = np.eye(1, 8, dtype=np.float32)[0]
-    >>> reverberate(click, np.array([0, 4, 3], np.float32), 16000).round(6).tolist()
-    [0.8, 0.6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    >>> reverberate(click, np.array([0, 4, 3], np.float32), 16000)[:2]
+    array([0.8, 0.6], dtype=float32)
     """
     from lhotse.augmentation import ReverbWithImpulseResponse
 
@@ -119,8 +119,8 @@ def clip(samples: Signal, db: float) -> Signal:
 
     Examples
     --------
-    >>> clip(np.array([0.1, -0.8, 0.4], np.float32), 6.0206).round(3).tolist()
-    [0.1, -0.4, 0.4]
+    >>> clip(np.array([0.1, -0.8, 0.4], np.float32), 6.0206).round(3)
+    array([ 0.1, -0.4,  0.4], dtype=float32)
     """
     from lhotse.augmentation import Clipping
 

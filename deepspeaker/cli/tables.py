@@ -107,8 +107,11 @@ def tables(
         draws=draws,
         synthetic=corpus == "demo",
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # run.sh ends with this process
-    make_tables(wanted, setting, Path.cwd(), origin, say=lambda line: print(line, flush=True))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # run.sh ends with this process
+    try:
+        make_tables(wanted, setting, Path.cwd(), origin, say=lambda line: print(line, flush=True))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ def contrast(terms: Sequence[tuple[float, Rates]], constant: float = 0.0, level:
     >>> other = Rates((0,), np.array([0.07]), np.array([[0.05, 0.07, 0.07, 0.08]]), people, 0.001)
     >>> value, (low, high) = contrast([(1, one), (-1, other)])
     >>> f"{value:.3f} [{low:.3f}, {high:.3f}]"
-    '-0.025 [-0.035, -0.015]'
+    '-0.025 [-0.036, -0.014]'
     """
     rates = [one for _, one in terms]
     seeds = sorted(set.intersection(*(set(one.seeds) for one in rates)))

@@ -89,7 +89,7 @@ class CropChanges:
     --------
     >>> changes = CropChanges(0, 100, 160, SpecAugment(), 0.0)
     >>> [changes.frames(batch) for batch in range(4)]
-    [148, 100, 116, 116]
+    [100, 148, 132, 116]
     """
 
     def __init__(self, seed: int, min_frames: int, max_frames: int, masks: SpecAugment, bin_gain: float) -> None:

@@ -369,7 +369,7 @@ def test_the_configuration_is_kept_as_given_and_can_be_used_again(
         """The keys that a stage may read; all others raise ``AttributeError``."""
 
         def __init__(self, config: Config, section: str) -> None:
-            self.model = config.model
+            self.model, self.augment = config.model, config.augment
             setattr(self, section, getattr(config, section))
             self.features = SimpleNamespace(low_freq=config.features.low_freq, high_freq=config.features.high_freq)
 
