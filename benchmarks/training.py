@@ -10,13 +10,15 @@ GPU the loop is also measured with one more wait: a read of the loss before the 
 The benchmark also measures the loader alone, bfloat16 where the hardware computes in it, and the network compiled by
 torch.compile (which needs a C++ compiler on a CPU). Each speed of the network is printed in floating-point operations
 too: on a CPU as a share of the speed of a matrix product in float32, measured in the same rounds, and on the GPUs of
-``PEAKS`` as a share of the peak. On a CPU, the operations of a step that take most time are listed at the end.
+``PEAKS`` as a share of the peak. On a CPU, the operations of a step that take most time are listed at the end,
+with the page faults of a step.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import resource
 import sys
 import tempfile
 import time
@@ -222,6 +224,12 @@ def main() -> None:
         with torch.profiler.profile() as profile:
             time_network(config, index, device, precision)
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        time_network(config, index, device, precision)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        kernel, user = after.ru_stime - before.ru_stime, after.ru_utime - before.ru_utime
+        faults = (after.ru_minflt - before.ru_minflt) / STEPS
+        print(f"a step: {faults:.0f} page faults, {kernel / (kernel + user):.1%} of the processor time in the kernel")
 
 
 def ratio(above: Any, below: Any) -> str:

@@ -83,6 +83,8 @@ def tables(
         if given:
             folder = found(option, given)
             corpora[name] = Corpus(("--corpus", "kaldi", "--corpus-dir", folder), Path(folder).name, _has_audio(folder))
+    if len({one.data for one in corpora.values()}) < len(corpora):
+        raise InputError("two of the corpora are in folders of one name, which names their data; rename one of them")
     if phrase_corpus_dir:
         _check_phrases(Path(found("phrase-corpus-dir", phrase_corpus_dir)))
     configs = {

@@ -5,6 +5,6 @@ _python=${DEEPSPEAKER_PYTHON:-$_root/.venv/bin/python}
 if [ -d "$_python" ]; then _python=$_python/bin/python; fi
 PATH=$_root/utils:$(dirname "$_python"):$PATH
 export PATH
-# Let glibc use huge pages: without them, 64 x 160 frames of training spend a tenth of the time on page faults (docs/performance.md).
+# Let glibc use huge pages, which saves page faults in training (docs/performance.md).
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 unset _root _python
