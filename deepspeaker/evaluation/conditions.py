@@ -101,9 +101,17 @@ def read_conditions(
 
 
 def read_degraded(data_dir: Path, conditions: ConditionCopies) -> dict[str, str]:
-    """Return the condition of each degraded test utterance, in the order of the configuration."""
-    names = [copy.name for copy in conditions.copies]
-    table = read_table(data_dir / CONDITIONS_PART / "utt2condition")
+    """Return the condition of each degraded test utterance, in the order of the configuration.
+
+    Raises
+    ------
+    InputError
+        There are other conditions than in the configuration.
+    """
+    names, path = [copy.name for copy in conditions.copies], data_dir / CONDITIONS_PART / "utt2condition"
+    table = read_table(path)
+    if set(table.values()) != set(names):
+        raise InputError(f"{path}: has not the conditions of conditions.copies; run stage 2 with this configuration")
     return dict(sorted(table.items(), key=lambda item: names.index(item[1])))
 
 

@@ -41,7 +41,7 @@
 #   --licence NAME              licence of the exported model, for its card
 #   --source TEXT               a source of the training data, for the card of the exported model; may be repeated
 #   --seed N                    seed of corpus, trial lists, weights and crops (default: 0)
-#   --data-seed N               another seed for corpus, development speakers and trial lists, to compare trainings on them
+#   --data-seed N               another seed for corpus, development speakers, trial lists and copies, to compare trainings on them
 #
 # Jobs:
 #   --nj N                      number of parallel jobs in stages 0, 2 and 5 (default: the number of processors, in stages 2
@@ -102,7 +102,7 @@ fi
 if runs 2; then
   if [ -d "$data/dev" ]; then dev=("$data/dev"); else dev=(); fi
   if [ -n "$copies" ]; then  # augment.copies of train, and conditions.copies of test
-    copies=$(deepspeaker make-copies --config "$config" "${overrides[@]}" --seed "$seed" "$data")
+    copies=$(deepspeaker make-copies --config "$config" "${overrides[@]}" --seed "${data_seed:-$seed}" "$data")
   fi
   mapfile -t copies <<<"$copies"
   local/2_fbank.sh "${common[@]}" --nj "$nj" --max-skipped "$max_skipped" --allow-pipes "$allow_pipes" \
