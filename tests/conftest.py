@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -28,11 +29,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "slow" in item.keywords and not config.getoption("--run-slow"):
             item.add_marker(pytest.mark.skip(reason="slow; tests/run.sh --slow runs it"))
         # The tests of a costly fixture run in one process, so that it is made once.
-        fixtures = getattr(item, "fixturenames", ())
-        if "tutorial" in fixtures:
-            item.add_marker(pytest.mark.xdist_group("tutorial"))
-        elif "finished" in fixtures or "cluster" in fixtures:
-            item.add_marker(pytest.mark.xdist_group("finished"))
+        for fixture in ("cluster", "tutorial", "odd"):
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture
@@ -42,11 +41,26 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """A recipe whose tiny demo ran through all stages. Tests do not change its data and experiment."""
-    recipe = make_recipe(tmp_path_factory.mktemp("finished"))
-    done = recipe.run("--nj", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
+def finished(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A recipe whose tiny demo ran through all stages. Tests do not change its data and experiment.
+
+    The processes of pytest-xdist share it: the first that needs it makes it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(pytestconfig, "workerinput"):
+        folder = folder.parent  # of the folders of all processes
+    folder /= "finished"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        complete = folder / "complete"
+        if complete.exists():
+            return Recipe(folder / "recipes/librispeech")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        recipe = make_recipe(folder)
+        done = recipe.run("--nj", "1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        complete.touch()
     return recipe
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepspeaker.ivector import IVectorTraining
 from deepspeaker.kaldi import read_table, read_vector
-from tests.recipe.tiny import EXP, Recipe
+from tests.recipe.tiny import EXP, Recipe, train_ivectors
 
 SIZES = {"components": 4, "dim": 5, "ubm_iterations": 1, "iterations": 2}
 
@@ -25,26 +24,6 @@ def own(linked: Recipe) -> Recipe:
     """A recipe with tiny i-vectors and a finished experiment."""
     linked.settings |= {f"ivector.{key}": value for key, value in SIZES.items()} | {"scoring.bootstrap": 20}
     return linked
-
-
-def run_in_process(own: Recipe, folder: Path, num_jobs: int) -> None:
-    """Run the steps on the MFCCs of the recipe without the shell."""
-    training = IVectorTraining(
-        own.folder / "data/demo", folder, None, **SIZES, full_covariance=False, variance_floor=1e-3, seed=0
-    )
-    jobs = range(1, num_jobs + 1)
-    training.update("ubm", 0, num_jobs)
-    for model, iterations in (("ubm", 1), ("extractor", 2)):
-        for iteration in range(1, iterations + 1):
-            for job in jobs:
-                training.accumulate(model, iteration, job, num_jobs)  # type: ignore[arg-type]
-            training.update(model, iteration, num_jobs)  # type: ignore[arg-type]
-        if model == "ubm":
-            for job in jobs:
-                training.statistics(job, num_jobs)
-    for job in jobs:
-        training.extract(job)
-    list(training.collect(num_jobs, {}))
 
 
 def test_a_killed_baseline_continues_and_is_scored_next_to_the_networks(own: Recipe, tmp_path: Path) -> None:
@@ -68,7 +47,7 @@ def test_a_killed_baseline_continues_and_is_scored_next_to_the_networks(own: Rec
     assert "total variability, iteration 2 of 2: log-likelihood per frame " in done.stdout
     arks = {}
     for num_jobs in (1, 3):
-        run_in_process(own, tmp_path / f"{num_jobs}/ivector", num_jobs)
+        train_ivectors(own.folder / "data/demo", tmp_path / f"{num_jobs}/ivector", num_jobs, SIZES)
         table = read_table(tmp_path / f"{num_jobs}/ivector/embeddings_test/xvector.scp")
         arks[num_jobs] = np.stack([read_vector(location) for location in table.values()])
     table = read_table(exp / "ivector/embeddings_test/xvector.scp")
@@ -100,8 +79,9 @@ def test_a_killed_baseline_continues_and_is_scored_next_to_the_networks(own: Rec
     assert "ivector, plda" in (exp / "report.html").read_text()
     assert f"{100 * system['eer']:.2f} % ivector" in done.stdout.splitlines()[-3]
 
-    changed = own.run("--ivector", "true", "--set", "ivector.lda_dim=2", "--nj", "2", "--stop-stage", "5")
-    assert changed.stdout.count("finished already, skipped") == 8 + 4  # only stage 6 reads that key
+    options = ("--config", "conf/demo.yaml", "--nj", "2", "--set", "ivector.lda_dim=2", "--if-needed", "true")
+    changed = own.run(*options, "data/demo", EXP, script="local/5_ivector.sh")
+    assert changed.stdout.count("finished already, skipped") == 4  # only stage 6 reads that key
 
 
 def test_too_many_components_stop_the_run_before_a_network_is_trained(own: Recipe) -> None:

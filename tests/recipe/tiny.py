@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 EXP = "exp/demo_demo"  # where the demo's results go
 
-#: A corpus, network and training so small that a whole run takes a minute or two.
+#: A corpus, network and training so small that most of a run is the start of its programs.
 TINY = {
     "demo.train_speakers": 6,
     "demo.dev_speakers": 2,
@@ -28,6 +30,7 @@ TINY = {
     "triplet.steps_per_epoch": 3,
     "triplet.speakers_per_batch": 4,
     "triplet.utterances_per_speaker": 2,
+    "scoring.bootstrap": 20,
 }
 
 
@@ -66,6 +69,15 @@ class Recipe:
             text=True,
         )
 
+    def kill(self, begun: Path, *options: str) -> None:
+        """Start run.sh, and kill it when this path exists, whose last part may be a pattern."""
+        running = self.start(*options)
+        deadline = time.monotonic() + 300
+        while not any(begun.parent.glob(begun.name)) and time.monotonic() < deadline and running.poll() is None:
+            time.sleep(0.01)
+        running.kill()
+        assert running.wait() == -signal.SIGKILL and any(begun.parent.glob(begun.name)), begun
+
 
 def make_recipe(folder: Path) -> Recipe:
     """Create a recipe's folder: the project's programs are links, the recipe's scripts copies."""
@@ -87,3 +99,28 @@ def copy_audio_tables(finished: Recipe, recipe: Recipe) -> Path:
     for name in ("wav.scp", "utt2spk", "spk2utt"):
         shutil.copy(finished.folder / "data/demo/dev" / name, data / name)
     return data
+
+
+def networks(exp: Path) -> dict[str, bytes]:
+    """Return the checkpoints of an experiment."""
+    return {str(path.relative_to(exp)): path.read_bytes() for path in sorted(exp.glob("*/checkpoint_*.pt"))}
+
+
+def train_ivectors(data: Path, folder: Path, num_jobs: int, sizes: dict[str, int]) -> None:
+    """Train and extract i-vectors on the MFCCs of the data, without the shell."""
+    from deepspeaker.ivector import IVectorTraining
+
+    training = IVectorTraining(data, folder, None, **sizes, full_covariance=False, variance_floor=1e-3, seed=0)
+    jobs = range(1, num_jobs + 1)
+    training.update("ubm", 0, num_jobs)
+    for model, iterations in (("ubm", sizes["ubm_iterations"]), ("extractor", sizes["iterations"])):
+        for iteration in range(1, iterations + 1):
+            for job in jobs:
+                training.accumulate(model, iteration, job, num_jobs)  # type: ignore[arg-type]
+            training.update(model, iteration, num_jobs)  # type: ignore[arg-type]
+        if model == "ubm":
+            for job in jobs:
+                training.statistics(job, num_jobs)
+    for job in jobs:
+        training.extract(job)
+    list(training.collect(num_jobs, {}))
