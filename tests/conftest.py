@@ -44,7 +44,7 @@ def recipe(tmp_path: Path) -> Recipe:
 def finished(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """A recipe whose tiny demo ran through all stages. Tests do not change its data and experiment.
 
-    The processes of pytest-xdist share it: the first that needs it makes it.
+    The processes of pytest-xdist share it: the first that needs it makes it. Other runs may be using its data.
     """
     folder = tmp_path_factory.getbasetemp()
     if hasattr(pytestconfig, "workerinput"):

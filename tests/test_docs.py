@@ -47,12 +47,12 @@ def tutorial(finished: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tupl
     shutil.copytree(finished.folder / EXP, recipe.folder / "exp/quick")
     (root / "conf").unlink()
     (root / "conf").mkdir()
-    tiny: dict[str, dict[str, object]] = {}
-    for key, value in TINY.items():
-        section, name = key.split(".")
-        tiny.setdefault(section, {})[name] = yaml.safe_load(str(value))
     for name in ("demo", "default"):
-        (root / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(tiny))
+        config = yaml.safe_load((PROJECT / f"conf/{name}.yaml").read_text(encoding="utf-8"))
+        for key, value in TINY.items():
+            section, key = key.split(".")
+            config.setdefault(section, {})[key] = yaml.safe_load(str(value))
+        (root / "conf" / f"{name}.yaml").write_text(yaml.safe_dump(config))
     return recipe, run_examples("tutorial", root)
 
 

@@ -103,18 +103,18 @@ def test_a_network_is_replaced_when_the_user_asks_for_it(copied: Recipe) -> None
     assert networks(exp)["triplet/checkpoint_last.pt"] != before["triplet/checkpoint_last.pt"]
 
 
-def test_a_share_of_the_training_part_uses_the_features_of_the_whole(copied: Recipe) -> None:
+def test_a_share_of_the_training_part_uses_the_features_of_the_whole(linked: Recipe) -> None:
     options = ("--train-speakers-share", "0.5", "--stop-stage", "3")
-    done = copied.run(*options)
+    done = linked.run(*options)
     assert done.returncode == 0, done.stderr
     assert "stage 2 (data/demo/train): finished already, skipped" in done.stdout
     assert "data/demo_speakers50/train: 3 of 6 speakers, 33 of 66 utterances" in done.stdout
     network = torch.load(
-        copied.folder / "exp/demo_speakers50_demo/softmax/checkpoint_last.pt", weights_only=True, map_location="cpu"
+        linked.folder / "exp/demo_speakers50_demo/softmax/checkpoint_last.pt", weights_only=True, map_location="cpu"
     )
     assert len(network["speakers"]) == 3
-    assert copied.run(*options).stdout.count("finished already, skipped") == 7
-    assert copied.run("--stop-stage", "3").stdout.count("finished already, skipped") == 6  # the whole is as it was
+    assert linked.run(*options).stdout.count("finished already, skipped") == 7
+    assert linked.run("--stop-stage", "3").stdout.count("finished already, skipped") == 6  # the whole is as it was
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
