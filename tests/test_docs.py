@@ -58,7 +58,7 @@ def tutorial(finished: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_the_tutorial_ends_with_two_decisions(tutorial: tuple[Recipe, str]) -> None:
     lines = tutorial[1].splitlines()
-    assert sum("finished already, skipped" in line for line in lines) == 11  # before stages 6 to 8 run again
+    assert sum("finished already, skipped" in line for line in lines) == 11  # before stages 6 and 7 run again
     decisions = [line for line in lines if re.fullmatch(r"claimed \S+ \S+ (accepted|rejected)", line)]
     assert len(decisions) == 2
     answers = [line for line in lines if line in ("same speaker", "different speakers", "cannot say")]
