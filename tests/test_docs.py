@@ -21,10 +21,12 @@ PAGES += sorted((PROJECT / "docs").rglob("*.md"))
 EXAMPLES = ["howto/another-test-set", "howto/kaldi", "howto/lhotse", "explanation/scoring"]
 
 
-def run_examples(page: str, folder: Path, kinds: str = "console|python") -> str:
+def run_examples(page: str, folder: Path, kinds: str = "console|python", last_stage: int = 8) -> str:
     """Run the blocks of a page that are marked console or python, in their order, in one shell."""
     text = (PROJECT / f"docs/{page}.md").read_text(encoding="utf-8")
     text = text.replace("epochs=1", f"epochs={TINY['softmax.epochs']}")  # as in the finished experiment
+    if last_stage < 8:
+        text = text.replace("run.sh ", f"run.sh --stop-stage {last_stage} ")
     script = "set -e\n"
     for kind, block in re.findall(rf"^```({kinds})\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         script += block if kind == "console" else f"{sys.executable} - <<'END'\n{block}END\n"
@@ -79,7 +81,7 @@ def test_a_folder_of_recordings_becomes_an_experiment(tutorial: tuple[Recipe, st
             copy = root / "recordings" / path.relative_to(speaker.parent)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-    run_examples("howto/own-recordings", root)
+    run_examples("howto/own-recordings", root, last_stage=7)  # tests/recipe/test_folder.py runs them all
     assert (tutorial[0].folder / "exp/recordings_default/report.html").is_file()
     assert (tutorial[0].folder / "data/my_data/test/trials_all").is_file()
 
