@@ -26,7 +26,7 @@ class ResCNNModel(Section):
     batch_norm: BatchNorm = "sequence"
     """One scale and shift for each channel (``channel``), or for each channel and frequency bin (``sequence``)."""
     pooling: Pooling = "mean"
-    """The frames' mean (``mean``: the paper), mean and deviation (``statistics``), or both by attention (``attentive``)."""
+    """Mean over time (``mean``: the paper), also deviation (``statistics``), or both by attention (``attentive``)."""
 
 
 class GRUModel(Section):
@@ -45,7 +45,7 @@ class GRUModel(Section):
     batch_norm: BatchNorm = "sequence"
     """One scale and shift for each channel (``channel``), or for each channel and frequency bin (``sequence``)."""
     pooling: Pooling = "mean"
-    """The frames' mean (``mean``: the paper), mean and deviation (``statistics``), or both by attention (``attentive``)."""
+    """Mean over time (``mean``: the paper), also deviation (``statistics``), or both by attention (``attentive``)."""
     recurrence: Literal["torch", "deep_speech_2"] = "torch"
     """The GRU layers: torch's, or with batch norm of each layer's input products and clipped ReLU (Deep Speech 2)."""
 
