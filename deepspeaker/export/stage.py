@@ -67,6 +67,8 @@ def export_model(
     cohort: int = 0,
     licence: str = "",
     sources: Sequence[str] = (),
+    voices: str = "",
+    command: str = "",
     int8: bool = False,
     say: Callable[[str], None] = print,
 ) -> Description:
@@ -86,6 +88,10 @@ def export_model(
         Number of training speakers for adaptive s-norm, which the folder then holds; 0 for none.
     licence, sources
         The licence of the model, and where the training data come from; for the card.
+    voices
+        Whose voices the development and test speakers are; for the card and for ``deepspeaker verify``.
+    command
+        How the network was trained; for the card.
     int8
         Also write a graph with eight-bit weights, and measure its EER.
     say
@@ -150,6 +156,8 @@ def export_model(
             training_fingerprint=hashlib.sha256("".join(f"{name}\n" for name in speakers).encode()).hexdigest(),
             licence=licence,
             sources=list(sources),
+            voices=voices,
+            command=command,
             results=measured,
             files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
         )
