@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # usage: local/8_export.sh [--system triplet|softmax] [--fuse exp/OTHER] [--cohort N] [--licence NAME] [--source TEXT]...
-#        [--voices TEXT] [--command TEXT] [--int8 true] data/C exp/E
+#        [--voices TEXT] [--command TEXT] [--int8 true] [--half true] data/C exp/E
 #
 # Stage 8: write the trained network to exp/E/model, a folder that works anywhere: weights, an ONNX graph from samples to
 # embedding, calibration, thresholds with their error rates, and a model card. "deepspeaker verify exp/E/model a.wav b.wav"

@@ -70,6 +70,7 @@ def export_model(
     voices: str = "",
     command: str = "",
     int8: bool = False,
+    half: bool = False,
     say: Callable[[str], None] = print,
 ) -> Description:
     """Write the folder of a model: weights, graphs, calibration, thresholds with their error rates, and a card.
@@ -94,6 +95,8 @@ def export_model(
         How the network was trained; for the card.
     int8
         Also write a graph with eight-bit weights, and measure its EER.
+    half
+        Store the weights of the graphs in 16 bits.
     say
         Prints lines for the user.
 
@@ -122,7 +125,7 @@ def export_model(
     if not fuse:
         measured |= _of_results(results, system)
     with atomic_folder(output) as folder:
-        _write_weights(network, features, folder)
+        _write_weights(network, features, folder, half)
         if scorer.cohort is not None:
             atomic_write(folder / COHORT, scorer.cohort.to_bytes())
         if int8:
@@ -237,10 +240,10 @@ def _of_results(results: Results, system: str) -> dict[str, Any]:
     return {}
 
 
-def _write_weights(network: Network, features: Features, folder: Path) -> None:
+def _write_weights(network: Network, features: Features, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
-    from deepspeaker.export.onnx_graphs import write_network_onnx, write_onnx
+    from deepspeaker.export.onnx_graphs import halve, write_network_onnx, write_onnx
     from deepspeaker.features import FrontEnd
 
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
@@ -248,6 +251,9 @@ def _write_weights(network: Network, features: Features, folder: Path) -> None:
     atomic_write(folder / WEIGHTS, save({name: value.contiguous() for name, value in tensors.items()}))
     write_onnx(network, features, folder / ONNX)
     write_network_onnx(network, folder / NETWORK_ONNX)
+    if half:
+        halve(folder / ONNX)
+        halve(folder / NETWORK_ONNX)
 
 
 def _write_int8(folder: Path, nosil: Path, test: Embedded) -> float:
