@@ -144,7 +144,8 @@ def halve(path: Path) -> None:
         if values.dtype == np.float32 and values.size >= _LARGE and weight.name not in front_end:
             name = weight.name
             weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-            casts.append(onnx.helper.make_node("Cast", [weight.name], [name], f"/cast/{name}", to=onnx.TensorProto.FLOAT))
+            to = onnx.TensorProto.FLOAT
+            casts.append(onnx.helper.make_node("Cast", [weight.name], [name], f"/cast/{name}", to=to))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
