@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, PositiveInt, Tag
 from deepspeaker.config.section import Section
 
 BatchNorm = Literal["channel", "sequence"]
+Pooling = Literal["mean", "statistics", "attentive"]
 
 
 class ResCNNModel(Section):
@@ -24,6 +25,8 @@ class ResCNNModel(Section):
     """Dimension of the embeddings."""
     batch_norm: BatchNorm = "sequence"
     """One scale and shift for each channel (``channel``), or for each channel and frequency bin (``sequence``)."""
+    pooling: Pooling = "mean"
+    """Mean over time (``mean``: the paper), also deviation (``statistics``), or both by attention (``attentive``)."""
 
 
 class GRUModel(Section):
@@ -41,6 +44,8 @@ class GRUModel(Section):
     """Dimension of the embeddings."""
     batch_norm: BatchNorm = "sequence"
     """One scale and shift for each channel (``channel``), or for each channel and frequency bin (``sequence``)."""
+    pooling: Pooling = "mean"
+    """Mean over time (``mean``: the paper), also deviation (``statistics``), or both by attention (``attentive``)."""
     recurrence: Literal["torch", "deep_speech_2"] = "torch"
     """The GRU layers: torch's, or with batch norm of each layer's input products and clipped ReLU (Deep Speech 2)."""
 

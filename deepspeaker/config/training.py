@@ -82,6 +82,8 @@ class _Training(Section):
 class Softmax(_Training):
     """Stage 3: softmax pre-training."""
 
+    sampler: Literal["utterances", "speakers"] = "utterances"
+    """Whether each pass has every utterance once, or every speaker once, with a random utterance."""
     batch_size: int = Field(64, gt=1)
     """Utterances per batch, over all processes."""
     head: Head = "affine"

@@ -11,6 +11,7 @@ from deepspeaker.models.build import parameter_count
 from deepspeaker.models.deep_speech_2 import DeepSpeech2Layer
 from deepspeaker.models.layers import Downsampling, ResidualBlock
 from deepspeaker.models.network import Network
+from deepspeaker.models.pooling import Statistics
 
 
 class Layer(NamedTuple):
@@ -59,7 +60,9 @@ def describe(network: Network, frames: int) -> list[Layer]:
             rows.append(Layer(f"gru{hidden}", (frames, hidden), parameter_count(module), products))
             return
         name = "affine"
-        if isinstance(module, Downsampling):
+        if isinstance(module, Statistics):
+            name = "attention" if module.attention else "statistics"
+        elif isinstance(module, Downsampling):
             name = f"conv{output.shape[1]}-s 5x5, stride 2"
         elif isinstance(module, ResidualBlock):
             name = f"res{output.shape[1]} 3x3 + 3x3"
@@ -70,7 +73,8 @@ def describe(network: Network, frames: int) -> list[Layer]:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             hooks.append(module.register_forward_hook(count))
-        if isinstance(module, Downsampling | ResidualBlock | nn.GRU | DeepSpeech2Layer | nn.Linear):
+        layers = Downsampling | ResidualBlock | nn.GRU | DeepSpeech2Layer | Statistics
+        if isinstance(module, layers) or module is network.affine:
             hooks.append(module.register_forward_hook(add_row))
     mode = network.training
     try:

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from deepspeaker.errors import InputError
 from deepspeaker.models.deep_speech_2 import DeepSpeech2GRU
-from deepspeaker.models.layers import Downsampling, average_over_time
+from deepspeaker.models.layers import Downsampling
 from deepspeaker.models.network import Network
+from deepspeaker.models.pooling import build_pooling
 
 
 class GRU(Network):
@@ -32,6 +33,8 @@ class GRU(Network):
     recurrence
         "torch": the layers of ``torch.nn.GRU``. "deep_speech_2": batch norm of each layer's input products, and a
         clipped ReLU instead of the hyperbolic tangent.
+    pooling
+        "mean", "statistics" or "attentive", see ``deepspeaker.models.pooling``.
 
     Notes
     -----
@@ -47,6 +50,7 @@ class GRU(Network):
         embedding_dim: int = 512,
         batch_norm: str = "sequence",
         recurrence: str = "torch",
+        pooling: str = "mean",
     ) -> None:
         super().__init__(feature_dim, embedding_dim)
         bins = (feature_dim + 1) // 2
@@ -58,7 +62,8 @@ class GRU(Network):
             self.gru = DeepSpeech2GRU(channels * bins, hidden, layers)
         else:
             raise InputError(f"model.recurrence: {recurrence} is unknown; use torch or deep_speech_2")
-        self.affine = nn.Linear(hidden, embedding_dim, bias=False)
+        self.pooling, values = build_pooling(pooling, hidden)
+        self.affine = nn.Linear(values, embedding_dim, bias=False)
         nn.init.kaiming_normal_(self.conv.conv.weight, mode="fan_out", nonlinearity="relu")
         for name, parameter in self.gru.named_parameters():
             # Initialise the matrix of each gate separately. An orthogonal one keeps the norm of the state.
@@ -77,5 +82,5 @@ class GRU(Network):
         states, _ = self.gru(maps.transpose(1, 2).flatten(2))
         if lengths is not None:
             lengths = (lengths + 1) // 2
-        affine: Tensor = self.affine(average_over_time(states.transpose(1, 2)[..., None], lengths))
+        affine: Tensor = self.affine(self.pooling(states.transpose(1, 2)[..., None], lengths))
         return affine

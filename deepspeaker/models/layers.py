@@ -57,8 +57,12 @@ def masked(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Set the frames beyond each utterance's length to zero; ``lengths`` is (batch,)."""
     if lengths is None:
         return x
-    inside = torch.arange(x.shape[2], device=x.device)[None, :] < lengths[:, None]
-    return x * inside[:, None, :, None]
+    return x * frames_inside(x, lengths)[:, None, :, None]
+
+
+def frames_inside(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return 1 for the frames of each utterance and 0 for its padding, (batch, frames)."""
+    return (torch.arange(x.shape[2], device=x.device)[None, :] < lengths[:, None]).to(x.dtype)
 
 
 class Downsampling(nn.Module):
@@ -91,13 +95,6 @@ class ResidualBlock(nn.Module):
         """Return maps of the same shape."""
         inner = clipped_relu(self.norm1(self.conv1(masked(x, lengths))))
         return clipped_relu(self.norm2(self.conv2(masked(inner, lengths))) + x)
-
-
-def average_over_time(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Average maps over the frames of each utterance, without its padding: (batch, channels * bins)."""
-    if lengths is None:
-        return x.mean(dim=2).flatten(1)
-    return (masked(x, lengths).sum(dim=2) / lengths[:, None, None]).flatten(1)
 
 
 def full_precision(x: Tensor) -> Tensor:

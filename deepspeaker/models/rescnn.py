@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from deepspeaker.models.layers import Downsampling, ResidualBlock, average_over_time
+from deepspeaker.models.layers import Downsampling, ResidualBlock
 from deepspeaker.models.network import Network
+from deepspeaker.models.pooling import build_pooling
 
 
 class ResCNN(Network):
@@ -29,6 +30,8 @@ class ResCNN(Network):
         The size of an embedding.
     batch_norm
         "sequence" or "channel", see ``deepspeaker.models.batch_norm``.
+    pooling
+        "mean", "statistics" or "attentive", see ``deepspeaker.models.pooling``.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class ResCNN(Network):
         blocks: int = 3,
         embedding_dim: int = 512,
         batch_norm: str = "sequence",
+        pooling: str = "mean",
     ) -> None:
         super().__init__(feature_dim, embedding_dim)
         stages: list[nn.Module] = []
@@ -48,7 +52,8 @@ class ResCNN(Network):
             stages.extend(ResidualBlock(width, bins, batch_norm) for _ in range(blocks))
             channels_in = width
         self.stages = nn.ModuleList(stages)
-        self.affine = nn.Linear(channels_in * bins, embedding_dim, bias=False)
+        self.pooling, values = build_pooling(pooling, channels_in * bins)
+        self.affine = nn.Linear(values, embedding_dim, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -60,5 +65,5 @@ class ResCNN(Network):
             x = stage(x, lengths)
             if lengths is not None and isinstance(stage, Downsampling):
                 lengths = (lengths + 1) // 2
-        affine: Tensor = self.affine(average_over_time(x, lengths))
+        affine: Tensor = self.affine(self.pooling(x, lengths))
         return affine

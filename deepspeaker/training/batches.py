@@ -65,6 +65,8 @@ class _Passes:
 class UtteranceSampler:
     """Sample utterances for softmax training: each one once per pass, in random order, as a random VTLP copy.
 
+    With ``of_speaker``, a pass has each speaker once instead, with a random utterance.
+
     Parameters
     ----------
     utterances
@@ -77,6 +79,8 @@ class UtteranceSampler:
         Number of VTLP copies, including the speech as recorded.
     sources
         The augmented copies to draw from.
+    of_speaker
+        For each speaker, the numbers of its utterances.
 
     Examples
     --------
@@ -86,15 +90,24 @@ class UtteranceSampler:
     """
 
     def __init__(
-        self, utterances: int, batch_size: int, seed: int, copies: int = 1, sources: Sources | None = None
+        self,
+        utterances: int,
+        batch_size: int,
+        seed: int,
+        copies: int = 1,
+        sources: Sources | None = None,
+        of_speaker: Sequence[NDArray[np.int32]] | None = None,
     ) -> None:
         self.batch_size, self.seed, self.copies, self.sources = batch_size, seed, copies, sources
-        self._passes = _Passes(utterances, seed)
+        self.of_speaker = of_speaker
+        self._passes = _Passes(utterances if of_speaker is None else len(of_speaker), seed)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
         chosen = self._passes.stretch(step * self.batch_size, self.batch_size)
         generator = _generator(self.seed, 1, step)
+        if self.of_speaker is not None:
+            chosen = np.array([generator.choice(self.of_speaker[speaker]) for speaker in chosen], dtype=np.int32)
         positions = generator.random(self.batch_size)
         copies, sources = generator.integers(self.copies, size=self.batch_size), None
         if self.sources:

@@ -95,7 +95,8 @@ def train_softmax(
         initial = None if init_from is None else network
         checkpoints = _open_checkpoints(folder, config, options, record, seed, index, dev_index, initial, begun)
         _save_untrained(exp_dir, checkpoints, network)
-        sampler = UtteranceSampler(len(index), options.batch_size, seed, copies, sources)
+        of_speaker = index.of_speaker if options.sampler == "speakers" else None
+        sampler = UtteranceSampler(len(index), options.batch_size, seed, copies, sources, of_speaker)
         band = (config.features.low_freq, config.features.high_freq)
         report(_summary(config, options, network, torch_device))
         train(

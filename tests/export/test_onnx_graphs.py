@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from deepspeaker.audio import read_audio
 from deepspeaker.config import Features
 from deepspeaker.errors import InputError
-from deepspeaker.export import OPSET, quantise, write_network_onnx, write_onnx
+from deepspeaker.export import OPSET, halve, quantise, write_network_onnx, write_onnx
 from deepspeaker.features import FbankExtractor, FrontEnd, energy_vad, mean_variance_normalised
 from deepspeaker.kaldi import ArkWriter, read_matrix
-from deepspeaker.models import Network, folded
+from deepspeaker.models import Network, folded, parameter_count
 from tests.inference.signals import KINDS, NETWORKS, signal, trained
 
 Floats = NDArray[np.float32]
@@ -230,6 +231,21 @@ def test_quantised_graphs_have_nearly_the_same_embeddings(exported: tuple[Networ
         samples = {"samples": signal(32000 + seed, seed=seed)}
         got, expected = quantised.run(None, samples), plain.run(None, samples)
         assert float(got[0] @ expected[0]) > 0.98
+        assert all(np.array_equal(one, other) for one, other in zip(got[1:], expected[1:], strict=True))
+
+
+@pytest.mark.parametrize("name", ["rescnn", "gru"])
+def test_weights_in_16_bits_have_nearly_the_same_embeddings(name: str, tmp_path: Path) -> None:
+    path, half = tmp_path / "model.onnx", tmp_path / "half.onnx"
+    write_onnx(trained(name, "channel"), Features(), path)
+    shutil.copy(path, half)
+    halve(half)
+    network = parameter_count(trained(name, "channel"))
+    assert path.stat().st_size - half.stat().st_size > 1.7 * network  # small weights and new nodes take some bytes
+    for seed in range(4):
+        samples = {"samples": signal(32000 + seed, seed=seed)}
+        got, expected = session(half).run(None, samples), session(path).run(None, samples)
+        assert float(got[0] @ expected[0]) > 1 - 1e-5
         assert all(np.array_equal(one, other) for one, other in zip(got[1:], expected[1:], strict=True))
 
 

@@ -40,6 +40,8 @@ def pair_sampler(sizes: list[int], pairs: int, seed: int, copies: int = 1, frame
 def make(kind: str, seed: int, copies: int = 1) -> Sampler:
     if kind == "utterance":
         return UtteranceSampler(23, 7, seed, copies)
+    if kind == "evenly":
+        return UtteranceSampler(30, 7, seed, copies, of_speaker=speakers_of([3, 1, 9, 4, 2, 6, 5]))
     if kind == "pair":
         return pair_sampler([3, 1, 9, 4, 2, 6, 5], 6, seed, copies)
     return speaker_sampler([3, 1, 9, 4, 2, 6, 5], 3, 4, seed, copies)
@@ -49,7 +51,7 @@ def equal(one: Batch, other: Batch) -> bool:
     return all(map(np.array_equal, one, other))
 
 
-@pytest.mark.parametrize("kind", ["utterance", "speaker", "pair"])
+@pytest.mark.parametrize("kind", ["utterance", "evenly", "speaker", "pair"])
 def test_a_batch_is_a_function_of_seed_and_step_alone(kind: str) -> None:
     in_order = make(kind, 5)
     batches = [in_order.batch(step) for step in range(40)]
@@ -81,6 +83,18 @@ def test_each_utterance_appears_once_per_pass(utterances: int, batch_size: int, 
     assert all(batch.utterances.shape == batch.crop_positions.shape == (batch_size,) for batch in batches)
     for number in range(passes):
         assert sorted(stream[number * utterances : (number + 1) * utterances]) == list(range(utterances))
+
+
+def test_speakers_evenly_has_each_speaker_once_per_pass() -> None:
+    sizes = [1, 30, 2, 5]
+    owner = np.repeat(np.arange(4), sizes)
+    sampler = UtteranceSampler(38, 6, seed=3, of_speaker=speakers_of(sizes))
+    stream = np.concatenate([sampler.batch(step).utterances for step in range(200)])
+    assert (np.sort(owner[stream].reshape(-1, 4), axis=1) == np.arange(4)).all()
+    counts = np.bincount(stream, minlength=38)
+    assert counts[:1].tolist() == [300]
+    assert counts[1:31].min() > 0  # 10 on average
+    assert counts[31:33].min() > 100
 
 
 def test_passes_have_different_orders() -> None:
