@@ -223,7 +223,7 @@ def music(generator: np.random.Generator, count: int) -> Samples:
 def test_no_silence_noise_music_or_bit_of_speech_ever_matches(
     changed: Path, files: list[str], tmp_path: Path
 ) -> None:
-    """200 files, each against an enrolled voice and against another of them, by a model that accepts almost all."""
+    """200 files against an enrolled voice, some against another of them, by a model that accepts almost all."""
     model, generator = calibrated(changed), np.random.default_rng(7)
     speech = np.concatenate([read_audio(file) for file in files])
 
@@ -241,11 +241,12 @@ def test_no_silence_noise_music_or_bit_of_speech_ever_matches(
     assert len(paths) == 200
     enrolled = model.voice([model.analyse(file) for file in files[:2]])
     assert all(model.verify(enrolled, file).same for file in files)
-    for one, other in zip(paths, generator.permutation(paths), strict=True):
-        for verdict in (model.verify(enrolled, one), model.verify(one, other)):
-            assert verdict.same is None, (one, other)
-            assert (verdict.cosine, verdict.llr, verdict.probability) == (None, None, None)
-            assert verdict.reason.startswith(str(one))
+    pairs = [(enrolled, one) for one in paths] + list(zip(paths[::10], generator.permutation(paths), strict=False))
+    for one, other in pairs:
+        verdict = model.verify(one, other)
+        assert verdict.same is None, (one, other)
+        assert (verdict.cosine, verdict.llr, verdict.probability) == (None, None, None)
+        assert verdict.reason.startswith(str(other if one is enrolled else one))
     with pytest.raises(InputError, match="cannot be enrolled"):
         model.voice([model.analyse(paths[60])])
 
@@ -279,7 +280,7 @@ def test_two_voices_in_a_file_are_noticed_before_one_is_split(kind: str, exporte
     first, second = (np.concatenate([read_audio(file) for file in speakers[name][:4]]) for name in (one, other))
     alone, mixed = first[:seconds], np.concatenate([first[: seconds // 2], second[: seconds // 2]])
     noticed = []
-    for threshold in np.linspace(0.9, 1.0, 21):
+    for threshold in np.linspace(0.9, 1.0, 11):
         calibration = StoredCalibration(weights=(1000, 0, 0), offset=-1000 * threshold, speakers=9, utterances=99)
         model.description = model.description.model_copy(update={"calibration": calibration})
         found = [[problem.code for problem in model.analyse(samples, 16000).problems] for samples in (alone, mixed)]

@@ -103,8 +103,13 @@ OBJECTIVES = ["affine", "additive_margin", "additive_angular_margin"]
 OBJECTIVES += ["hardest", "semi-hard", "random", "memory", "pairs"]
 
 
+#: Each network and each objective, and the two that differ most with each network.
+COMBINATIONS = [(KINDS[0], name) for name in OBJECTIVES]
+COMBINATIONS += itertools.product(KINDS[1:], ("affine", "memory"))
+
+
 def train_all(folder: Path) -> None:
-    results = {(kind, name): train_five_steps(kind, name) for kind in KINDS for name in OBJECTIVES}
+    results = {(kind, name): train_five_steps(kind, name) for kind, name in COMBINATIONS}
     torch.save(results, folder / f"results.{rank()}")
 
 
@@ -184,19 +189,18 @@ def assert_close(one: Any, other: Any) -> None:
 def test_processes_equal_one_process_on_the_whole_batch(count: int, run_all: RunAll, tmp_path: Path) -> None:
     assert [status for _, status in run_all(count, train_all, tmp_path)] == [0] * count
     results = [torch.load(tmp_path / f"results.{number}", weights_only=True) for number in range(count)]
-    for kind, name in itertools.product(KINDS, OBJECTIVES):
+    for kind, name in COMBINATIONS:
         alone = train_five_steps(kind, name)
         for result in results:
             assert_close(result[kind, name], alone)
 
 
-@pytest.mark.parametrize("count", [2, 3])
 def test_processes_that_were_stopped_resume_to_the_same_bits(
-    count: int, run_all: RunAll, tmp_path: Path, write_features: Callable[..., Path]
+    run_all: RunAll, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
     """The signal reaches one of them only; sums of three values depend on their order."""
     write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
-    assert [status for _, status in run_all(count, stop_and_resume, tmp_path)] == [0] * count
+    assert [status for _, status in run_all(3, stop_and_resume, tmp_path)] == [0] * 3
     assert_same_training(tmp_path / "straight", tmp_path / "stopped")
 
 
