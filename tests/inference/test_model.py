@@ -280,7 +280,7 @@ def test_two_voices_in_a_file_are_noticed_before_one_is_split(kind: str, exporte
     first, second = (np.concatenate([read_audio(file) for file in speakers[name][:4]]) for name in (one, other))
     alone, mixed = first[:seconds], np.concatenate([first[: seconds // 2], second[: seconds // 2]])
     noticed = []
-    for threshold in np.linspace(0.9, 1.0, 11):
+    for threshold in np.linspace(0.9, 1.0, 21):
         calibration = StoredCalibration(weights=(1000, 0, 0), offset=-1000 * threshold, speakers=9, utterances=99)
         model.description = model.description.model_copy(update={"calibration": calibration})
         found = [[problem.code for problem in model.analyse(samples, 16000).problems] for samples in (alone, mixed)]
