@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from deepspeaker.errors import InputError
-from deepspeaker.models import Network, build_model
+from deepspeaker.models import Network, build_model, load_checkpoint
 from deepspeaker.training import (
     Development,
     Interrupted,
@@ -122,6 +122,12 @@ def stop_and_resume(folder: Path) -> None:
             train_once(folder, folder / name, "triplet", dev=False, cross_batch_memory=12, before=before)
 
 
+def train_or_die(folder: Path, step: int) -> None:
+    """Rank 1 dies before a step, or nothing happens."""
+    before = (lambda at: os._exit(9) if at == step else None) if rank() == 1 else do_nothing
+    train_once(folder, folder / "killed", "triplet", dev=False, cross_batch_memory=12, before=before)
+
+
 def end_early(folder: Path) -> None:
     """Train with patience. Rank 1 measures ever lower development EERs, as if its hardware rounded differently."""
     measured = itertools.count(2)
@@ -195,13 +201,17 @@ def test_processes_equal_one_process_on_the_whole_batch(count: int, run_all: Run
             assert_close(result[kind, name], alone)
 
 
-def test_processes_that_were_stopped_resume_to_the_same_bits(
+def test_processes_that_were_stopped_or_killed_resume_to_the_same_bits(
     run_all: RunAll, tmp_path: Path, write_features: Callable[..., Path]
 ) -> None:
-    """The signal reaches one of them only; sums of three values depend on their order."""
+    """The signal, or the death, reaches one of them only; sums of three values depend on their order."""
     write_features(tmp_path / "train_nosil", 8, 4, prefix="t")
     assert [status for _, status in run_all(3, stop_and_resume, tmp_path)] == [0] * 3
     assert_same_training(tmp_path / "straight", tmp_path / "stopped")
+    assert [status for _, status in run_all(3, train_or_die, tmp_path, 12)] == [1, 9, 1]
+    assert load_checkpoint(tmp_path / "killed/checkpoint_last.pt")["step"] == 10
+    assert [status for _, status in run_all(3, train_or_die, tmp_path, -1)] == [0] * 3
+    assert_same_training(tmp_path / "straight", tmp_path / "killed")
 
 
 def test_processes_end_early_together(

