@@ -256,7 +256,8 @@ def _open(location: str, allow_pipes: bool) -> Any:
     path = audio_file(location)
     if path is not None:
         if not Path(path).is_file():
-            raise InputError(f"{path}: no such file")
+            problem = "is a folder, not an audio file" if Path(path).is_dir() else "no such file"
+            raise InputError(f"{path}: {problem}")
         if Path(path).stat().st_size == 0:
             raise InputError(f"{path}: is empty")
         return path

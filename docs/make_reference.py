@@ -181,6 +181,9 @@ error. Exit status: 0 for success, 1 for an error, 2 for wrong usage.
 
 """
     titles = {
+        "voices": "Voices",
+        "embed_files": "Embeddings of audio",
+        "evaluate_model": "Test of a model",
         "score_files": "Score files",
         "data_dirs": "Kaldi data directories and tables",
         "cuts": "Lhotse CutSets",

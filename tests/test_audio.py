@@ -278,7 +278,7 @@ def test_errors_name_empty_invalid_and_missing_files(tmp_path: Path, read: Calla
         "junk.flac": "cannot be read as audio",
         "text.wav": "cannot be read as audio",
         "none.wav": "has no samples",
-        "folder.wav": "no such file",
+        "folder.wav": "is a folder, not an audio file",
         "missing.wav": "no such file",
     }.items():
         with pytest.raises(InputError, match=message) as raised:

@@ -13,7 +13,7 @@ export LC_ALL=C
 default+=([config]=conf/default.yaml [if_needed]=false [overwrite]=false [cmd]=$cmd)
 passed_on=()
 . utils/parse_options.sh
-utils/setup.sh
+[ -n "${DEEPSPEAKER_RUN_PID:-}" ] || utils/setup.sh  # run.sh has done it
 export DEEPSPEAKER_RUN_PID=${DEEPSPEAKER_RUN_PID:-$$}  # launchers end their jobs when this process is gone
 configuration=(--config "$config" "${overrides[@]}")
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @progress_option
 @json_option
 def embed(
-    model: Path,
+    model: str,
     inputs: tuple[Path, ...],
     output: Path,
     nj: int,
@@ -80,7 +80,7 @@ def embed(
 
 
 def embed_sources(
-    model: Path, sources: dict[str, Source], engine: str, nj: int, allow_pipes: bool, progress: bool
+    model: str | Path, sources: dict[str, Source], engine: str, nj: int, allow_pipes: bool, progress: bool
 ) -> tuple[dict[str, FileEmbedding], dict[str, str]]:
     """Return the embeddings of sources, and why the others have none, with a progress bar in a terminal."""
     from tqdm import tqdm

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @progress_option
 @json_option
 def evaluate(
-    model: Path,
+    model: str,
     folder: Path,
     output: Path | None,
     trials: tuple[Path, ...],
@@ -69,7 +69,7 @@ def evaluate(
 
 
 def _run(
-    model: Path,
+    model: str,
     folder: Path,
     output: Path,
     trials: tuple[Path, ...],

@@ -6,21 +6,31 @@ import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepspeaker.cli.options import PATH, Function
+from deepspeaker import PRETRAINED
+from deepspeaker.cli.options import Function
 from deepspeaker.errors import InputError
 
 if TYPE_CHECKING:
-    from deepspeaker.inference import Problem, Rates, SpeakerModel, Threshold
+    from deepspeaker.inference import Description, Problem, Rates, SpeakerModel, Threshold
 
 #: Like grep: 0 is yes, 1 is no, 2 is no answer.
 YES, NO, NO_ANSWER = 0, 1, 2
 
-model_argument = click.argument("model", type=PATH)
+model_argument = click.argument("model")
+
+
+def _one_or_pretrained(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> str:
+    if len(given) > 1:
+        raise click.UsageError(f"Got unexpected extra argument ({given[0]})")
+    return given[0] if given else PRETRAINED
+
+
+#: A MODEL before the other arguments, which may be left out.
+optional_model_argument = click.argument("model", nargs=-1, metavar="[MODEL]", callback=_one_or_pretrained)
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON")
 engine_option = click.option(
     "--engine",
@@ -64,7 +74,7 @@ def answers(function: Function) -> Function:
     return command  # type: ignore[return-value]
 
 
-def load_model(path: Path, engine: str, minimum_speech: float) -> SpeakerModel:
+def load_model(path: str, engine: str, minimum_speech: float) -> SpeakerModel:
     """Load the model of a command."""
     from deepspeaker.inference import SpeakerModel
 
@@ -72,9 +82,13 @@ def load_model(path: Path, engine: str, minimum_speech: float) -> SpeakerModel:
 
 
 def error_rates(
-    threshold: Threshold, wanted: float, corpus: str, headline: str = "At this threshold", seconds: float = 0.0
+    threshold: Threshold,
+    wanted: float,
+    description: Description,
+    headline: str = "At this threshold",
+    seconds: float = 0.0,
 ) -> list[str]:
-    """Say how often the threshold errs, also with so many ``seconds`` of speech on the shorter side."""
+    """Say how often the threshold errs, and on whose voices, also for ``seconds`` of speech on the shorter side."""
 
     def told(rates: Rates) -> str:
         accepted, rejected = _rate(rates.p_fa, rates.p_fa_ci95), _rate(rates.p_miss, rates.p_miss_ci95)
@@ -83,9 +97,11 @@ def error_rates(
     lines = [f"{headline}, in % with 95 % intervals:"]
     for name, rates in (("development", threshold.development), ("test", threshold.test)):
         if rates is not None:
-            lines.append(f"  {rates.speakers} {name} speakers of {corpus}: {told(rates)}")
+            lines.append(f"  {rates.speakers} {name} speakers of {description.corpus}: {told(rates)}")
     if by_seconds := threshold.rates_for(seconds):
         lines.append(f"  test speakers, {by_seconds.seconds:g} s of speech on both sides: {told(by_seconds)}")
+    if description.voices:
+        lines.append(f"  Their voices: {description.voices}")
     if threshold.development is None:
         lines.append("  The test speakers chose the threshold, so others will see more errors.")
     if threshold.goal > wanted:

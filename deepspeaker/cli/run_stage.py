@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -317,20 +318,33 @@ def _all_options(parsed: Sequence[StageCommand]) -> dict[str, object]:
 
 
 def _run(words: list[str], locks: list[int]) -> int:
-    """Run a command and return its exit status, or 128 + K if signal K ended it.
+    """Run a command, which inherits the locks, and return its exit status, or 128 + K if signal K ended it.
 
-    The command and its jobs inherit the locks, so the locks are free only when the last job has ended, even if this
-    process is killed.
+    The locks are free only when the last of its jobs has ended, even if this process is killed.
     """
-    process = subprocess.Popen(words, pass_fds=locks)
+    process: ForkProcess | subprocess.Popen[bytes]
+    if words[0] == "deepspeaker":  # a copy of this process has imported half of what the command needs
+        process = ForkProcess(target=_command, args=(words,))
+        process.start()
+    else:
+        process = subprocess.Popen(words, pass_fds=locks)
     # Ctrl-C also reaches the command, which ends its jobs and then itself.
     old = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
     }
     try:
-        status = process.wait()
+        process.join() if isinstance(process, ForkProcess) else process.wait()
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+    status = process.exitcode if isinstance(process, ForkProcess) else process.returncode
+    assert status is not None
     return status if status >= 0 else 128 - status
+
+
+def _command(words: list[str]) -> None:
+    from deepspeaker.cli import main
+
+    sys.argv = words
+    main()

@@ -22,6 +22,7 @@ from deepspeaker.cli.model_options import (
     load_model,
     minimum_speech_option,
     model_argument,
+    optional_model_argument,
     print_json,
     print_notes,
     prior_option,
@@ -36,7 +37,7 @@ _SHOWN = 10  # candidates
 
 
 @commands.command()
-@model_argument
+@optional_model_argument
 @click.argument("one")
 @click.argument("two")
 @false_acceptance_option
@@ -46,7 +47,7 @@ _SHOWN = 10  # candidates
 @json_option
 @answers
 def verify(
-    model: Path,
+    model: str,
     one: str,
     two: str,
     false_acceptance: float,
@@ -57,13 +58,15 @@ def verify(
 ) -> int:
     """Tell whether two audio files are of the same speaker.
 
-    MODEL is a folder that stage 8 wrote, or an experiment. The exit status is 0 for the same speaker, 1 for different
+    MODEL is a folder that stage 8 wrote, or an experiment; without it, the network of this package answers. Other
+    commands take it by the name "pretrained". The exit status is 0 for the same speaker, 1 for different
     speakers, 2 for an error or if the files do not hold enough evidence.
     """
     loaded = load_model(model, engine, minimum_speech)
     verdict = loaded.verify(one, two, false_acceptance=false_acceptance, prior=prior)
     if as_json:
-        print_json(dataclasses.asdict(verdict) | {"threshold": verdict.threshold.model_dump()})
+        measured_on = {"corpus": loaded.description.corpus, "voices": loaded.description.voices}
+        print_json(dataclasses.asdict(verdict) | {"threshold": verdict.threshold.model_dump()} | measured_on)
     else:
         print({True: "same speaker", False: "different speakers", None: "cannot say"}[verdict.same])
         if verdict.same is None:
@@ -76,8 +79,8 @@ def verify(
             else:
                 print(f"cosine {verdict.cosine:.3f}, threshold {value:.3f}")
                 print("no probability: the model is not calibrated")
-            corpus, seconds = loaded.description.corpus, verdict.speech_seconds or 0.0
-            print(*error_rates(verdict.threshold, false_acceptance, corpus, seconds=seconds), sep="\n")
+            description, seconds = loaded.description, verdict.speech_seconds or 0.0
+            print(*error_rates(verdict.threshold, false_acceptance, description, seconds=seconds), sep="\n")
         print_notes(verdict.problems)
     return {True: YES, False: NO, None: NO_ANSWER}[verdict.same]
 
@@ -92,7 +95,7 @@ def verify(
 @minimum_speech_option
 @json_option
 def enrol(
-    model: Path,
+    model: str,
     voices: Path,
     name: str,
     files: tuple[str, ...],
@@ -138,7 +141,7 @@ def enrol(
 @json_option
 @answers
 def identify(
-    model: Path,
+    model: str,
     voices: Path,
     file: str,
     segment: float | None,
@@ -178,7 +181,7 @@ def identify(
             print(f"  {candidate.name}  score {score:.2f}{share}")
         print(f"threshold {found.threshold.value:.2f} for {len(chosen)} voices")
         wanted, headline = false_acceptance / len(chosen), "For each voice at this threshold"
-        print(*error_rates(found.threshold, wanted, loaded.description.corpus, headline), sep="\n")
+        print(*error_rates(found.threshold, wanted, loaded.description, headline), sep="\n")
     if not as_json:
         print_notes({file: found.problems} if found.problems else {})
     if not found.candidates:
@@ -198,7 +201,7 @@ voices_argument = click.argument("voices", type=PATH)
 @model_argument
 @voices_argument
 @json_option
-def list_voices(model: Path, voices: Path, as_json: bool) -> None:
+def list_voices(model: str, voices: Path, as_json: bool) -> None:
     """List the voices of a file."""
     from deepspeaker.inference import Voices, fingerprint_of
 
@@ -215,7 +218,7 @@ def list_voices(model: Path, voices: Path, as_json: bool) -> None:
 @voices_argument
 @click.argument("name")
 @click.argument("new_name")
-def rename(model: Path, voices: Path, name: str, new_name: str) -> None:
+def rename(model: str, voices: Path, name: str, new_name: str) -> None:
     """Rename a voice."""
     from deepspeaker.inference import Voices, fingerprint_of
 
@@ -226,7 +229,7 @@ def rename(model: Path, voices: Path, name: str, new_name: str) -> None:
 @model_argument
 @voices_argument
 @click.argument("name")
-def remove(model: Path, voices: Path, name: str) -> None:
+def remove(model: str, voices: Path, name: str) -> None:
     """Remove a voice."""
     from deepspeaker.inference import Voices, fingerprint_of
 

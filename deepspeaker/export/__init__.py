@@ -14,7 +14,7 @@ from deepspeaker.export.measuring import (
     scorer_of,
     thresholds,
 )
-from deepspeaker.export.onnx_graphs import OPSET, quantise, write_network_onnx, write_onnx
+from deepspeaker.export.onnx_graphs import OPSET, halve, quantise, write_network_onnx, write_onnx
 from deepspeaker.export.stage import export_model
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "embed_crops",
     "embed_part",
     "export_model",
+    "halve",
     "quantise",
     "rates_by_seconds",
     "rates_of",

@@ -31,6 +31,7 @@ def model_card(description: Description) -> str:
         f"- **Training data**: {description.training_speakers} speakers of the corpus {description.corpus} ({speech}).",
         *(f"- **Source**: {source}" for source in description.sources),
         f"- **Licence**: {description.licence or 'not stated'}.",
+        *([f"- **Command**: `{description.command}`"] if description.command else []),
         f"- **Seed**: {description.seed}. Written by deepspeaker {description.version}.",
         "",
         "## How well it does",
@@ -67,6 +68,8 @@ def _results(description: Description) -> list[str]:
     ]
     if "eer_int8" in results:
         lines.append(f"With eight-bit weights (`model_int8.onnx`): {format_rate(results['eer_int8'])} %.")
+    if description.voices:
+        lines += ["", f"Whose voices: {description.voices}"]
     return lines
 
 

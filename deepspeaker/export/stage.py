@@ -67,7 +67,10 @@ def export_model(
     cohort: int = 0,
     licence: str = "",
     sources: Sequence[str] = (),
+    voices: str = "",
+    command: str = "",
     int8: bool = False,
+    half: bool = False,
     say: Callable[[str], None] = print,
 ) -> Description:
     """Write the folder of a model: weights, graphs, calibration, thresholds with their error rates, and a card.
@@ -86,8 +89,14 @@ def export_model(
         Number of training speakers for adaptive s-norm, which the folder then holds; 0 for none.
     licence, sources
         The licence of the model, and where the training data come from; for the card.
+    voices
+        Whose voices the development and test speakers are; for the card and for ``deepspeaker verify``.
+    command
+        How the network was trained; for the card.
     int8
         Also write a graph with eight-bit weights, and measure its EER.
+    half
+        Store the weights of the graphs in 16 bits.
     say
         Prints lines for the user.
 
@@ -116,7 +125,7 @@ def export_model(
     if not fuse:
         measured |= _of_results(results, system)
     with atomic_folder(output) as folder:
-        _write_weights(network, features, folder)
+        _write_weights(network, features, folder, half)
         if scorer.cohort is not None:
             atomic_write(folder / COHORT, scorer.cohort.to_bytes())
         if int8:
@@ -150,6 +159,8 @@ def export_model(
             training_fingerprint=hashlib.sha256("".join(f"{name}\n" for name in speakers).encode()).hexdigest(),
             licence=licence,
             sources=list(sources),
+            voices=voices,
+            command=command,
             results=measured,
             files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
         )
@@ -229,10 +240,10 @@ def _of_results(results: Results, system: str) -> dict[str, Any]:
     return {}
 
 
-def _write_weights(network: Network, features: Features, folder: Path) -> None:
+def _write_weights(network: Network, features: Features, folder: Path, half: bool) -> None:
     from safetensors.torch import save
 
-    from deepspeaker.export.onnx_graphs import write_network_onnx, write_onnx
+    from deepspeaker.export.onnx_graphs import halve, write_network_onnx, write_onnx
     from deepspeaker.features import FrontEnd
 
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
@@ -240,6 +251,9 @@ def _write_weights(network: Network, features: Features, folder: Path) -> None:
     atomic_write(folder / WEIGHTS, save({name: value.contiguous() for name, value in tensors.items()}))
     write_onnx(network, features, folder / ONNX)
     write_network_onnx(network, folder / NETWORK_ONNX)
+    if half:
+        halve(folder / ONNX)
+        halve(folder / NETWORK_ONNX)
 
 
 def _write_int8(folder: Path, nosil: Path, test: Embedded) -> float:

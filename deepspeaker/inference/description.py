@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from deepspeaker import PRETRAINED
 from deepspeaker.config import Features
 from deepspeaker.errors import InputError
 from deepspeaker.files import sha256_of
@@ -124,6 +125,10 @@ class Description(_Record):
     licence: str
     sources: list[str]
     """Where the training data come from."""
+    voices: str = ""
+    """Whose voices it was calibrated and measured on."""
+    command: str = ""
+    """How it was trained."""
     results: dict[str, Any]
     """EER and interval on the test speakers, from results.json."""
     files: dict[str, str]
@@ -148,13 +153,24 @@ def threshold_for(thresholds: Sequence[Threshold], false_acceptance: float) -> T
 
 
 def model_folder(path: str | Path) -> Path:
-    """Return the folder of an exported model, given that folder or an experiment that has one.
+    """Return the folder of an exported model.
+
+    Parameters
+    ----------
+    path
+        That folder, an experiment that has one, or the word ``pretrained`` for the network of this package. A folder
+        of your own with this name is ``./pretrained``, or a ``Path``.
 
     Raises
     ------
     InputError
         There is no model.
     """
+    if path == PRETRAINED:
+        folder = Path(__file__).resolve().parents[1] / PRETRAINED
+        if not (folder / DESCRIPTION).is_file():
+            raise InputError("this copy of deepspeaker has no pretrained network; give the folder that stage 8 wrote")
+        return folder
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / DESCRIPTION).is_file():

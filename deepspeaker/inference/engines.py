@@ -105,17 +105,18 @@ def load_engine(folder: Path, description: Description, name: str = "auto") -> E
     InputError
         The engine is unknown or not installed, or the model lacks its file.
     """
-    graphs = {"onnx": ONNX, "int8": INT8_ONNX}
+    files = {"onnx": ONNX, "int8": INT8_ONNX, "torch": WEIGHTS}
     if name == "auto":
         name = "onnx" if ONNX in description.files and find_spec("onnxruntime") else "torch"
-    if name in graphs:
-        if graphs[name] not in description.files:
-            raise InputError(f"{folder}: was exported without {graphs[name]}; use another engine or export it again")
-        if not find_spec("onnxruntime"):
-            raise InputError("onnxruntime is not installed; run: pip install onnxruntime")
-        return OnnxEngine(folder, description, graphs[name])
-    if name != "torch":
+    if name not in files:
         raise InputError(f"engine {name}: unknown; use auto, onnx, int8 or torch")
-    if not find_spec("torch"):
-        raise InputError("torch is not installed; run: pip install torch, or use the engine onnx")
-    return TorchEngine(folder, description)
+    if not (folder / files[name]).is_file():
+        needs = f"has no {files[name]}, which the engine {name} needs"
+        raise InputError(f"{folder}: {needs}; use another engine, or copy or export the model again")
+    if name == "torch":
+        if not find_spec("torch"):
+            raise InputError("torch is not installed; run: pip install torch, or use the engine onnx")
+        return TorchEngine(folder, description)
+    if not find_spec("onnxruntime"):
+        raise InputError("onnxruntime is not installed; run: pip install onnxruntime")
+    return OnnxEngine(folder, description, files[name])

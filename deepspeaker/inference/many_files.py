@@ -37,14 +37,14 @@ _model: list[SpeakerModel] = []  # of a worker process
 
 
 def embed_files(
-    path: Path, sources: Mapping[str, Source], engine: str = "auto", jobs: int = 1, allow_pipes: bool = False
+    path: str | Path, sources: Mapping[str, Source], engine: str = "auto", jobs: int = 1, allow_pipes: bool = False
 ) -> Iterator[tuple[str, FileEmbedding | str]]:
     """Yield the id of each source with its embedding, or with the reason why it has none.
 
     Parameters
     ----------
     path
-        The exported model.
+        The exported model, see ``SpeakerModel``.
     sources
         What to embed, by id.
     engine
@@ -63,7 +63,7 @@ def embed_files(
         yield from pool.map(_embed, items, chunksize=8)
 
 
-def _start(path: Path, engine: str) -> None:
+def _start(path: str | Path, engine: str) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _model[:] = [SpeakerModel(path, engine)]
 

@@ -36,7 +36,7 @@ class SpeakerModel:
     Parameters
     ----------
     path
-        The exported folder, or an experiment that contains one.
+        The exported folder, an experiment that contains one, or "pretrained" for the network of this package.
     engine
         "torch", "onnx" (needs no torch), "int8" (if it was exported), or "auto": onnx if possible.
     minimum_speech

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepspeaker.errors import InputError
 from deepspeaker.metrics.checks import Scores
 from deepspeaker.metrics.intervals import Interval, confidence_interval
-from deepspeaker.metrics.verification import DetPoints, equal_error_rate, min_dcf
+from deepspeaker.metrics.verification import DetPoints
 
 #: With more trials than this, scores are counted in about ``_BINS`` bins.
 MAX_EXACT_TRIALS = 10**7
@@ -26,6 +26,10 @@ _COARSE_POINTS = 512
 
 #: Draws are evaluated in batches with at most this many values in memory.
 _BATCH_VALUES = 2**24
+#: The same between two coarse points, so that they stay in the processor's cache.
+_BLOCK_VALUES = 2**16
+
+_NO_TRIAL = "a bootstrap replicate has no trial of one class; use a list with more speakers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,7 @@ class SpeakerBootstrap:
     All pairs of the utterances of 20 speakers, three each:
 
     >>> import numpy as np
+    >>> from deepspeaker.metrics import equal_error_rate
     >>> generator = np.random.default_rng(0)
     >>> speaker = np.repeat(np.arange(20), 3)
     >>> embeddings = generator.normal(size=(20, 8))[speaker] + 0.8 * generator.normal(size=(60, 8))
@@ -167,8 +172,12 @@ class SpeakerBootstrap:
         InputError
             If no trial of a class has a weight above 0.
         """
-        missed, below = self._coarse_weights(weights[None])
-        return self._points(weights, missed[0], below[0], np.diff(self._coarse) > 1)
+        first, second = np.divmod(self._pair, self.speakers)
+        missed = _sums(weights[self._target_speaker])[self._missed]
+        rejected = _sums(weights[first] * weights[second])[self._rejected]
+        if not missed[-1] * rejected[-1]:
+            raise InputError(_NO_TRIAL)
+        return DetPoints(self._thresholds, missed / missed[-1], (rejected[-1] - rejected) / rejected[-1])
 
     def replicates(self, number: int = 1000, seed: int = 0, p_targets: Sequence[float] = ()) -> Replicates:
         """Return the EER and minDCF of bootstrap replicates.
@@ -201,13 +210,8 @@ class SpeakerBootstrap:
                     break
         size = max(len(self._coarse), self.speakers**2)
         batch = number if self._binned else max(1, _BATCH_VALUES // size)
-        rows: list[tuple[float, ...]] = []
-        for first in range(0, number, batch):
-            drawn = weights[first : first + batch]
-            missed, below = self._coarse_weights(drawn)
-            curves = map(self._points, drawn, missed, below, self._refined(missed, below, p_targets))
-            rows += [(equal_error_rate(points)[0], *(min_dcf(points, p) for p in p_targets)) for points in curves]
-        table = np.array(rows).reshape(number, 1 + len(p_targets))
+        batches = (weights[first : first + batch] for first in range(0, number, batch))
+        table = np.concatenate([self._rates(drawn, p_targets) for drawn in batches])
         return Replicates(table[:, 0], table[:, 1:])
 
     def interval(self, rate: float, replicates: NDArray[np.float64], level: float = 0.95) -> Interval:
@@ -234,55 +238,59 @@ class SpeakerBootstrap:
             of_pair = (weights.T[:, None] * weights.T).reshape(-1, len(weights))
             np.cumsum((self._nontargets_between @ of_pair).T, axis=1, out=below[:, 1:])
         if not (missed[:, -1] * below[:, -1]).all():
-            raise InputError("a bootstrap replicate has no trial of one class; use a list with more speakers")
+            raise InputError(_NO_TRIAL)
         return missed, below
 
-    def _refined(
-        self, missed: NDArray[np.float64], below: NDArray[np.float64], p_targets: Sequence[float]
-    ) -> NDArray[np.bool_]:
-        """Return between which coarse points the EER or a minimum cost may lie, (draws, points - 1)."""
+    def _rates(self, weights: NDArray[np.float64], p_targets: Sequence[float]) -> NDArray[np.float64]:
+        """Return the EER and the minDCF of each draw, (draws, 1 + priors).
+
+        They are those of the whole curves. The points between two coarse ones are computed for the draws whose EER or
+        lowest cost may lie there.
+        """
+        missed, below = self._coarse_weights(weights)
         p_miss, p_fa = missed / missed[:, -1:], (below[:, -1:] - below) / below[:, -1:]
-        refined = np.zeros((len(missed), len(self._coarse) - 1), dtype=bool)
-        refined[np.arange(len(missed)), (p_miss <= p_fa).sum(axis=1) - 1] = True
+        draws = np.arange(len(weights))
+        crossing = (p_miss <= p_fa).sum(axis=1) - 1  # the last coarse point before the EER
+        around = [rate[draws, crossing + step] for step in (0, 1) for rate in (p_miss, p_fa)]
+        refined = np.zeros((len(weights), len(self._coarse) - 1), dtype=bool)
+        refined[draws, crossing] = True
+        costs = []
         for p in p_targets:
+            costs.append((p * p_miss + (1 - p) * p_fa).min(axis=1))
             # No point costs less than the misses of the coarse point before it and the false alarms of the one after.
-            lowest = (p * p_miss + (1 - p) * p_fa).min(axis=1, keepdims=True)
-            refined |= p * p_miss[:, :-1] + (1 - p) * p_fa[:, 1:] < lowest
-        return refined & (np.diff(self._coarse) > 1)
-
-    def _points(
-        self,
-        weights: NDArray[np.float64],
-        missed: NDArray[np.float64],
-        below: NDArray[np.float64],
-        refined: NDArray[np.bool_],
-    ) -> DetPoints:
-        """Return the curve at the coarse points, and at all points between those that are ``refined``."""
-        pieces, done = [], 0
-        of_pair = np.outer(weights, weights).ravel()
-        for begin, end in np.flatnonzero(np.diff(refined, prepend=False, append=False)).reshape(-1, 2).tolist():
-            points = slice(self._coarse[begin], self._coarse[end])
-            of_targets = weights[self._target_speaker[self._missed[points.start] : self._missed[points.stop]]]
-            of_nontargets = of_pair[self._pair[self._rejected[points.start] : self._rejected[points.stop]]]
-            pieces.append((self._thresholds[self._coarse[done:begin]], missed[done:begin], below[done:begin]))
-            pieces.append(
-                (
-                    self._thresholds[points],
-                    missed[begin] + _sums(of_targets, self._missed[points]),
-                    below[begin] + _sums(of_nontargets, self._rejected[points]),
-                )
-            )
-            done = end
-        pieces.append((self._thresholds[self._coarse[done:]], missed[done:], below[done:]))
-        thresholds, rejected_targets, rejected = (np.concatenate(piece) for piece in zip(*pieces, strict=True))
-        return DetPoints(thresholds, rejected_targets / missed[-1], (below[-1] - rejected) / below[-1])
+            refined |= p * p_miss[:, :-1] + (1 - p) * p_fa[:, 1:] < costs[-1][:, None]
+        refined &= np.diff(self._coarse) > 1
+        of_speaker = np.ascontiguousarray(weights.T)
+        for begin in np.flatnonzero(refined.any(axis=0)).tolist():
+            points = slice(self._coarse[begin], self._coarse[begin + 1] + 1)
+            targets, nontargets = self._missed[points], self._rejected[points]
+            first, second = np.divmod(self._pair[nontargets[0] : nontargets[-1]], self.speakers)
+            speaker = self._target_speaker[targets[0] : targets[-1]]
+            here = np.flatnonzero(refined[:, begin])
+            size = max(1, _BLOCK_VALUES // (1 + max(len(first), len(speaker))))
+            for chosen in (here[at : at + size] for at in range(0, len(here), size)):
+                drawn, all_missed, all_below = of_speaker[:, chosen], missed[chosen, -1], below[chosen, -1]
+                rejected = missed[chosen, begin] + _sums(drawn[speaker])[targets - targets[0]]
+                miss = rejected / all_missed
+                rejected = below[chosen, begin] + _sums(drawn[first] * drawn[second])[nontargets - nontargets[0]]
+                fa = (all_below - rejected) / all_below
+                for p, cost in zip(p_targets, costs, strict=True):
+                    cost[chosen] = np.minimum(cost[chosen], (p * miss + (1 - p) * fa).min(axis=0))
+                crossed = np.flatnonzero(crossing[chosen] == begin)
+                last = (miss <= fa)[:, crossed].sum(axis=0) - 1
+                for rate, step, values in zip(around, (0, 0, 1, 1), (miss, fa, miss, fa), strict=True):
+                    rate[chosen[crossed]] = values[last + step, crossed]
+        miss_a, fa_a, miss_b, fa_b = around
+        difference_a, difference_b = miss_a - fa_a, miss_b - fa_b
+        eer = miss_a + (miss_b - miss_a) * (difference_a / (difference_a - difference_b))  # as in equal_error_rate
+        return np.stack([eer, *(cost / min(p, 1 - p) for p, cost in zip(p_targets, costs, strict=True))], axis=1)
 
 
-def _sums(values: NDArray[np.float64], ends: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the sums of the values before each of ascending ``ends``, which are counted from the first."""
-    sums = np.zeros(len(values) + 1)
-    np.cumsum(values, out=sums[1:])
-    return np.asarray(sums[ends - ends[0]])
+def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of the first 0, 1, ... values, along the first axis."""
+    sums = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    return sums
 
 
 def _coarse_points(rejected: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -74,8 +74,16 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}.get(
         kind, {"Creator": None, "Producer": None, "CreationDate": None}
     )
+    _lay_out(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=_DPI, metadata=metadata)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the axes once. Otherwise, matplotlib draws the whole figure an additional time to do so."""
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def add_tooltip(artist: Artist, tips: list[str], text: str) -> None:
@@ -101,6 +109,7 @@ def inline_svg(figure: Figure, name: str, description: str, tips: list[str] | No
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = name
+    _lay_out(figure)
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = stream.getvalue()

@@ -109,7 +109,8 @@ def _save_plots(results: Results, data: ReportData, exp_dir: Path) -> dict[str, 
         plot_maps(data.maps, exp_dir / "embeddings.png", f"{results.title}: t-SNE map of the embeddings")
     for name, rows in data.histories.items():
         captions[f"{name}/training.png"] = f"Learning curves of the {name} training"
-        _plot_training(rows, exp_dir, name, results.title)
+        if not (exp_dir / name / "training.png").is_file():  # the training has usually drawn it
+            _plot_training(rows, exp_dir, name, results.title)
     for name in {"det_backends.png", "enrolment.png", "degradation.png", "embeddings.png"} - captions.keys():
         (exp_dir / name).unlink(missing_ok=True)  # from an earlier report
     return captions

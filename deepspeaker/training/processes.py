@@ -24,7 +24,7 @@ from deepspeaker.errors import InputError
 TIMEOUT = float(os.environ.get("DEEPSPEAKER_TIMEOUT", "300"))
 
 #: Seconds that a process waits before it ends after losing another one, so that the agent sees the lost one first.
-GRACE = 5.0
+GRACE = min(5.0, TIMEOUT / 5)
 
 #: Tells the processes that ``launch`` started them and prints their errors.
 RUN_ID = "deepspeaker"

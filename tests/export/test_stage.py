@@ -168,8 +168,9 @@ def test_two_networks_become_one_with_the_mean_of_their_cosines(finished: Recipe
     other = Path(shutil.copytree(experiment, tmp_path / "other"))
     shutil.rmtree(other / "triplet")
     shutil.copytree(other / "softmax", other / "triplet")
+    told = {"licence": "mit", "sources": ["us"], "voices": "ours and yours", "command": "run.sh --seed 3"}
     description = export_model(
-        data, experiment, tmp_path / "both", fuse=other, licence="mit", sources=["us"], int8=True, say=lambda line: None
+        data, experiment, tmp_path / "both", fuse=other, int8=True, say=lambda line: None, **told
     )
     assert description.embedding_dim == 1024
     assert {"eer", "eer_int8"} <= description.results.keys()
@@ -180,7 +181,14 @@ def test_two_networks_become_one_with_the_mean_of_their_cosines(finished: Recipe
     assert torch_model.embed(wavs[0]) @ models[2].embed(wavs[0]) == pytest.approx(1, abs=1e-5)
     assert deepspeaker.load(tmp_path / "both", "int8").embed(wavs[0]) @ models[2].embed(wavs[0]) > 0.9
     card = (tmp_path / "both/README.md").read_text()
-    assert "license: mit" in card
+    for line in (
+        "license: mit",
+        "- **Source**: us",
+        "Whose voices: ours and yours",
+        "- **Command**: `run.sh --seed 3`",
+    ):
+        assert line in card.splitlines()
+    assert (description.voices, description.command) == ("ours and yours", "run.sh --seed 3")
     assert "eight-bit" in card
 
 

@@ -23,10 +23,10 @@ def data(tmp_path: Path) -> list[Path]:
 PARTS = (("train", 7), ("dev", 2), ("test", 3))
 
 
-def stage(*data: Path) -> list[str]:
+def stage(*data: Path, jobs: int = 1) -> list[str]:
     """Run stage 2 if it is needed and return what it prints, without the figures."""
-    shared, folders = ["--config", ROOT / "conf" / "demo.yaml", "--num-jobs", "2"], list(data)
-    launcher = [ROOT / "utils" / "run.py", "--pick", "failed", "JOB=1:2", data[0] / "log" / "fbank.JOB.log"]
+    shared, folders = ["--config", ROOT / "conf" / "demo.yaml", "--num-jobs", jobs], list(data)
+    launcher = [ROOT / "utils" / "run.py", "--pick", "failed", f"JOB=1:{jobs}", data[0] / "log" / "fbank.JOB.log"]
     words = [*launcher, "deepspeaker", "fbank", "--job", "JOB", *shared, *folders]
     words += ["--", "deepspeaker", "collect-fbank", *shared, *folders]
     program = [ROOT / "utils" / "deepspeaker", "stage", "--if-needed", "true", "--", *words]
@@ -47,7 +47,7 @@ def test_one_array_of_jobs_works_on_all_directories_that_need_it(data: list[Path
     ]
     before = sha256_of(dev / "fbank.1.ark")
     (test / ".done.2").unlink()
-    assert stage(dev, train, test) == [
+    assert stage(dev, train, test, jobs=2) == [
         "stage 2 (/dev.data): finished already, skipped",
         "stage 2 (/train.data): starts",
         "stage 2 (/test.data): starts",

@@ -223,7 +223,7 @@ def music(generator: np.random.Generator, count: int) -> Samples:
 def test_no_silence_noise_music_or_bit_of_speech_ever_matches(
     changed: Path, files: list[str], tmp_path: Path
 ) -> None:
-    """200 files, each against an enrolled voice and against another of them, by a model that accepts almost all."""
+    """200 files against an enrolled voice, some against another of them, by a model that accepts almost all."""
     model, generator = calibrated(changed), np.random.default_rng(7)
     speech = np.concatenate([read_audio(file) for file in files])
 
@@ -241,11 +241,12 @@ def test_no_silence_noise_music_or_bit_of_speech_ever_matches(
     assert len(paths) == 200
     enrolled = model.voice([model.analyse(file) for file in files[:2]])
     assert all(model.verify(enrolled, file).same for file in files)
-    for one, other in zip(paths, generator.permutation(paths), strict=True):
-        for verdict in (model.verify(enrolled, one), model.verify(one, other)):
-            assert verdict.same is None, (one, other)
-            assert (verdict.cosine, verdict.llr, verdict.probability) == (None, None, None)
-            assert verdict.reason.startswith(str(one))
+    pairs = [(enrolled, one) for one in paths] + list(zip(paths[::10], generator.permutation(paths), strict=False))
+    for one, other in pairs:
+        verdict = model.verify(one, other)
+        assert verdict.same is None, (one, other)
+        assert (verdict.cosine, verdict.llr, verdict.probability) == (None, None, None)
+        assert verdict.reason.startswith(str(other if one is enrolled else one))
     with pytest.raises(InputError, match="cannot be enrolled"):
         model.voice([model.analyse(paths[60])])
 

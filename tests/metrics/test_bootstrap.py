@@ -53,6 +53,20 @@ def test_unit_weights_give_the_error_rates_of_the_list() -> None:
     assert equal_error_rate(points)[0] == pytest.approx(equal_error_rate(plain)[0], abs=1e-12)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_replicates_are_the_rates_of_the_drawn_speakers(ties: bool) -> None:
+    scores, labels, one, other = trial_list(5, 12, 6, ties)
+    found = SpeakerBootstrap(scores, labels, one, other).replicates(30, 9, (0.5, 0.01))
+    generator = np.random.default_rng(9)
+    for eer, costs in zip(found.eer, found.min_dcf, strict=True):
+        weights = np.bincount(generator.integers(0, 12, 12), minlength=12)
+        times = np.where(labels, weights[one], weights[one] * weights[other])
+        repeated, repeated_labels = np.repeat(scores, times), np.repeat(labels, times)
+        expected = det_points(repeated[repeated_labels], repeated[~repeated_labels])
+        assert eer == pytest.approx(equal_error_rate(expected)[0], abs=1e-12)
+        assert costs.tolist() == pytest.approx([min_dcf(expected, p) for p in (0.5, 0.01)], abs=1e-12)
+
+
 def test_replicates_depend_only_on_the_seed() -> None:
     bootstrap = SpeakerBootstrap(*trial_list(0))
     one, again, other = (bootstrap.replicates(50, seed, (0.05,)) for seed in (0, 0, 1))

@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+from deepspeaker.cli import commands
 from deepspeaker.config import Config, dump_config
 from deepspeaker.features import FeatureIndex
 from deepspeaker.kaldi import ArkWriter
@@ -45,16 +46,21 @@ def output_of(words: list[str], **more: str) -> str:
     return done.stdout
 
 
+def train_here(words: list[str]) -> None:
+    """Run ``deepspeaker train`` in this process, which has imported torch."""
+    commands.main(words[3:], standalone_mode=False)
+
+
 def last_checkpoint(exp_dir: Path, stage: str = "softmax") -> dict[str, Any]:
     return load_checkpoint(exp_dir / stage / "checkpoint_last.pt")
 
 
 def test_several_processes_started_by_the_command_equal_one(data_dir: Path, tmp_path: Path) -> None:
-    for count in (1, 2):
-        for stage in ("softmax", "triplet"):
-            output = output_of(command(data_dir, tmp_path / str(count), "--nproc", count, stage=stage))
-            assert f"{count} x cpu" in output
-            assert len(re.findall(r"epoch 1/2", output)) == 1
+    for stage in ("softmax", "triplet"):
+        train_here(command(data_dir, tmp_path / "1", stage=stage))
+        output = output_of(command(data_dir, tmp_path / "2", "--nproc", 2, stage=stage))
+        assert "2 x cpu" in output
+        assert len(re.findall(r"epoch 1/2", output)) == 1
     for stage in ("softmax", "triplet"):
         one, two = (last_checkpoint(tmp_path / count, stage) for count in ("1", "2"))
         assert one["history"] == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in two["history"]]
@@ -76,6 +82,7 @@ def wait_for_line(stream: IO[str] | None, beginning: str) -> None:
 
 
 def test_a_killed_process_is_named_and_its_training_is_resumed(data_dir: Path, tmp_path: Path) -> None:
+    """Its bits are compared in test_distributed.py."""
     words = command(data_dir, tmp_path, "--nproc", 2, softmax={"epochs": 15})
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
         wait_for_line(agent.stdout, "epoch 2/")
@@ -89,10 +96,7 @@ def test_a_killed_process_is_named_and_its_training_is_resumed(data_dir: Path, t
     step = last_checkpoint(tmp_path)["step"]
     assert 8 <= step < 60
     assert f"continuing from step {step} of 60" in output_of(words)
-    straight = tmp_path / "straight"
-    output_of(command(data_dir, straight, "--nproc", 2, softmax={"epochs": 15}))
-    for name, tensor in last_checkpoint(straight)["network"].items():
-        assert torch.equal(last_checkpoint(tmp_path)["network"][name], tensor)
+    assert last_checkpoint(tmp_path)["step"] == 60
 
 
 class Agents:
@@ -142,6 +146,12 @@ CONTINUE = "the same command continues from the last checkpoint\n"
 def test_a_process_that_hangs_ends_the_training_after_the_timeout(data_dir: Path, tmp_path: Path) -> None:
     agents = Agents(data_dir, [tmp_path / "exp"], 2, softmax={"epochs": 3000})
     agents.signal_after_two_epochs(1, signal.SIGSTOP)
+    (agent,) = agents.agents
+    hanging, limit = worker(agent.pid, 1), time.monotonic() + 300
+    with contextlib.suppress(AssertionError, OSError):  # until rank 0 has ended
+        while worker(agent.pid, 0) and time.monotonic() < limit:
+            time.sleep(0.1)
+    os.kill(hanging, signal.SIGCONT)  # to end by SIGTERM; otherwise torch kills it after 30 seconds
     (line,) = agents.errors()
     lost = r"rank 0 of 2: lost another process \(.*[Tt]imed out.*\)"
     assert re.fullmatch(f"deepspeaker: training stopped: {lost}; {CONTINUE}", line), line
@@ -180,24 +190,23 @@ def test_an_error_of_one_process_is_one_line(tmp_path: Path, write_features: Cal
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_command_saves_the_step(data_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_to_the_command_saves_the_step(data_dir: Path, tmp_path: Path) -> None:
     words = command(data_dir, tmp_path, "--nproc", 2, softmax={"epochs": 3000})
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
         wait_for_line(agent.stdout, "epoch 2/")
-        agent.send_signal(number)
+        agent.send_signal(signal.SIGTERM)
         output, errors = agent.communicate(timeout=300)
     assert agent.returncode == 1
-    found = re.search(rf"stopped by {number.name} at step (\d+) of 12000; saved\n", output)
+    found = re.search(r"stopped by SIGTERM at step (\d+) of 12000; saved\n", output)
     assert found, (output, errors)
     assert last_checkpoint(tmp_path)["step"] == int(found[1])
-    assert errors == f"deepspeaker: training stopped by {number.name}; {CONTINUE}"
+    assert errors == f"deepspeaker: training stopped by SIGTERM; {CONTINUE}"
 
 
 def test_machines_without_a_shared_folder_are_refused_before_anything_is_written(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    output_of(command(data_dir, tmp_path / "begun"))
+    train_here(command(data_dir, tmp_path / "begun"))
     begun = {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
     errors = Agents(data_dir, [tmp_path / "begun", tmp_path / "empty"], 1).errors()
     for line in errors:

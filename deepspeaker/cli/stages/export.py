@@ -33,14 +33,17 @@ def _other_experiment(config: Config | None, options: Mapping[str, Any]) -> dict
 )
 @click.option("--licence", default="", help="licence of the model, for its card")
 @click.option("--source", "sources", multiple=True, help="a source of the training data, for the card; may be repeated")
+@click.option("--voices", default="", help="whose voices it is measured on, for its card and for verify")
+@click.option("--command", default="", help="how it was trained, for its card")
 @click.option("--int8", type=bool, default=False, help="also write a graph with eight-bit weights and measure it")
+@click.option("--half", type=bool, default=False, help="store the weights of the graphs in 16 bits")
 @data_dir_option
 @exp_dir_option
 @stage(
     Stage(
         8,
         root="{exp_dir}",
-        options=("system", "fuse", "cohort", "licence", "sources", "int8"),
+        options=("system", "fuse", "cohort", "licence", "sources", "voices", "command", "int8", "half"),
         after=("{exp_dir}/.done.6",),
         extra=_other_experiment,
         required=("model/model.json",),
@@ -53,7 +56,10 @@ def export(
     cohort: int,
     licence: str,
     sources: tuple[str, ...],
+    voices: str,
+    command: str,
     int8: bool,
+    half: bool,
     data_dir: Path,
     exp_dir: Path,
 ) -> None:
@@ -78,7 +84,10 @@ def export(
         cohort=cohort,
         licence=licence,
         sources=sources,
+        voices=voices,
+        command=command,
         int8=int8,
+        half=half,
     )
     print(f"{exp_dir}/model: {found.parameters:,} parameters; its card is README.md")
     folder = shlex.quote(str((exp_dir / "model").resolve()))
