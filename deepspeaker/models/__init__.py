@@ -8,6 +8,7 @@ from deepspeaker.models.fused import Fused, join
 from deepspeaker.models.gru import GRU
 from deepspeaker.models.layers import SequenceBatchNorm, batch_norm, clipped_relu, length_normalised
 from deepspeaker.models.network import Network
+from deepspeaker.models.pooling import Statistics, build_pooling
 from deepspeaker.models.rescnn import ResCNN
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "Network",
     "ResCNN",
     "SequenceBatchNorm",
+    "Statistics",
     "batch_norm",
     "build_model",
+    "build_pooling",
     "choose_device",
     "clipped_relu",
     "describe",

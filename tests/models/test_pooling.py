@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from deepspeaker.errors import InputError
-from deepspeaker.models import build_model, describe, parameter_count
-from deepspeaker.models.pooling import Statistics, build_pooling
+from deepspeaker.models import Statistics, build_model, build_pooling, describe, parameter_count
 
 NETWORKS = [
     {"name": "rescnn", "channels": [4, 8], "blocks": 1, "batch_norm": "channel"},
