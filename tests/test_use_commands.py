@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import soundfile
 
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import read_table, read_vector
+from deepspeaker.stages import Lock
 from tests.recipe.tiny import EXP, PROJECT, Recipe
 
 
@@ -217,6 +220,11 @@ def test_evaluate_tests_a_model_on_other_recordings(model: Path, finished: Recip
     for one in thresholds:  # these speakers chose the thresholds
         assert one["here"]["p_fa"] == pytest.approx(one["stated"]["test"]["p_fa"], abs=0.005)
         assert one["inside"]
+    with closing(Lock(tmp_path / "e $(x)")) as lock:
+        lock.take(True, "")
+        refused = run("evaluate", model, test, "--output", tmp_path / "e $(x)")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert f"another run (process {os.getpid()}) is writing {tmp_path}/e $(x); wait for it" in refused.stderr
 
 
 def test_evaluate_takes_folders_and_unlabelled_recordings(

@@ -87,6 +87,7 @@ def _run(
     from deepspeaker.kaldi import DataDir
     from deepspeaker.results import Results
     from deepspeaker.skipped import report_skipped
+    from deepspeaker.stages import Lock
 
     loaded = SpeakerModel(model, engine)
     if not folder.is_dir():
@@ -105,15 +106,17 @@ def _run(
         data = read_speakers(folder, print)
         sources = dict(of_data_dir(data, folder))
     lists = {} if labelled else {path: _read_pairs(path, sources) for path in trials}
-    output.mkdir(parents=True, exist_ok=True)
-    found, skipped = embed_sources(loaded.folder, sources, engine, nj, allow_pipes, progress)
-    report_skipped(output / "skipped", skipped, len(sources), "recordings", max_skipped)
-    record: dict[str, Any] = {"skipped": skipped}
-    if data is None:
-        return record | {"scores": [_score_pairs(loaded, found, path, pairs, output) for path, pairs in lists.items()]}
-    _prepare(data.subset(list(found)), folder, output, loaded, found, seed)
-    _evaluate(loaded.description, output, seed, max_skipped, trials, enrolment)
-    record["thresholds"] = _measure_thresholds(loaded, data, found, output)
+    with contextlib.closing(Lock(output)) as lock:
+        lock.take(True, f"is writing {output}; wait for it, or give another --output")
+        found, skipped = embed_sources(loaded.folder, sources, engine, nj, allow_pipes, progress)
+        report_skipped(output / "skipped", skipped, len(sources), "recordings", max_skipped)
+        record: dict[str, Any] = {"skipped": skipped}
+        if data is None:
+            scores = [_score_pairs(loaded, found, path, pairs, output) for path, pairs in lists.items()]
+            return record | {"scores": scores}
+        _prepare(data.subset(list(found)), folder, output, loaded, found, seed)
+        _evaluate(loaded.description, output, seed, max_skipped, trials, enrolment)
+        record["thresholds"] = _measure_thresholds(loaded, data, found, output)
     return record | {"results": Results.read(output / "results.json").model_dump(mode="json")}
 
 
