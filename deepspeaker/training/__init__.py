@@ -14,10 +14,11 @@ from deepspeaker.training.distributed import (
     world_size,
 )
 from deepspeaker.training.loading import BatchLoader
-from deepspeaker.training.loop import build_optimizer, gradient_sync, learning_rate, train
+from deepspeaker.training.loop import gradient_sync, learning_rate, train
 from deepspeaker.training.losses import TripletLoss, choose_negatives, triplet_loss
 from deepspeaker.training.monitoring import Development
 from deepspeaker.training.objectives import Objective, SoftmaxObjective, TripletObjective
+from deepspeaker.training.optimizer import build_optimizer
 from deepspeaker.training.processes import Interrupted, failure_cause, launch, process_group
 from deepspeaker.training.stages import fast_precision, train_softmax, train_triplet
 

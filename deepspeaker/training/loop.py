@@ -24,6 +24,7 @@ from deepspeaker.training.distributed import all_reduce, rank, synchronise_batch
 from deepspeaker.training.loading import BatchLoader
 from deepspeaker.training.monitoring import Development, Monitor
 from deepspeaker.training.objectives import Objective
+from deepspeaker.training.optimizer import build_optimizer
 from deepspeaker.training.processes import Interrupted, stop_signals
 
 #: Weights are averaged over this last share of the epochs.
@@ -285,21 +286,6 @@ def learning_rate(
     return final_learning_rate + (learning_rate - final_learning_rate) * remaining
 
 
-def build_optimizer(module: nn.Module, name: str, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Return AdamW or SGD with momentum; set the learning rate before every step.
-
-    Weight decay applies to weights with two dimensions or more, not to biases and batch norms.
-    """
-    parameters = list(module.parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    if name == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
-    return torch.optim.AdamW(groups, lr=0.0)
-
-
 def clip_gradient(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
     """Return the L2 norm of the whole gradient; if ``max_norm`` is above 0, scale a longer gradient down to it."""
     if max_norm:
@@ -320,7 +306,7 @@ def deterministic(device: torch.device) -> Iterator[None]:
     mode, memory = torch.get_deterministic_debug_mode(), cast(Any, torch.utils.deterministic)
     fill = memory.fill_uninitialized_memory
     if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")  # without the import of torch's compiler
         # The gradient of the indexing in triplet_loss needs this mode: from 32768 pairs on, threads add it up in any
         # order. Filling fresh memory would take 5 % of a step and changes no result.
         memory.fill_uninitialized_memory = False

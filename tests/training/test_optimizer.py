@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -91,3 +93,21 @@ def test_optimizer_steps_against_the_formulas(name: str) -> None:
                 values.append(value - rate * decayed * value - rate * scaled)
         weight, bias = values
         assert [layer.weight.item(), layer.bias.item()] == pytest.approx([weight, bias])
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_optimizer_does_not_import_the_compiler(name: str) -> None:
+    code = f"""
+import sys
+from torch import nn, ones
+from deepspeaker.training import build_optimizer
+layer = nn.Linear(2, 1)
+optimizer = build_optimizer(layer, {name!r}, 0.9, 0.1)
+layer(ones(1, 2)).sum().backward()
+optimizer.step()
+optimizer.zero_grad()
+optimizer.load_state_dict(optimizer.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
