@@ -42,9 +42,7 @@ def corpus_title(corpus: str, synthetic: bool) -> str:
 class _Record(BaseModel):
     """A record whose keys are checked strictly. Unknown keys, from later versions, are kept as attributes."""
 
-    model_config = ConfigDict(
-        extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class TrialListInfo(_Record):

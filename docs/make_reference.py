@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import typing
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +77,32 @@ def limits(field: Any) -> str:
     return f" {', '.join(found)}" if found else ""
 
 
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Return the docstrings below the fields of a model. Pydantic would read them at every start of a command."""
+    found = {}
+    for base in model.__mro__[-2::-1]:
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            for field, below in pairwise(ast.parse(inspect.getsource(base)).body[0].body):
+                if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                    found[field.target.id] = text(ast.literal_eval(below.value))
+    return found
+
+
 def fields(model: type[BaseModel], prefix: str) -> Iterator[list[str]]:
     """Yield key, default, values and meaning of every field, sections inside included."""
+    meaning = meanings(model)
     for name, field in model.model_fields.items():
         inner = section_of(field.annotation)
         if inner and not isinstance(field.default, list):
             yield from fields(inner, f"{prefix}{name}.")
             continue
         if field.is_required():
-            yield [f"`{prefix}{name}`", "-", kind(field.annotation), text(field.description)]
+            yield [f"`{prefix}{name}`", "-", kind(field.annotation), meaning.get(name, "")]
             continue
         default = field.default if field.default is not PydanticUndefined else field.default_factory()
         shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
         shown = "-" if default is None else shown
-        yield [f"`{prefix}{name}`", shown, kind(field.annotation) + limits(field), text(field.description)]
+        yield [f"`{prefix}{name}`", shown, kind(field.annotation) + limits(field), meaning.get(name, "")]
 
 
 def configuration() -> str:
@@ -132,9 +146,9 @@ A key that is null was not measured, or does not apply. Later versions may add k
             continue
         seen.add(model)
         page += f"## {'Top level' if model is results.Results else model.__name__}\n\n{text(inspect.getdoc(model))}\n\n"
-        rows = []
+        rows, meaning = [], meanings(model)
         for name, field in model.model_fields.items():
-            rows.append([f"`{field.alias or name}`", kind(field.annotation), text(field.description)])
+            rows.append([f"`{field.alias or name}`", kind(field.annotation), meaning.get(name, "")])
             inner = section_of(field.annotation)
             waiting += [inner] if inner else []
         page += table("key | type | meaning", rows) + "\n"

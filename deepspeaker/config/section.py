@@ -13,4 +13,4 @@ WarpFactor = Annotated[float, Field(ge=0.5, le=2.0)]
 class Section(BaseModel):
     """Keys with defaults. Unknown ones are refused, and values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
