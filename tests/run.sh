@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # usage: tests/run.sh [--slow] [arguments of pytest]
 #
-# Creates the environment (.venv, unless DEEPSPEAKER_PYTHON is set) and runs ruff, mypy --strict, shellcheck and pytest, in two
-# processes. --slow adds the trainings that take minutes. As root on Debian, this also installs slurm-wlm, munge and chromium
-# if they are missing, for the tests that use a real Slurm and a real browser.
+# Creates the environment (.venv, unless DEEPSPEAKER_PYTHON is set) and runs ruff, shellcheck, mypy --strict and pytest. Its
+# three processes keep two processors busy, since some tests wait. --slow adds the trainings that take minutes. As root on
+# Debian, this also installs slurm-wlm, munge and chromium if they are missing, for the tests that use a real Slurm and a
+# real browser.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +21,8 @@ PATH=$(cd "$(dirname "$python")" && pwd):$PATH
 export PATH
 
 ruff check .
-mypy
 shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/*.sh tests/slurm/*.sh .ci/run
 wait  # for the packages
-python3 -m pytest -n 2 --dist loadgroup ${slow[@]+"${slow[@]}"} "$@"
+mypy &
+python3 -m pytest -n 3 --dist loadgroup ${slow[@]+"${slow[@]}"} "$@"
+wait $!  # for mypy

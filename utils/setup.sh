@@ -63,7 +63,8 @@ if ! ls /dev/nvidia[0-9]* >/dev/null 2>&1 && [ "$(uname -s)" = Linux ]; then
     index=(--extra-index-url "$url")
   fi
 fi
-"$venv/bin/python" -m pip install --disable-pip-version-check ${index[@]+"${index[@]}"} \
+# Python compiles the modules that are used; pip would compile all of them, for most of a minute.
+"$venv/bin/python" -m pip install --no-compile --disable-pip-version-check ${index[@]+"${index[@]}"} \
   -c "$root/constraints.txt" -e "${root}[train,$extras]" >"$log" 2>&1 ||
   { grep -i error "$log" | tail -3 >&2; die "pip failed, see $log; fix the error and start again"; }
 {

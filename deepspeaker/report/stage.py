@@ -7,6 +7,8 @@ import csv
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,26 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
         If results or scores are missing.
     """
     results = Results.read(exp_dir / "results.json")
+    featured = results.featured(results.first_list)
+    with ThreadPoolExecutor(1) as thread:  # t-SNE does not hold Python's lock, so it runs beside the drawing
+        maps = thread.submit(lambda: dict(_maps(data_dir, exp_dir, featured, results.seed)))
+        data = _read(results, data_dir, exp_dir)
+        captions = _save_plots(results, data, exp_dir)
+        data = replace(data, maps=maps.result())
+    if data.maps:
+        captions["embeddings.png"] = "t-SNE map of the embeddings of test utterances"
+        plot_maps(data.maps, exp_dir / "embeddings.png", f"{results.title}: t-SNE map of the embeddings")
+    for name in {"det_backends.png", "enrolment.png", "degradation.png", "embeddings.png"} - captions.keys():
+        (exp_dir / name).unlink(missing_ok=True)  # from an earlier report
+    atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
+    atomic_write(exp_dir / "RESULTS.md", results_markdown(results, captions, data.commands))
+    atomic_write(exp_dir / "report.html", results_page(results, data))
+    print(results_table(results))
+    print(f"\nfull report with plots: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
+
+
+def _read(results: Results, data_dir: Path, exp_dir: Path) -> ReportData:
+    """Return what the report shows, without the maps."""
     first = results.first_list
     featured = results.featured(first)
     points, densities = {}, {}
@@ -67,23 +89,12 @@ def write_report(data_dir: Path, exp_dir: Path) -> None:
     groups = {f"Systems (back end: {featured[0].backend})": systems}
     if len(backends) > 1:
         groups[f"Back ends (system: {featured[-1].name})"] = backends
-    data = ReportData(
-        groups,
-        densities,
-        dict(_maps(data_dir, exp_dir, featured, results.seed)),
-        dict(_histories(exp_dir)),
-        list(_commands(results, data_dir, exp_dir)),
-    )
-    captions = _save_plots(results, data, exp_dir)
-    atomic_write(exp_dir / "config.yaml", yaml.safe_dump(dict(results.config), sort_keys=False))
-    atomic_write(exp_dir / "RESULTS.md", results_markdown(results, captions, data.commands))
-    atomic_write(exp_dir / "report.html", results_page(results, data))
-    print(results_table(results))
-    print(f"\nfull report with plots: {exp_dir}/report.html; as Markdown: {exp_dir}/RESULTS.md")
+    histories, commands = dict(_histories(exp_dir)), list(_commands(results, data_dir, exp_dir))
+    return ReportData(groups, densities, histories=histories, commands=commands)
 
 
 def _save_plots(results: Results, data: ReportData, exp_dir: Path) -> dict[str, str]:
-    """Write all plots, remove those of an earlier report, and return the captions by path."""
+    """Write all plots but that of the maps, and return the captions by path."""
     featured = results.featured(results.first_list)
     title = f"{results.title}, {results.first_list}: {describe_speakers(results, results.first_list)}"
     systems, *backends = data.curves.values()
@@ -104,15 +115,10 @@ def _save_plots(results: Results, data: ReportData, exp_dir: Path) -> dict[str, 
     if degraded := degradation_curves(results):
         captions["degradation.png"] = f"EER on degraded test speech, {featured[0].backend}"
         plot_degradation(degraded, exp_dir / "degradation.png", f"{results.title}: degraded test speech")
-    if data.maps:
-        captions["embeddings.png"] = "t-SNE map of the embeddings of test utterances"
-        plot_maps(data.maps, exp_dir / "embeddings.png", f"{results.title}: t-SNE map of the embeddings")
     for name, rows in data.histories.items():
         captions[f"{name}/training.png"] = f"Learning curves of the {name} training"
         if not (exp_dir / name / "training.png").is_file():  # the training has usually drawn it
             _plot_training(rows, exp_dir, name, results.title)
-    for name in {"det_backends.png", "enrolment.png", "degradation.png", "embeddings.png"} - captions.keys():
-        (exp_dir / name).unlink(missing_ok=True)  # from an earlier report
     return captions
 
 
