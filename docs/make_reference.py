@@ -84,7 +84,7 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
         if issubclass(base, BaseModel) and base is not BaseModel:
             for field, below in pairwise(ast.parse(inspect.getsource(base)).body[0].body):
                 if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
-                    found[field.target.id] = text(ast.literal_eval(below.value))
+                    found[field.target.id] = ast.literal_eval(below.value)
     return found
 
 
@@ -97,12 +97,12 @@ def fields(model: type[BaseModel], prefix: str) -> Iterator[list[str]]:
             yield from fields(inner, f"{prefix}{name}.")
             continue
         if field.is_required():
-            yield [f"`{prefix}{name}`", "-", kind(field.annotation), meaning.get(name, "")]
+            yield [f"`{prefix}{name}`", "-", kind(field.annotation), text(meaning.get(name))]
             continue
         default = field.default if field.default is not PydanticUndefined else field.default_factory()
         shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
         shown = "-" if default is None else shown
-        yield [f"`{prefix}{name}`", shown, kind(field.annotation) + limits(field), meaning.get(name, "")]
+        yield [f"`{prefix}{name}`", shown, kind(field.annotation) + limits(field), text(meaning.get(name))]
 
 
 def configuration() -> str:
@@ -148,7 +148,7 @@ A key that is null was not measured, or does not apply. Later versions may add k
         page += f"## {'Top level' if model is results.Results else model.__name__}\n\n{text(inspect.getdoc(model))}\n\n"
         rows, meaning = [], meanings(model)
         for name, field in model.model_fields.items():
-            rows.append([f"`{field.alias or name}`", kind(field.annotation), meaning.get(name, "")])
+            rows.append([f"`{field.alias or name}`", kind(field.annotation), text(meaning.get(name))])
             inner = section_of(field.annotation)
             waiting += [inner] if inner else []
         page += table("key | type | meaning", rows) + "\n"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from deepspeaker.config import Config, GRUModel, ResCNNModel, dump_config, load_config
 from deepspeaker.errors import InputError
+from docs import make_reference
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -44,8 +45,9 @@ def test_the_defaults_are_the_documented_features() -> None:
 
 def test_every_key_has_a_description_of_one_line() -> None:
     def check(section: type[BaseModel]) -> None:
+        meaning = make_reference.meanings(section)
         for name, field in section.model_fields.items():
-            assert field.description and "\n" not in field.description, f"{section.__name__}.{name}"
+            assert meaning.get(name) and "\n" not in meaning[name], f"{section.__name__}.{name}"
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 check(field.annotation)
 
