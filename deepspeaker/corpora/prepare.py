@@ -32,6 +32,7 @@ def prepare(
     allow_pipes: bool,
     say: Callable[[str], None],
     test_source: Path | None = None,
+    dev_source: Path | None = None,
     utt2session: Mapping[str, str] | None = None,
     allow_speaker_overlap: bool = False,
     same_speakers: bool = False,
@@ -60,6 +61,8 @@ def prepare(
         Prints lines for the user.
     test_source
         A folder whose ``trials``, ``enrol_spk2utt`` and ``utt2X`` tables are copied to the test part.
+    dev_source
+        A folder whose ``utt2corpus`` is copied to the development part.
     utt2session
         The session of utterances of the test part, written there as ``utt2session``. If there is none, neither here
         nor in ``test_source``, chapters of LibriSpeech count as sessions.
@@ -95,6 +98,9 @@ def prepare(
     written = {part: DataDir.read(output / part) for part in PARTS if (output / part).is_dir()}
     check_disjoint(written, allow_speaker_overlap or same_speakers)
     copy_test_tables(test_source, output / "test", usable["test"])
+    (output / "dev" / "utt2corpus").unlink(missing_ok=True)
+    if dev_source and (dev_source / "utt2corpus").is_file():
+        _copy_table(dev_source / "utt2corpus", output / "dev", usable["dev"])
     if not utt2session and not (output / "test" / "utt2session").is_file():
         utt2session = chapters_as_sessions(usable["test"].utt2spk)
         if utt2session:
@@ -168,8 +174,12 @@ def copy_test_tables(source: Path | None, folder: Path, test: DataDir) -> None:
             shutil.copyfile(source / name, folder / name)
     for path in sorted(source.glob("utt2*")):
         if path.name not in written:
-            table = read_table(path)
-            write_table(folder / path.name, {u: value for u, value in table.items() if u in test.utt2spk})
+            _copy_table(path, folder, test)
+
+
+def _copy_table(path: Path, folder: Path, part: DataDir) -> None:
+    """Copy the lines of the utterances of a part."""
+    write_table(folder / path.name, {u: value for u, value in read_table(path).items() if u in part.utt2spk})
 
 
 def write_trial_lists(folder: Path, utt2spk: dict[str, str], seed: int, say: Callable[[str], None]) -> None:

@@ -62,9 +62,10 @@ def model_card(description: Description) -> str:
 
 def _results(description: Description) -> list[str]:
     results = description.results
+    within = " within a corpus" if results.get("corpora", 1) > 1 else ""
     lines = [
-        f"EER on all pairs of {results['utterances']} utterances of {results['speakers']} test speakers, whom it never "
-        f"heard in training (cosine): **{format_rate(results['eer'], results.get('eer_ci95'))} %**."
+        f"EER on all pairs{within} of {results['utterances']} utterances of {results['speakers']} test speakers, whom "
+        f"it never heard in training (cosine): **{format_rate(results['eer'], results.get('eer_ci95'))} %**."
     ]
     if "eer_int8" in results:
         lines.append(f"With eight-bit weights (`model_int8.onnx`): {format_rate(results['eer_int8'])} %.")

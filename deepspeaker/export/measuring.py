@@ -22,6 +22,7 @@ from deepspeaker.embedding import embed_features, evenly_spaced
 from deepspeaker.errors import InputError
 from deepspeaker.features import FeatureIndex, mean_variance_normalised
 from deepspeaker.inference import Cohort, Rates, RatesBySeconds, SpeakerModel, Threshold
+from deepspeaker.kaldi import read_table
 from deepspeaker.metrics import det_points, false_acceptance_point, rates_at_threshold
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Embedded:
     """Speech frames, (utterances,)."""
     speaker: NDArray[np.int64]
     """The speaker of each utterance as a number from 0, (utterances,)."""
+    corpus: NDArray[np.str_] | None = None
+    """The corpus of each utterance, (utterances,). Pairs of two corpora do not count: they are easy to tell apart."""
 
     @property
     def speakers(self) -> int:
@@ -90,6 +93,27 @@ def _measures(
     return np.column_stack([score(part.vectors, first, second), duration_measures(part.frames, first, second)])
 
 
+def _pairs(part: Embedded) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return both sides of the pairs that count, and whether they are of one speaker."""
+    first, second, is_target = labelled_pairs(part.speaker)
+    if part.corpus is None:
+        return first, second, is_target
+    kept = part.corpus[first] == part.corpus[second]
+    return first[kept], second[kept], is_target[kept]
+
+
+def _corpora(folder: Path, index: FeatureIndex, chosen: NDArray[np.int32]) -> NDArray[np.str_] | None:
+    """Return the corpora of utterances of a ``_nosil`` directory, from the part's ``utt2corpus``, if it has one."""
+    path = folder.with_name(folder.name.removesuffix("_nosil")) / "utt2corpus"
+    if not path.is_file():
+        return None
+    table = read_table(path)
+    ids = [index.utterance_id(int(utterance)) for utterance in chosen]
+    if missing := [utterance for utterance in ids if utterance not in table]:
+        raise InputError(f"{path}: has no line for {missing[0]}; add it, or remove the table")
+    return np.array([table[utterance] for utterance in ids])
+
+
 def embed_part(network: Network, folder: Path) -> Embedded | None:
     """Embed the utterances of a ``_nosil`` directory, at most ``MAX_UTTERANCES``; None if there is no directory."""
     if not (folder / "feats.scp").is_file():
@@ -100,7 +124,8 @@ def embed_part(network: Network, folder: Path) -> Embedded | None:
     chosen = evenly_spaced(np.arange(len(index), dtype=np.int32), MAX_UTTERANCES)
     vectors = np.stack([embed_features(network, index.read(int(utterance))) for utterance in chosen])
     speaker = np.unique(index.speaker[chosen], return_inverse=True)[1]
-    return Embedded(vectors, index.frames[chosen].astype(np.int64), speaker.astype(np.int64))
+    frames = index.frames[chosen].astype(np.int64)
+    return Embedded(vectors, frames, speaker.astype(np.int64), _corpora(folder, index, chosen))
 
 
 def embed_crops(network: Network, folder: Path, seed: int = 0) -> Embedded:
@@ -112,11 +137,12 @@ def embed_crops(network: Network, folder: Path, seed: int = 0) -> Embedded:
     chosen = evenly_spaced(np.arange(len(index), dtype=np.int32), MAX_UTTERANCES)
     longest = index.frames[chosen]
     lengths = np.exp(generator.uniform(np.log(np.minimum(SHORTEST_CROP, longest)), np.log(longest + 1)))
-    return _cropped(network, index, chosen, np.minimum(lengths.astype(np.int64), longest), generator)
+    return _cropped(network, folder, index, chosen, np.minimum(lengths.astype(np.int64), longest), generator)
 
 
 def _cropped(
     network: Network,
+    folder: Path,
     index: FeatureIndex,
     chosen: NDArray[np.int32],
     lengths: NDArray[np.int64],
@@ -129,7 +155,7 @@ def _cropped(
         start = int(generator.integers(len(features) - length + 1))
         vectors.append(embed_features(network, mean_variance_normalised(features[start : start + length])))
     speaker = np.unique(index.speaker[chosen], return_inverse=True)[1]
-    return Embedded(np.stack(vectors), lengths, speaker.astype(np.int64))
+    return Embedded(np.stack(vectors), lengths, speaker.astype(np.int64), _corpora(folder, index, chosen))
 
 
 def embed_cohort(network: Network, folder: Path, speakers: int) -> Cohort:
@@ -157,16 +183,17 @@ def calibrate(whole: Embedded, crops: Embedded, cohort: Cohort | None = None, p_
         np.concatenate([whole.vectors, crops.vectors]),
         np.concatenate([whole.frames, crops.frames]),
         np.concatenate([whole.speaker, crops.speaker]),
+        None if whole.corpus is None else np.concatenate([whole.corpus, crops.corpus]),
     )
-    first, second, is_target = labelled_pairs(both.speaker)
+    first, second, is_target = _pairs(both)
     kept = second - first != len(whole.speaker)
     measures = _measures(both, first[kept], second[kept], cohort)
     return Scorer(train_calibration(measures, is_target[kept], p_target), cohort)
 
 
 def scored_pairs(part: Embedded, scorer: Scorer) -> Pairs:
-    """Score all pairs of utterances."""
-    first, second, is_target = labelled_pairs(part.speaker)
+    """Score all pairs of utterances, or with several corpora all pairs within one."""
+    first, second, is_target = _pairs(part)
     return Pairs(first, second, is_target, scorer(part, first, second))
 
 
@@ -208,7 +235,7 @@ def rates_by_seconds(
         nontargets = len(chosen) * (len(chosen) - 1) // 2 - targets
         if len(speakers) < _MIN_CROP_SPEAKERS or targets < _MIN_CROP_TARGETS or nontargets < _MIN_CROP_NONTARGETS:
             continue
-        crops = _cropped(network, index, chosen, np.full(len(chosen), frames, dtype=np.int64), generator)
+        crops = _cropped(network, folder, index, chosen, np.full(len(chosen), frames, dtype=np.int64), generator)
         rates = _rates(crops, scored_pairs(crops, scorer), threshold)
         found.append(RatesBySeconds(seconds=seconds, **rates.model_dump()))
     return found

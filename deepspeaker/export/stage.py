@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,9 @@ def export_model(
     by_seconds = rates_by_seconds(fast, data_dir / "test_nosil", scorer, default.value, features.frame_shift)
     speakers = sorted({speaker for one in networks for speaker in one["speakers"]})
     measured = {"eer": _eer(test), "speakers": test.speakers, "utterances": len(test.speaker)}
-    if not fuse:
+    if test.corpus is not None:
+        measured["corpora"] = len(set(test.corpus))
+    elif not fuse:
         measured |= _of_results(results, system)
     with atomic_folder(output) as folder:
         _write_weights(network, features, folder, half)
@@ -271,4 +274,4 @@ def _write_int8(folder: Path, nosil: Path, test: Embedded) -> float:
     chosen = evenly_spaced(np.arange(len(index), dtype=np.int32), MAX_UTTERANCES)
     rows = [session.run(None, {"features": index.read(int(utterance))[None]})[0][0] for utterance in chosen]
     alone.unlink()
-    return _eer(Embedded(np.stack(rows), test.frames, test.speaker))
+    return _eer(replace(test, vectors=np.stack(rows)))

@@ -143,6 +143,18 @@ def test_trials_models_and_utterance_tables_of_a_kaldi_corpus_are_copied(tmp_pat
     assert not {"trials", "enrol_spk2utt", "utt2channel"} & {path.name for path in (output / "test").iterdir()}
 
 
+def test_the_corpora_of_development_utterances_are_copied_and_counted(tmp_path: Path) -> None:
+    folder = make_kaldi(tmp_path / "corpus", {"train": ["a", "b"], "dev": ["c", "d"], "test": ["e", "f"]})
+    output, before = tmp_path / "data", fingerprint("kaldi", folder)
+    (folder / "dev/utt2corpus").write_text("c-1 phone\nd-2 studio\nx-1 phone\n")
+    assert fingerprint("kaldi", folder) != before
+    run(read_kaldi(folder), output, dev_source=folder / "dev")
+    assert read_table(output / "dev/utt2corpus") == {"c-1": "phone", "d-2": "studio"}
+    (folder / "dev/utt2corpus").unlink()
+    run(read_kaldi(folder), output, dev_source=folder / "dev")
+    assert not (output / "dev/utt2corpus").exists()
+
+
 def segmented(folder: Path, parts: dict[str, str]) -> Path:
     """Write data directories with one recording per speaker, named alike in all parts, and two segments of each."""
     for part, names in parts.items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 import deepspeaker
-from deepspeaker.backends import Calibration
+from deepspeaker.backends import Calibration, cosine_scores, duration_measures, train_calibration
 from deepspeaker.errors import InputError
 from deepspeaker.export import (
     Embedded,
@@ -128,6 +130,25 @@ def test_run_sh_passes_licence_and_sources_to_the_card(copied: Recipe) -> None:
     card = (copied.folder / EXP / "model/README.md").read_text()
     for line in ("license: cc-by-4.0", "- **Source**: voices of $(eSpeak), CC0", "- **Source**: a=b"):
         assert line in card.splitlines()
+
+
+def test_pairs_of_two_corpora_do_not_count() -> None:
+    whole, crops = (replace(made_up(20, 3, 0), corpus=np.repeat(["read", "phone"], [24, 36])) for _ in range(2))
+    scorer = calibrate(whole, crops)
+    pairs = scored_pairs(whole, scorer)
+    assert len(pairs.scores) == math.comb(24, 2) + math.comb(36, 2)
+    assert int(pairs.is_target.sum()) == 20 * math.comb(3, 2)
+    assert not ((pairs.first < 24) & (pairs.second >= 24)).any()
+    # Learn again from pairs that a plain loop lists: those of one corpus, but no utterance with its own crop.
+    in_phone, speaker = (np.arange(120) % 60 >= 24), np.tile(whole.speaker, 2)
+    listed = [(a, b) for a in range(120) for b in range(a + 1, 120) if in_phone[a] == in_phone[b] and b - a != 60]
+    first, second = np.array(listed).T
+    vectors, frames = np.tile(whole.vectors, (2, 1)), np.concatenate([whole.frames, crops.frames])
+    measures = [cosine_scores(vectors, first, second), duration_measures(frames, first, second)]
+    expected = train_calibration(np.column_stack(measures), speaker[first] == speaker[second], 0.05)
+    assert scorer.calibration is not None
+    np.testing.assert_allclose(scorer.calibration.weights, expected.weights, rtol=1e-6)
+    assert scorer.calibration.offset == pytest.approx(expected.offset, rel=1e-6)
 
 
 def test_a_crop_is_not_compared_with_its_own_utterance() -> None:
