@@ -65,6 +65,8 @@ def answers(function: Function) -> Function:
     def command(*arguments: Any, **options: Any) -> Any:
         try:
             return function(*arguments, **options)
+        except BrokenPipeError:  # head or less has read enough
+            return NO_ANSWER
         except (InputError, OSError) as error:
             if click.get_current_context().find_root().params["debug"]:
                 raise
