@@ -228,7 +228,7 @@ def update_extractor(extractor: Extractor, statistics: ExtractorStatistics) -> t
     prior = statistics.scatter / utterances - np.outer(mean, mean)
     root = np.linalg.cholesky(prior)
     rows, columns = np.tril_indices(dim)
-    square = np.empty((dim + 1, dim + 1))  # A, a and the counts
+    square = np.zeros((dim + 1, dim + 1))  # A, a and the counts; the upper triangle is not read, but must be finite
     regression = np.empty((*extractor.offsets.shape, dim + 1))  # T and o
     for component, (packed, count) in enumerate(zip(statistics.weighted, statistics.counts, strict=True)):
         square[rows, columns] = packed

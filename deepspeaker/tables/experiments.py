@@ -112,6 +112,8 @@ def experiments_of(setting: Setting) -> dict[str, Experiment]:
     both += _set("triplet", triplet.epochs, triplet.steps_per_epoch)
     long = (epochs, total // epochs)  # one training as long as the other two
     untrained = ("--set", "triplet.epochs=0")
+    # From random weights, the hardest negatives can make all embeddings coincide.
+    early = ("--set", f"triplet.early_steps={softmax.epochs * softmax.steps_per_epoch}")
     found: dict[str, Experiment] = {}
     for network, shown in NETWORKS.items():
         fuse = "rescnn" if network == "gru" else ""
@@ -125,7 +127,7 @@ def experiments_of(setting: Setting) -> dict[str, Experiment]:
             f"{shown}, softmax alone", network, options=(*_set("softmax", *long), *untrained)
         )
         found[f"{network}_triplet"] = Experiment(
-            f"{shown}, triplet loss alone", network, options=("--pretraining", "false", *_set("triplet", *long))
+            f"{shown}, triplet loss alone", network, options=("--pretraining", "false", *early, *_set("triplet", *long))
         )
         for training, system in (("", "triplet"), ("_softmax", "softmax"), ("_triplet", "triplet")):
             source = f"{network}{training}"

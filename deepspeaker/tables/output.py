@@ -34,7 +34,11 @@ _IVECTOR = (
     "of a speech recogniser, which needs transcribed speech."
 )
 _NOTES = {
-    5: [_IVECTOR],
+    5: [
+        _IVECTOR,
+        "Triplet loss alone begins with semi-hard negatives, for as many steps as softmax has: from random weights, the "
+        "hardest ones can make all embeddings coincide.",
+    ],
     9: [
         "The networks trained on other data are those of table 5. On a corpus of several phrases, only pairs of one "
         "phrase count, and there is no ACC."

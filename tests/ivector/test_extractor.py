@@ -150,6 +150,17 @@ def test_a_known_total_variability_matrix_is_recovered(full: bool) -> None:
     assert np.allclose(found_means, means, atol=0.05)
 
 
+def test_the_update_does_not_depend_on_what_memory_held_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    ubm = random_ubm(20, 6, 4)
+    extractor = initial_extractor(ubm, 3, seed=1)
+    pairs = [aligned(ubm, 40, seed) for seed in range(12)]
+    collected = accumulate_extractor(extractor, statistics_of_given(ubm, pairs))
+    expected, _ = update_extractor(extractor, collected)
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, np.nan, dtype))
+    found, _ = update_extractor(extractor, collected)
+    check_equal(found, expected, 0)
+
+
 def check_equal(first: ExtractorStatistics | Extractor, second: ExtractorStatistics | Extractor, rtol: float) -> None:
     for field in dataclasses.fields(first):
         a, b = getattr(first, field.name), getattr(second, field.name)
