@@ -36,8 +36,8 @@ _IVECTOR = (
 _NOTES = {
     5: [
         _IVECTOR,
-        "Triplet loss alone begins with semi-hard negatives, for as many steps as softmax has: from random weights, the "
-        "hardest ones can make all embeddings coincide.",
+        "Triplet loss alone begins with semi-hard negatives, for as many steps as softmax has: from random weights, "
+        "the hardest ones can make all embeddings coincide.",
     ],
     9: [
         "The networks trained on other data are those of table 5. On a corpus of several phrases, only pairs of one "
