@@ -102,9 +102,9 @@ def _pairs(part: Embedded) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return first[kept], second[kept], is_target[kept]
 
 
-def _corpora(folder: Path, index: FeatureIndex, chosen: NDArray[np.int32]) -> NDArray[np.str_] | None:
+def _corpora(index: FeatureIndex, chosen: NDArray[np.int32]) -> NDArray[np.str_] | None:
     """Return the corpora of utterances of a ``_nosil`` directory, from the part's ``utt2corpus``, if it has one."""
-    path = folder.with_name(folder.name.removesuffix("_nosil")) / "utt2corpus"
+    path = index.data_dir.with_name(index.data_dir.name.removesuffix("_nosil")) / "utt2corpus"
     if not path.is_file():
         return None
     table = read_table(path)
@@ -125,7 +125,7 @@ def embed_part(network: Network, folder: Path) -> Embedded | None:
     vectors = np.stack([embed_features(network, index.read(int(utterance))) for utterance in chosen])
     speaker = np.unique(index.speaker[chosen], return_inverse=True)[1]
     frames = index.frames[chosen].astype(np.int64)
-    return Embedded(vectors, frames, speaker.astype(np.int64), _corpora(folder, index, chosen))
+    return Embedded(vectors, frames, speaker.astype(np.int64), _corpora(index, chosen))
 
 
 def embed_crops(network: Network, folder: Path, seed: int = 0) -> Embedded:
@@ -137,12 +137,11 @@ def embed_crops(network: Network, folder: Path, seed: int = 0) -> Embedded:
     chosen = evenly_spaced(np.arange(len(index), dtype=np.int32), MAX_UTTERANCES)
     longest = index.frames[chosen]
     lengths = np.exp(generator.uniform(np.log(np.minimum(SHORTEST_CROP, longest)), np.log(longest + 1)))
-    return _cropped(network, folder, index, chosen, np.minimum(lengths.astype(np.int64), longest), generator)
+    return _cropped(network, index, chosen, np.minimum(lengths.astype(np.int64), longest), generator)
 
 
 def _cropped(
     network: Network,
-    folder: Path,
     index: FeatureIndex,
     chosen: NDArray[np.int32],
     lengths: NDArray[np.int64],
@@ -155,7 +154,7 @@ def _cropped(
         start = int(generator.integers(len(features) - length + 1))
         vectors.append(embed_features(network, mean_variance_normalised(features[start : start + length])))
     speaker = np.unique(index.speaker[chosen], return_inverse=True)[1]
-    return Embedded(np.stack(vectors), lengths, speaker.astype(np.int64), _corpora(folder, index, chosen))
+    return Embedded(np.stack(vectors), lengths, speaker.astype(np.int64), _corpora(index, chosen))
 
 
 def embed_cohort(network: Network, folder: Path, speakers: int) -> Cohort:
@@ -235,7 +234,7 @@ def rates_by_seconds(
         nontargets = len(chosen) * (len(chosen) - 1) // 2 - targets
         if len(speakers) < _MIN_CROP_SPEAKERS or targets < _MIN_CROP_TARGETS or nontargets < _MIN_CROP_NONTARGETS:
             continue
-        crops = _cropped(network, folder, index, chosen, np.full(len(chosen), frames, dtype=np.int64), generator)
+        crops = _cropped(network, index, chosen, np.full(len(chosen), frames, dtype=np.int64), generator)
         rates = _rates(crops, scored_pairs(crops, scorer), threshold)
         found.append(RatesBySeconds(seconds=seconds, **rates.model_dump()))
     return found
