@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import deepspeaker
 from deepspeaker.files import sha256_of
 from deepspeaker.kaldi import read_table, read_vector
 from deepspeaker.stages import Lock
@@ -216,6 +217,12 @@ def test_evaluate_tests_a_model_on_other_recordings(model: Path, finished: Recip
     assert rates[0] == pytest.approx(rates[1], abs=0.01)
     assert (found["corpus"], found["synthetic"]) == ("test", True)  # as corpus.json of stage 1 says
     assert (tmp_path / "e $(x)/report.html").is_file()
+    assert {one["backend"] for one in found["systems"]} == {"cosine", "model"}
+    loaded = deepspeaker.load(model)
+    lines = (tmp_path / "e $(x)/triplet/scores_trials_all_model").read_text().splitlines()
+    for one, other, score in (lines[number].split() for number in (0, 1000, -1)):
+        files = read_table(test / "wav.scp")
+        assert loaded.verify(files[one], files[other]).llr == pytest.approx(float(score), abs=1e-3)
     thresholds = json.loads((tmp_path / "e $(x)/thresholds.json").read_text())["thresholds"]
     for one in thresholds:  # these speakers chose the thresholds
         assert one["here"]["p_fa"] == pytest.approx(one["stated"]["test"]["p_fa"], abs=0.005)

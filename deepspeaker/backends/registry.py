@@ -141,8 +141,11 @@ _Pairwise = Callable[
 ]
 
 
-def _averaging(score: _Pairwise) -> BackEnd:
-    """Enrol each model as if it were one utterance: by the mean of its embeddings and the sum of its frames."""
+def averaging(score: _Pairwise) -> BackEnd:
+    """Return the back end of a score of pairs: a model counts as one utterance, the mean of its embeddings.
+
+    It has the frames of all its utterances.
+    """
 
     def backend(trials: EmbeddedTrials) -> NDArray[np.float32]:
         vectors, frames, models, enrolment, test = trials
@@ -156,7 +159,7 @@ def _averaging(score: _Pairwise) -> BackEnd:
 
 
 def _cosine(dimensions: slice = slice(None)) -> BackEnd:
-    return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors[:, dimensions], enrolment, test))
+    return averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors[:, dimensions], enrolment, test))
 
 
 def _networks(dims: Sequence[int]) -> list[slice]:
@@ -203,7 +206,7 @@ def _score_sum(dims: Sequence[int]) -> BackEnd:
 
 def _mean_subtracted(parts: Mapping[str, Embeddings], options: Options) -> BackEnd:
     mean = parts["train"].vectors.mean(axis=0)
-    return _averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test))
+    return averaging(lambda vectors, frames, enrolment, test: cosine_scores(vectors - mean, enrolment, test))
 
 
 def _normalised(training: Embeddings, top: int | None, norm: Norm) -> BackEnd:
@@ -218,7 +221,7 @@ def _normalised(training: Embeddings, top: int | None, norm: Norm) -> BackEnd:
         statistics = cohort_statistics(length_normalised(vectors), cohort, top)
         return normalised_scores(cosine_scores(vectors, enrolment, test), enrolment, test, statistics, norm)
 
-    return _averaging(scores)
+    return averaging(scores)
 
 
 def _plda(training: Embeddings, options: Options, adapt_to: NDArray[np.float32] | None = None) -> BackEnd:
@@ -261,7 +264,7 @@ def _calibrated(parts: Mapping[str, Embeddings], options: Options, others: Seque
     development = parts["dev"]
     scored = [_cosine(network) for network in _networks(options.dims)]
     scored += others
-    durations = _averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
+    durations = averaging(lambda vectors, frames, enrolment, test: duration_measures(frames, enrolment, test))
 
     def measures(trials: EmbeddedTrials) -> NDArray[np.float64]:
         columns = [*(backend(trials)[:, None] for backend in scored), durations(trials)]

@@ -25,7 +25,10 @@ from deepspeaker.cli.options import (
 from deepspeaker.errors import InputError
 
 if TYPE_CHECKING:
-    from deepspeaker.inference import Description, FileEmbedding, SpeakerModel
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from deepspeaker.inference import FileEmbedding, SpeakerModel
     from deepspeaker.kaldi import DataDir
 
 
@@ -115,7 +118,7 @@ def _run(
             scores = [_score_pairs(loaded, found, path, pairs, output) for path, pairs in lists.items()]
             return record | {"scores": scores}
         _prepare(data.subset(list(found)), folder, output, loaded, found, seed)
-        _evaluate(loaded.description, output, seed, max_skipped, trials, enrolment)
+        _evaluate(loaded, output, seed, max_skipped, trials, enrolment)
         record["thresholds"] = _measure_thresholds(loaded, data, found, output)
     return record | {"results": Results.read(output / "results.json").model_dump(mode="json")}
 
@@ -204,20 +207,33 @@ def _is_synthetic(folder: Path) -> bool:
 
 
 def _evaluate(
-    description: Description,
+    model: SpeakerModel,
     output: Path,
     seed: int,
     max_skipped: float,
     trials: tuple[Path, ...],
     enrolment: Path | None,
 ) -> None:
-    """Run stages 6 and 7."""
+    """Run stages 6 and 7, with the cosine and, if the model is calibrated, with its own scores."""
+    import numpy as np
+
+    from deepspeaker.backends import averaging
     from deepspeaker.config import Config
     from deepspeaker.evaluation import evaluate as evaluate_systems
+    from deepspeaker.export import Embedded, scorer_of
     from deepspeaker.report import write_report
 
-    config = Config(features=description.features)
-    evaluate_systems(config, output / "data", output, seed, max_skipped, trials, enrolment)
+    scorer = scorer_of(model)
+
+    @averaging
+    def own(
+        vectors: NDArray[np.float32], frames: NDArray[np.int64], enrolment: NDArray[np.int64], test: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        return scorer(Embedded(vectors, frames, np.zeros(len(vectors), np.int64)), enrolment, test)
+
+    config = Config(features=model.description.features)
+    calibrated = None if scorer.calibration is None else own
+    evaluate_systems(config, output / "data", output, seed, max_skipped, trials, enrolment, own=calibrated)
     write_report(output / "data", output)
 
 
@@ -225,14 +241,15 @@ def _measure_thresholds(model: SpeakerModel, data: DataDir, found: dict[str, Fil
     """Compare the error rates that the model states with those of these speakers."""
     import numpy as np
 
-    from deepspeaker.export import Embedded, rates_of, scorer_of
+    from deepspeaker.export import Embedded, corpora_of, rates_of, scorer_of
     from deepspeaker.files import atomic_write
     from deepspeaker.results import format_rate
 
     names = sorted(found)
     speaker = np.unique([data.utt2spk[name] for name in names], return_inverse=True)[1]
     vectors = np.stack([found[name].embedding for name in names])
-    part = Embedded(vectors, np.array([found[name].speech_frames for name in names]), speaker)
+    frames = np.array([found[name].speech_frames for name in names])
+    part = Embedded(vectors, frames, speaker, corpora_of(output / "data" / "test", names))
     thresholds = model.description.thresholds
     here = rates_of(part, scorer_of(model), [threshold.value for threshold in thresholds])
     print("\nThe model's thresholds: false acceptances in %, as stated and on these speakers; misses on these speakers")

@@ -47,6 +47,9 @@ from deepspeaker.results import EnrolmentResult, Results, SystemResult, format_r
 from deepspeaker.skipped import report_skipped
 from deepspeaker.trials import ROW, TrialList, write_scores
 
+#: The back end of an exported model's own scores.
+_OWN = "model"
+
 
 @dataclass(frozen=True, eq=False)
 class _Test:
@@ -79,6 +82,7 @@ def evaluate(
     given_lists: Sequence[Path] = (),
     enrolment: Path | None = None,
     allow_speaker_overlap: bool = False,
+    own: BackEnd | None = None,
 ) -> None:
     """Score the systems that have embeddings on every trial list with every back end of the configuration.
 
@@ -100,6 +104,8 @@ def evaluate(
         More trial lists, and the models that their first columns name.
     allow_speaker_overlap
         Score test speakers that the network or a back end learned from.
+    own
+        The log-likelihood ratios of an exported model, which become the back end ``model``.
 
     Raises
     ------
@@ -139,6 +145,8 @@ def evaluate(
         scoring = scoring_of_ivectors(config, described[0]) if name == IVECTOR else options
         test_parts = parts[:1] if name == IVECTOR else parts
         system = read_system(name, exp_dir, data_dir, described, scoring, dims, test_parts)
+        if own is not None:
+            system.backends[_OWN, "average"], system.learned_from[_OWN] = own, system.trained_on
         # Stage 1 has told the user if there were too few speakers for two parts.
         check_overlap(system, utt2spk, allow_speaker_overlap or corpus.get("same_speakers", False))
         if name != FUSION:
@@ -153,7 +161,7 @@ def evaluate(
     if IVECTOR in names:
         trained_with[IVECTOR] |= config.ivector.model_dump(include={"backends", "lda_dim"})
     info = {trials.name: list_info(trials, CHOSEN_BY if trials.name == HARD else None) for trials in lists}
-    backends: list[str] = list(dict.fromkeys([*options.backends, *config.ivector.backends]))
+    backends: list[str] = list(dict.fromkeys([*options.backends, *config.ivector.backends, _OWN]))
     order = {name: number for number, name in enumerate([*names, FUSION])}
     results = Results(
         corpus=corpus["corpus"],
@@ -285,7 +293,8 @@ def _score(
 
 def _system_result(system: System, trials: TrialList, backend: str, scores: _Scores, test: _Test) -> SystemResult:
     options = test.options
-    figures = system_figures(scores.trials, scores.rates, options.false_acceptance, BACKENDS[backend].llr)
+    llr = backend == _OWN or BACKENDS[backend].llr
+    figures = system_figures(scores.trials, scores.rates, options.false_acceptance, llr)
     conditions = [
         condition
         for one in test.conditions[trials.name]

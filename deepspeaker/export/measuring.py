@@ -102,16 +102,21 @@ def _pairs(part: Embedded) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return first[kept], second[kept], is_target[kept]
 
 
-def _corpora(index: FeatureIndex, chosen: NDArray[np.int32]) -> NDArray[np.str_] | None:
-    """Return the corpora of utterances of a ``_nosil`` directory, from the part's ``utt2corpus``, if it has one."""
-    path = index.data_dir.with_name(index.data_dir.name.removesuffix("_nosil")) / "utt2corpus"
+def corpora_of(part: Path, utterances: Sequence[str]) -> NDArray[np.str_] | None:
+    """Return the corpora of utterances from ``utt2corpus`` in a part's folder, if it has this table."""
+    path = part / "utt2corpus"
     if not path.is_file():
         return None
     table = read_table(path)
-    ids = [index.utterance_id(int(utterance)) for utterance in chosen]
-    if missing := [utterance for utterance in ids if utterance not in table]:
+    if missing := [utterance for utterance in utterances if utterance not in table]:
         raise InputError(f"{path}: has no line for {missing[0]}; add it, or remove the table")
-    return np.array([table[utterance] for utterance in ids])
+    return np.array([table[utterance] for utterance in utterances])
+
+
+def _corpora(index: FeatureIndex, chosen: NDArray[np.int32]) -> NDArray[np.str_] | None:
+    """Return the corpora of utterances of a ``_nosil`` directory."""
+    part = index.data_dir.with_name(index.data_dir.name.removesuffix("_nosil"))
+    return corpora_of(part, [index.utterance_id(int(utterance)) for utterance in chosen])
 
 
 def embed_part(network: Network, folder: Path) -> Embedded | None:
