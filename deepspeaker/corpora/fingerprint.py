@@ -31,7 +31,7 @@ def fingerprint(corpus: str, folder: Path) -> str:
     digest = hashlib.sha256()
     if corpus == "kaldi":
         for part in ("train", "dev", "test"):
-            names = [*_TABLES, "utt2corpus"] if part == "dev" else list(_TABLES)
+            names = [*_TABLES, "utt2corpus"] if part != "test" else list(_TABLES)
             if part == "test":
                 more = {path.name for path in (folder / part).glob("utt2*")} - {*_TABLES}
                 names += [*_TEST_TABLES, *sorted(more)]

@@ -62,7 +62,8 @@ def prepare(
     test_source
         A folder whose ``trials``, ``enrol_spk2utt`` and ``utt2X`` tables are copied to the test part.
     dev_source
-        A folder whose ``utt2corpus`` is copied to the development part.
+        The folder of the development part, or of the training part that has its speakers, whose ``utt2corpus`` is
+        copied.
     utt2session
         The session of utterances of the test part, written there as ``utt2session``. If there is none, neither here
         nor in ``test_source``, chapters of LibriSpeech count as sessions.
@@ -99,7 +100,7 @@ def prepare(
     check_disjoint(written, allow_speaker_overlap or same_speakers)
     copy_test_tables(test_source, output / "test", usable["test"])
     (output / "dev" / "utt2corpus").unlink(missing_ok=True)
-    if dev_source and (dev_source / "utt2corpus").is_file():
+    if "dev" in usable and dev_source and (dev_source / "utt2corpus").is_file():
         _copy_table(dev_source / "utt2corpus", output / "dev", usable["dev"])
     if not utt2session and not (output / "test" / "utt2session").is_file():
         utt2session = chapters_as_sessions(usable["test"].utt2spk)

@@ -155,6 +155,19 @@ def test_the_corpora_of_development_utterances_are_copied_and_counted(tmp_path: 
     assert not (output / "dev/utt2corpus").exists()
 
 
+@pytest.mark.parametrize(("number", "split"), [(10, False), (60, True)])
+def test_development_speakers_out_of_training_keep_their_corpora(tmp_path: Path, number: int, split: bool) -> None:
+    names = [f"t{speaker}" for speaker in range(number)]
+    folder, output = make_kaldi(tmp_path / "corpus", {"train": names, "test": ["x", "y"]}), tmp_path / "data"
+    utterances = read_table(folder / "train/utt2spk")
+    write_table(folder / "train/utt2corpus", {u: str(place % 2) for place, u in enumerate(utterances)})
+    run(read_kaldi(folder), output, dev_source=folder / "train")
+    assert (output / "dev/utt2corpus").is_file() == split
+    if split:
+        kept, given = read_table(output / "dev/utt2corpus"), read_table(folder / "train/utt2corpus")
+        assert kept == {u: given[u] for u in read_table(output / "dev/utt2spk")} != {}
+
+
 def segmented(folder: Path, parts: dict[str, str]) -> Path:
     """Write data directories with one recording per speaker, named alike in all parts, and two segments of each."""
     for part, names in parts.items():

@@ -207,7 +207,7 @@ def prepare(
         allow_pipes=allow_pipes,
         say=print,
         test_source={"kaldi": corpus_dir / "test", "demo": corpus_dir / "demo-test"}.get(corpus),
-        dev_source=corpus_dir / "dev" if corpus == "kaldi" else None,
+        dev_source=corpus_dir / ("dev" if "dev" in data else "train") if corpus == "kaldi" else None,
         utt2session=utt2session,
         allow_speaker_overlap=allow_speaker_overlap,
         same_speakers=same_speakers,
