@@ -105,7 +105,7 @@ class SystemResult(_Record):
     parameters: Count
     """Number of parameters of the network, or of UBM and total variability matrix."""
     backend: str
-    """The back end, as in ``scoring.backends``, or ``ivector.backends``."""
+    """The back end, as in ``scoring.backends`` or ``ivector.backends``; ``model`` for an exported model's own score."""
     trials: str
     """Key of the trial list in `Results.trials`."""
     eer: Fraction

@@ -119,7 +119,7 @@ def _run(
             return record | {"scores": scores}
         _prepare(data.subset(list(found)), folder, output, loaded, found, seed)
         _evaluate(loaded, output, seed, max_skipped, trials, enrolment)
-        record["thresholds"] = _measure_thresholds(loaded, data, found, output)
+        record["thresholds"] = _measure_thresholds(loaded, data, found, folder, output)
     return record | {"results": Results.read(output / "results.json").model_dump(mode="json")}
 
 
@@ -237,7 +237,9 @@ def _evaluate(
     write_report(output / "data", output)
 
 
-def _measure_thresholds(model: SpeakerModel, data: DataDir, found: dict[str, FileEmbedding], output: Path) -> Any:
+def _measure_thresholds(
+    model: SpeakerModel, data: DataDir, found: dict[str, FileEmbedding], folder: Path, output: Path
+) -> Any:
     """Compare the error rates that the model states with those of these speakers."""
     import numpy as np
 
@@ -249,7 +251,7 @@ def _measure_thresholds(model: SpeakerModel, data: DataDir, found: dict[str, Fil
     speaker = np.unique([data.utt2spk[name] for name in names], return_inverse=True)[1]
     vectors = np.stack([found[name].embedding for name in names])
     frames = np.array([found[name].speech_frames for name in names])
-    part = Embedded(vectors, frames, speaker, corpora_of(output / "data" / "test", names))
+    part = Embedded(vectors, frames, speaker, corpora_of(folder, names))
     thresholds = model.description.thresholds
     here = rates_of(part, scorer_of(model), [threshold.value for threshold in thresholds])
     print("\nThe model's thresholds: false acceptances in %, as stated and on these speakers; misses on these speakers")
