@@ -2,7 +2,7 @@
 # usage: tests/run.sh [--slow] [arguments of pytest]
 #
 # Creates the environment (.venv, unless DEEPSPEAKER_PYTHON is set) and runs ruff, shellcheck, mypy --strict and pytest. Its
-# three processes keep two processors busy, since some tests wait. --slow adds the trainings that take minutes. As root on
+# four processes keep two processors busy, since many tests wait. --slow adds the trainings that take minutes. As root on
 # Debian, this also installs slurm-wlm, munge and chromium if they are missing, for the tests that use a real Slurm and a
 # real browser.
 set -euo pipefail
@@ -24,5 +24,5 @@ ruff check .
 shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/*.sh tests/slurm/*.sh .ci/run
 wait  # for the packages
 mypy &
-python3 -m pytest -n 3 --dist loadgroup ${slow[@]+"${slow[@]}"} "$@"
+python3 -m pytest -n 4 --dist loadgroup ${slow[@]+"${slow[@]}"} "$@"
 wait $!  # for mypy
