@@ -14,7 +14,7 @@ from deepspeaker.models import Network, build_model
 Floats = NDArray[np.float32]
 KINDS = ("speech", "silent ends", "digital silence inside", "clipped", "noise", "quiet", "offset")
 NETWORKS: dict[str, dict[str, Any]] = {
-    "rescnn": {"channels": [4, 8, 8], "blocks": 1},
+    "rescnn": {"channels": [4, 8, 8], "blocks": 1, "pooling": "attentive"},
     "gru": {"name": "gru", "channels": 4, "hidden": 16, "layers": 3},
 }
 
