@@ -20,9 +20,11 @@ if [ -d "$python" ]; then python=$python/bin/python; fi
 PATH=$(cd "$(dirname "$python")" && pwd):$PATH
 export PATH
 
-ruff check .
-shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/*.sh tests/slurm/*.sh .ci/run
 wait  # for the packages
-mypy &
+{
+  ruff check .
+  shellcheck recipes/librispeech/*.sh local/*.sh utils/*.sh utils/deepspeaker tests/*.sh tests/slurm/*.sh .ci/run
+  mypy
+} &
 python3 -m pytest -n 4 --dist loadgroup ${slow[@]+"${slow[@]}"} "$@"
-wait $!  # for mypy
+wait $!  # for ruff, shellcheck and mypy

@@ -37,4 +37,3 @@ def test_a_run_with_copies_killed_in_stage_2_trains_and_tests_on_them(linked: Re
     assert [group["value"] for group in tested["conditions"] if group["by"] == "condition"] == [
         "clean", "noise10dB", "1s"
     ]  # fmt: skip
-    assert linked.run(*options, "--nj", "3").stdout.count(": starts") == 0

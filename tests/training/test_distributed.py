@@ -191,8 +191,8 @@ def assert_close(one: Any, other: Any) -> None:
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_processes_equal_one_process_on_the_whole_batch(count: int, run_all: RunAll, tmp_path: Path) -> None:
+def test_processes_equal_one_process_on_the_whole_batch(run_all: RunAll, tmp_path: Path) -> None:
+    count = 3  # shards of different sizes
     assert [status for _, status in run_all(count, train_all, tmp_path)] == [0] * count
     results = [torch.load(tmp_path / f"results.{number}", weights_only=True) for number in range(count)]
     for kind, name in COMBINATIONS:
