@@ -95,14 +95,14 @@ def test_another_test_part_does_not_touch_features_or_networks(odd: Recipe) -> N
     for speaker in speakers[:7]:
         shutil.copytree(corpus / "demo-test" / speaker, corpus / "other-test" / speaker, copy_function=os.link)
     before = networks(exp), {path: path.stat().st_mtime_ns for path in data.glob("*_nosil/*.ark")}
-    done = odd.run(*odd_options(odd, "other-test"), "--set", "scoring.bootstrap=0", "--stop-stage", "6")
+    done = odd.run(*odd_options(odd, "other-test"), "--set", "scoring.bootstrap=0", "--stop-stage", "7")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for finished in ("2 (data/librispeech/train)", "2 (data/librispeech/dev)", *(
         f"{n} (exp/{ODD_NAME}/{name})" for n, name in ((3, "softmax"), (4, "triplet"))
     )):  # fmt: skip
         assert f"stage {finished}: finished already, skipped" in lines
-    for again in ("stage 1", "stage 2 (data/librispeech/test)", "stage 5", "stage 6"):
+    for again in ("stage 1", "stage 2 (data/librispeech/test)", "stage 5", "stage 6", "stage 7"):
         assert any(line.startswith(again) and "starts" in line for line in lines), again
     assert networks(exp) == before[0]
     for path, time_ns in before[1].items():
